@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The configuration as the program uses it: plain values, checked, complete (every default filled in), immutable once built.
+// Built by load() (loader.h) in the master, to check a file, and in every worker from the bundle; held there as
+// shared_ptr<const Config>, so that a request keeps the configuration that it began with. Nothing here points outside itself.
+//
+// Names are identity: state in shared memory (in-flight counts, health, metrics) is kept by the names found here.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ladle::config {
+
+using Duration = std::chrono::milliseconds;
+
+/// One address to listen on. `text` is canonical ("0.0.0.0:80", "[::]:80", "unix:/run/x.sock") and is the identity of its sockets.
+struct BindAddress {
+    std::string text;
+    sockaddr_storage address{};
+    socklen_t address_length = 0;
+
+    bool operator==(const BindAddress& other) const { return text == other.text; }
+};
+
+/// An address range, from "10.0.0.0/8" or "::1". IPv4 is held as v4-mapped IPv6, so that one comparison serves both.
+struct Cidr {
+    std::array<std::uint8_t, 16> address{};
+    unsigned prefix_bits = 128; ///< 0..128, counted on the mapped form
+};
+
+/// [listen.NAME], or one made for a site's `listen = "http://…"`. Sites name it by index.
+struct Listen {
+    std::string name;
+    std::vector<BindAddress> bind;
+};
+
+/// [timeouts]; also per site and per route.
+struct Timeouts {
+    Duration header{10'000};    ///< to receive a whole request head
+    Duration idle{60'000};      ///< keep-alive wait between requests
+    Duration connect{3'000};    ///< to connect to a server
+    Duration response{30'000};  ///< from the request's last byte to the response's first
+    Duration stall{30'000};     ///< no byte moved in either direction while some are due
+    Duration tunnel{3'600'000}; ///< silence allowed to an upgraded connection or an event stream
+};
+
+/// [budget]: ceilings for the whole proxy (all workers together), and for one client address.
+struct Budget {
+    std::uint64_t spool_memory_bytes = 256ull << 20;
+    std::uint64_t spool_disk_bytes = 8ull << 30;
+    std::uint64_t per_client_bytes = 64ull << 20;
+    std::string spool_path = "/var/cache/ladle/spool"; ///< folder of the unlinked spool files; unusable = memory only, and a warning
+};
+
+/// [defence] request: what one request may be.
+struct RequestLimits {
+    std::uint32_t head_bytes = 32u << 10;    ///< else 431
+    std::uint32_t header_count = 100;        ///< else 431
+    std::uint32_t uri_bytes = 8u << 10;      ///< else 414
+    std::uint64_t body_bytes = 100ull << 20; ///< else 413; a route's `body` overrides it
+};
+
+/// [defence] connections.
+struct ConnectionLimits {
+    std::uint32_t total = 50'000; ///< clients of the whole proxy; a worker at its share stops accepting until one leaves
+};
+
+enum class Balance : std::uint8_t { least_busy, round_robin };
+
+/// Where a server is. `name` is empty for literal addresses and Unix sockets; else the caretaker resolves it.
+struct UpstreamServer {
+    std::string text;          ///< canonical "10.0.0.1:80", "[::1]:80", "app.internal:80", "unix:/run/app.sock": its identity
+    std::string host_name;     ///< to resolve; empty = `address` is final
+    std::uint16_t port = 0;    ///< of host_name
+    sockaddr_storage address{};
+    socklen_t address_length = 0;
+    std::uint32_t weight = 1;  ///< 1..1000
+    std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
+};
+
+/// [upstream.NAME]. A site's `upstream = "http://127.0.0.1:3000"` makes one whose name is that URL.
+struct Upstream {
+    std::string name;
+    std::vector<UpstreamServer> servers;
+    Balance balance = Balance::least_busy;
+    std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
+    Duration keepalive_timeout{60'000};
+    std::uint32_t queue_size = 500;      ///< requests that may wait for a server below max_conn, per worker
+    Duration queue_timeout{2'000};
+};
+
+enum class RequestBuffering : std::uint8_t { full, stream };
+enum class ResponseBuffering : std::uint8_t { spool, stream };
+
+/// A test of one named request header or query argument.
+struct NamedMatch {
+    std::string name;
+    std::string pattern; ///< glob over the whole value; "*" = present
+};
+
+/// What a route matches; every given kind must match, one of the list's members suffices. Empty = any.
+struct Match {
+    std::string path;       ///< glob over the normalised path ("/static/*"); a pattern without '*' is exact
+    std::string path_regex; ///< RE2, whole path
+    std::vector<std::string> hosts; ///< exact or "*.example.com"
+    std::vector<std::string> methods;
+    std::vector<NamedMatch> headers;
+    std::vector<NamedMatch> query;
+};
+
+/// A fixed answer given by Ladle itself.
+struct Respond {
+    std::uint16_t status = 200;
+    std::string content_type = "text/plain; charset=utf-8";
+    std::string body;
+};
+
+struct Route {
+    std::string name;  ///< unique in its site; made from the match where none was given; "default" for the site itself
+    Match match;
+    std::optional<std::uint32_t> upstream; ///< index into Config::upstreams
+    std::optional<Respond> respond;        ///< one of the two is set
+    Timeouts timeouts;
+    RequestBuffering request_buffering = RequestBuffering::full;
+    ResponseBuffering response_buffering = ResponseBuffering::spool;
+    std::uint64_t body_bytes = 100ull << 20; ///< largest request body
+};
+
+/// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.
+struct Site {
+    std::string name;                 ///< "example.com", "*.example.com" or "*"
+    std::vector<std::string> aliases; ///< same forms; served like the name
+    std::vector<std::uint32_t> listens; ///< indices into Config::listens
+    std::vector<Route> routes;
+    std::map<std::uint16_t, std::string> error_pages; ///< status → HTML; from [site] or [server] error_pages
+};
+
+enum class AccessFormat : std::uint8_t { combined, json };
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+
+/// Where a log goes. The master opens it and hands the descriptor to the workers.
+struct LogTarget {
+    enum class Kind : std::uint8_t { off, standard_error, file } kind = Kind::off;
+    std::string path; ///< of Kind::file
+};
+
+struct Log {
+    LogTarget access{LogTarget::Kind::file, "/var/log/ladle/access.log"};
+    AccessFormat access_format = AccessFormat::combined;
+    LogTarget error{LogTarget::Kind::standard_error, {}};
+    LogLevel error_level = LogLevel::info;
+};
+
+/// [server].
+struct Server {
+    std::uint32_t workers = 0;              ///< 0 = one per core this process may use; at most kMaxWorkers
+    std::string user = "ladle";             ///< only used by a master that is root
+    Duration drain_timeout{30'000};
+    Duration worker_hang_timeout{10'000};   ///< silent heartbeat before SIGABRT, again as long before SIGKILL
+    std::string admin = "/run/ladle/control.sock";
+};
+
+inline constexpr std::uint32_t kMaxWorkers = 28; ///< two generations and the caretakers fit in shm::kMaxProcesses
+
+struct Config {
+    Server server;
+    std::vector<Cidr> forwarded_from; ///< [trust]
+    Budget budget;
+    RequestLimits request_limits;
+    ConnectionLimits connection_limits;
+    Log log;
+    std::vector<Listen> listens;
+    std::vector<Upstream> upstreams;
+    std::vector<Site> sites;
+    std::uint64_t generation = 0; ///< counts reloads; set by the master in the bundle's header
+};
+
+} // namespace ladle::config

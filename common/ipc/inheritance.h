@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything that crosses the fork from the master to a child. What is not here is closed in the child (asserted), and everything
+// said afterwards is in messages.h.
+#pragma once
+
+#include "common/os/fd.h"
+#include "common/shm/arena.h"
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ladle::ipc {
+
+/// The sockets of one listen address, one per slot, in slot order. `text` is config::BindAddress::text. A child never closes what
+/// it has not been told to: an open copy that nobody accepts on would swallow clients, so every worker serves every slot.
+struct ListenerSlots {
+    std::string text;
+    std::vector<os::Fd> slots;
+};
+
+struct Inheritance {
+    shm::Role role = shm::Role::none;
+    std::uint32_t number = 0;       ///< worker number; its own slot is number % slots
+    std::uint32_t row = 0;          ///< index of its process row
+    std::uint64_t generation = 0;   ///< of the bundle
+    shm::Arena* arena = nullptr;    ///< mapped, lives as long as the process
+    os::Fd control;                 ///< SOCK_SEQPACKET to the master; EOF = the master is gone: finish and leave
+    os::Fd bundle;                  ///< sealed memfd
+    std::vector<ListenerSlots> listeners; ///< workers only
+    os::Fd access_log;              ///< -1 = off
+    os::Fd error_log;
+    os::Fd spool_directory;         ///< O_PATH|O_DIRECTORY; -1 = no spool on disk
+    uid_t uid = 0;                  ///< to become; 0 = stay as it is
+    gid_t gid = 0;
+};
+
+} // namespace ladle::ipc

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every metric, once: M(name, kind, help). A metric is one u64 in each process row (rows.h), written by that process alone with
+// relaxed stores. Counters only grow (a dead process's counters go to the retired row); gauges are dropped with their process.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define LADLE_METRICS(M) \
+    M(connections_accepted, counter, "client connections accepted") \
+    M(connections_open, gauge, "client connections open") \
+    M(connections_idle, gauge, "client connections waiting for a request") \
+    M(accept_paused, counter, "times a worker left its listeners because it was full or out of descriptors") \
+    M(requests, counter, "requests whose head was complete, or that were refused before") \
+    M(requests_in_flight, gauge, "requests being answered") \
+    M(responses_1xx, counter, "interim responses passed on") \
+    M(responses_2xx, counter, "responses with status 200..299") \
+    M(responses_3xx, counter, "responses with status 300..399") \
+    M(responses_4xx, counter, "responses with status 400..499") \
+    M(responses_5xx, counter, "responses with status 500..599") \
+    M(responses_cut, counter, "responses that ended before their last byte") \
+    M(requests_refused, counter, "requests refused by the parser or a limit") \
+    M(tunnels, counter, "connections upgraded to another protocol") \
+    M(tunnels_open, gauge, "tunnels open") \
+    M(bytes_from_clients, counter, "bytes received from clients") \
+    M(bytes_to_clients, counter, "bytes sent to clients") \
+    M(bytes_from_servers, counter, "bytes received from servers") \
+    M(bytes_to_servers, counter, "bytes sent to servers") \
+    M(server_connections_made, counter, "connections made to servers") \
+    M(server_connections_reused, counter, "requests sent on a kept connection") \
+    M(server_connections_open, gauge, "connections to servers, idle and busy") \
+    M(server_connections_idle, gauge, "kept connections to servers") \
+    M(server_connect_failures, counter, "connections to servers that failed or timed out") \
+    M(server_bad_responses, counter, "answers of servers that were not valid HTTP") \
+    M(server_retries, counter, "requests tried again on another connection") \
+    M(server_queue, gauge, "requests waiting for a server below max_conn") \
+    M(server_queue_refused, counter, "requests refused because the queue was full or the wait too long") \
+    M(spool_memory_bytes, gauge, "bytes of bodies held in memory") \
+    M(spool_disk_bytes, gauge, "bytes of bodies held in spool files") \
+    M(spool_to_disk, counter, "bodies that went on to a spool file") \
+    M(spool_back_pressure, counter, "times a body had to wait because a budget was used up or the disk failed") \
+    M(log_lines, counter, "access log lines written") \
+    M(log_lines_dropped, counter, "log lines dropped because the log could not keep up") \
+    M(file_jobs, gauge, "file operations waiting in the thread pool") \
+    M(buffer_bytes, gauge, "bytes of pooled network buffers in use")
+
+namespace ladle::shm {
+
+enum class Metric : std::uint32_t {
+#define LADLE_METRIC_ENUM(name, kind, help) name,
+    LADLE_METRICS(LADLE_METRIC_ENUM)
+#undef LADLE_METRIC_ENUM
+};
+
+#define LADLE_METRIC_COUNT(name, kind, help) +1
+inline constexpr std::size_t kMetricCount = 0 LADLE_METRICS(LADLE_METRIC_COUNT);
+#undef LADLE_METRIC_COUNT
+
+enum class MetricKind : std::uint8_t { counter, gauge };
+
+struct MetricDescription {
+    const char* name;
+    MetricKind kind;
+    const char* help;
+};
+
+inline constexpr MetricDescription kMetrics[] = {
+#define LADLE_METRIC_ROW(name, kind, help) {#name, MetricKind::kind, help},
+    LADLE_METRICS(LADLE_METRIC_ROW)
+#undef LADLE_METRIC_ROW
+};
+
+} // namespace ladle::shm

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Server table: what all processes know of each upstream server, in the shared arena.
+//
+//   │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: key · seq · addresses[16] · passed_over_until_ns · failures
+//
+// The index of an entry is the server's identity in every row's in_flight[]. The master assigns entries (find_or_assign) before it
+// hands out a bundle that names them, keyed by "upstream\0server text", and frees one only when no configuration names it and no
+// request is in flight there. The caretaker alone writes the addresses of a named server, under the seqlock `seq` (odd = being
+// written; a reader gives up after some tries and keeps what it had; if the caretaker dies in the middle, the master evens it out and
+// the next caretaker writes again). Any worker writes passed_over_until_ns and failures: single words, last writer wins.
+#pragma once
+
+#include "common/shm/rows.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace ladle::shm {
+
+inline constexpr std::uint32_t kMaxAddresses = 16; ///< used per name; more are ignored and logged
+inline constexpr std::uint32_t kServerKeyBytes = 512;
+
+struct ServerAddress {
+    std::uint16_t family; ///< AF_INET or AF_INET6
+    std::uint16_t port;   ///< host order
+    std::array<std::uint8_t, 16> address; ///< IPv4 in the first four
+};
+
+enum class NameState : std::uint32_t { literal, unresolved, resolved, failed };
+
+struct ServerEntry {
+    std::atomic<std::uint32_t> used;         ///< 1 = assigned
+    std::atomic<std::uint32_t> seq;
+    std::atomic<NameState> name_state;
+    std::uint32_t address_count;
+    std::uint64_t resolved_ns;               ///< CLOCK_MONOTONIC
+    ServerAddress addresses[kMaxAddresses];
+    std::atomic<std::uint64_t> passed_over_until_ns; ///< CLOCK_MONOTONIC; 0 = fine
+    std::atomic<std::uint32_t> failures;     ///< in a row
+    std::atomic<std::uint64_t> requests;     ///< approximate count (racy add), for status
+    std::uint32_t key_length;
+    char key[kServerKeyBytes];
+};
+
+struct ServerTable {
+    ServerEntry entries[kMaxServers];
+};
+
+/// The entry's index, or -1. Any process.
+int find_server(const ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept;
+
+/// The entry's index, made if needed; -1 when the table is full. Master only.
+int find_or_assign_server(ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept;
+
+/// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then untouched).
+bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
+
+/// Publishes the addresses (caretaker only).
+void publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept;
+
+} // namespace ladle::shm
