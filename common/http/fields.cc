@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/http/fields.h"
+
+#include <algorithm>
+#include <array>
+
+namespace ladle::http {
+
+namespace {
+
+constexpr std::string_view kSpellings[] = {
+    "",
+#define LADLE_FIELD_SPELLING(identifier, text) text,
+    LADLE_FIELD_NAMES(LADLE_FIELD_SPELLING)
+#undef LADLE_FIELD_SPELLING
+};
+
+constexpr std::size_t kTableSize = 256;
+
+constexpr std::size_t hash_name(std::string_view name) noexcept
+{
+    const auto first = static_cast<unsigned>(name.front() | 0x20);
+    const auto last = static_cast<unsigned>(name.back() | 0x20);
+    const auto middle = static_cast<unsigned>(name[name.size() / 2] | 0x20);
+    return (name.size() * 7 + first * 31 + last * 5 + middle * 3) % kTableSize;
+}
+
+/// Open addressing, built at compile time; a name not in it meets an empty place or a different length at once.
+constexpr std::array<std::uint8_t, kTableSize> make_table()
+{
+    std::array<std::uint8_t, kTableSize> table{};
+    for (std::size_t id = 1; id < std::size(kSpellings); ++id) {
+        std::size_t at = hash_name(kSpellings[id]);
+        while (table[at] != 0) {
+            at = (at + 1) % kTableSize;
+        }
+        table[at] = static_cast<std::uint8_t>(id);
+    }
+    return table;
+}
+
+constexpr auto kTable = make_table();
+static_assert(std::size(kSpellings) <= 64, "Fields::known_ is a 64-bit set");
+
+} // namespace
+
+FieldName find_field_name(std::string_view name) noexcept
+{
+    if (name.empty()) {
+        return FieldName::other;
+    }
+    for (std::size_t at = hash_name(name); kTable[at] != 0; at = (at + 1) % kTableSize) {
+        if (equals_ignoring_case(kSpellings[kTable[at]], name)) {
+            return static_cast<FieldName>(kTable[at]);
+        }
+    }
+    return FieldName::other;
+}
+
+std::string_view spelling(FieldName id) noexcept
+{
+    return kSpellings[static_cast<std::size_t>(id)];
+}
+
+Fields::Added Fields::add(const Field& field)
+{
+    if (size_ >= limit_) {
+        return Added::too_many;
+    }
+    if (size_ == capacity_) {
+        const std::size_t grown = std::min(capacity_ * 4, std::max(limit_, capacity_ + 1));
+        auto larger = std::make_unique_for_overwrite<Field[]>(grown);
+        std::copy(begin(), end(), larger.get());
+        heap_ = std::move(larger);
+        capacity_ = grown;
+    }
+    fields()[size_++] = field;
+    known_ |= std::uint64_t{1} << static_cast<unsigned>(field.id);
+    return Added::ok;
+}
+
+const Field* Fields::find(FieldName id) const noexcept
+{
+    if (!has(id)) {
+        return nullptr;
+    }
+    return std::find_if(begin(), end(), [id](const Field& f) { return f.id == id; });
+}
+
+const Field* Fields::find(std::string_view wanted) const noexcept
+{
+    const auto* found = std::find_if(begin(), end(), [&](const Field& f) { return equals_ignoring_case(name(f), wanted); });
+    return found == end() ? nullptr : found;
+}
+
+std::size_t Fields::count(FieldName id) const noexcept
+{
+    return has(id) ? static_cast<std::size_t>(std::count_if(begin(), end(), [id](const Field& f) { return f.id == id; })) : 0;
+}
+
+std::string_view Fields::value_of(FieldName id) const noexcept
+{
+    const Field* field = find(id);
+    return field == nullptr ? std::string_view{} : value(*field);
+}
+
+bool Fields::list_has(FieldName id, std::string_view wanted) const noexcept
+{
+    if (!has(id)) {
+        return false;
+    }
+    for (const Field& field : *this) {
+        if (field.id != id) {
+            continue;
+        }
+        std::string_view rest = value(field);
+        std::string_view element;
+        while (next_list_element(rest, element)) {
+            if (equals_ignoring_case(element, wanted)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+} // namespace ladle::http

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The fields (headers or trailers) of one message, as places in the bytes that were received: nothing is copied, and a field is 16
+// bytes. Names that the proxy itself looks at are known by number. The bytes belong to the caller and must outlive the use of any
+// view; when they move (a buffer grew), rebase() tells the new place.
+#pragma once
+
+#include "common/http/grammar.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+// N(identifier, "spelling as sent")
+#define LADLE_FIELD_NAMES(N) \
+    N(accept, "Accept") \
+    N(age, "Age") \
+    N(allow, "Allow") \
+    N(authorization, "Authorization") \
+    N(cache_control, "Cache-Control") \
+    N(connection, "Connection") \
+    N(content_encoding, "Content-Encoding") \
+    N(content_length, "Content-Length") \
+    N(content_range, "Content-Range") \
+    N(content_type, "Content-Type") \
+    N(cookie, "Cookie") \
+    N(date, "Date") \
+    N(etag, "ETag") \
+    N(expect, "Expect") \
+    N(forwarded, "Forwarded") \
+    N(host, "Host") \
+    N(keep_alive, "Keep-Alive") \
+    N(location, "Location") \
+    N(max_forwards, "Max-Forwards") \
+    N(proxy_connection, "Proxy-Connection") \
+    N(range, "Range") \
+    N(referer, "Referer") \
+    N(server, "Server") \
+    N(set_cookie, "Set-Cookie") \
+    N(te, "TE") \
+    N(trailer, "Trailer") \
+    N(transfer_encoding, "Transfer-Encoding") \
+    N(upgrade, "Upgrade") \
+    N(user_agent, "User-Agent") \
+    N(via, "Via") \
+    N(x_accel_buffering, "X-Accel-Buffering") \
+    N(x_forwarded_for, "X-Forwarded-For") \
+    N(x_forwarded_host, "X-Forwarded-Host") \
+    N(x_forwarded_proto, "X-Forwarded-Proto") \
+    N(x_request_id, "X-Request-Id")
+
+namespace ladle::http {
+
+enum class FieldName : std::uint8_t {
+    other,
+#define LADLE_FIELD_ENUM(identifier, spelling) identifier,
+    LADLE_FIELD_NAMES(LADLE_FIELD_ENUM)
+#undef LADLE_FIELD_ENUM
+};
+
+/// The known name that `name` spells, in any case; FieldName::other if it is none.
+FieldName find_field_name(std::string_view name) noexcept;
+
+/// One field. Offsets count from the base of the Fields that holds it.
+struct Field {
+    std::uint32_t name_at;
+    std::uint16_t name_length;
+    FieldName id;
+    bool is_dropped; ///< not to be forwarded (hop-by-hop, or listed in Connection)
+    std::uint32_t value_at;
+    std::uint32_t value_length;
+};
+
+class Fields {
+public:
+    explicit Fields(std::size_t limit = 100) noexcept : limit_(limit) {}
+    Fields(const Fields&) = delete;
+    Fields& operator=(const Fields&) = delete;
+
+    enum class Added : std::uint8_t { ok, too_many };
+    Added add(const Field& field);
+
+    void set_limit(std::size_t limit) noexcept { limit_ = limit; }
+    void clear() noexcept
+    {
+        size_ = 0;
+        known_ = 0;
+    }
+    /// The bytes that all offsets count from.
+    void rebase(const char* base) noexcept { base_ = base; }
+
+    std::size_t size() const noexcept { return size_; }
+    Field* begin() noexcept { return fields(); }
+    Field* end() noexcept { return fields() + size_; }
+    const Field* begin() const noexcept { return fields(); }
+    const Field* end() const noexcept { return fields() + size_; }
+
+    std::string_view name(const Field& field) const noexcept { return {base_ + field.name_at, field.name_length}; }
+    std::string_view value(const Field& field) const noexcept { return {base_ + field.value_at, field.value_length}; }
+
+    bool has(FieldName id) const noexcept { return (known_ >> static_cast<unsigned>(id) & 1u) != 0; }
+    /// The first field of that name, or null.
+    const Field* find(FieldName id) const noexcept;
+    const Field* find(std::string_view name) const noexcept;
+    std::size_t count(FieldName id) const noexcept;
+    /// The first one's value, or an empty view.
+    std::string_view value_of(FieldName id) const noexcept;
+    /// Whether any field of that name, read as a list of tokens, has this element (ASCII, without case).
+    bool list_has(FieldName id, std::string_view element) const noexcept;
+
+private:
+    static constexpr std::size_t kInline = 24;
+    Field* fields() noexcept { return heap_ ? heap_.get() : inline_; }
+    const Field* fields() const noexcept { return heap_ ? heap_.get() : inline_; }
+
+    const char* base_ = nullptr;
+    std::uint64_t known_ = 0;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = kInline;
+    std::size_t limit_;
+    std::unique_ptr<Field[]> heap_;
+    Field inline_[kInline];
+};
+
+/// The spelling in which a known name is sent ("" for other).
+std::string_view spelling(FieldName id) noexcept;
+
+} // namespace ladle::http

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/http/grammar.h"
+
+#include <cstring>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace ladle::http {
+
+namespace {
+
+constexpr std::array<std::uint8_t, 256> make_classes()
+{
+    std::array<std::uint8_t, 256> classes{};
+    const std::string_view marks = "!#$%&'*+-.^_`|~";
+    for (unsigned c = 0; c < 256; ++c) {
+        const bool digit = c >= '0' && c <= '9';
+        const bool alpha = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        unsigned k = 0;
+        if (digit || alpha || (c < 128 && marks.find(static_cast<char>(c)) != std::string_view::npos)) {
+            k |= kToken;
+        }
+        if ((c >= 0x20 && c != 0x7f) || c == '\t') {
+            k |= kFieldValue;
+        }
+        if (c > 0x20 && c < 0x7f && c != '#') {
+            k |= kTarget;
+        }
+        if (digit || alpha || c == '-' || c == '.' || c == '_' || c == '~') {
+            k |= kHost;
+        }
+        if (digit || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
+            k |= kHexDigit;
+        }
+        if (digit) {
+            k |= kDigit;
+        }
+        classes[c] = static_cast<std::uint8_t>(k);
+    }
+    return classes;
+}
+
+} // namespace
+
+constinit const std::array<std::uint8_t, 256> kCharClasses = make_classes();
+
+bool all_class(std::string_view text, CharClass wanted) noexcept
+{
+    for (const char c : text) {
+        if (!is_class(c, wanted)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool is_field_value(std::string_view text) noexcept
+{
+    const char* at = text.data();
+    const char* const end = at + text.size();
+#if defined(__SSE2__)
+    const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
+    const __m128i space = _mm_set1_epi8(static_cast<char>(0x20 ^ 0x80));
+    const __m128i tab = _mm_set1_epi8('\t');
+    const __m128i del = _mm_set1_epi8(0x7f);
+    for (; end - at >= 16; at += 16) {
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+        const __m128i low = _mm_cmplt_epi8(_mm_xor_si128(bytes, sign), space); // unsigned < 0x20
+        const __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, del));
+        if (_mm_movemask_epi8(bad) != 0) {
+            return false;
+        }
+    }
+#endif
+    return all_class(std::string_view(at, static_cast<std::size_t>(end - at)), kFieldValue);
+}
+
+std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept
+{
+    if (text.empty() || text.size() > 64) {
+        return std::nullopt;
+    }
+    std::uint64_t n = 0;
+    for (const char c : text) {
+        if (c < '0' || c > '9') {
+            return std::nullopt;
+        }
+        const auto digit = static_cast<std::uint64_t>(c - '0');
+        if (n > (INT64_MAX - digit) / 10) {
+            return std::nullopt;
+        }
+        n = n * 10 + digit;
+    }
+    return n;
+}
+
+bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept
+{
+    if (a.size() != b.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (to_lower(a[i]) != to_lower(b[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+std::string_view trim(std::string_view text) noexcept
+{
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+        text.remove_prefix(1);
+    }
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
+        text.remove_suffix(1);
+    }
+    return text;
+}
+
+bool next_list_element(std::string_view& rest, std::string_view& element) noexcept
+{
+    while (!rest.empty()) {
+        const std::size_t comma = rest.find(',');
+        element = trim(rest.substr(0, comma));
+        rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+        if (!element.empty()) {
+            return true;
+        }
+    }
+    return false;
+}
+
+} // namespace ladle::http
