@@ -34,6 +34,7 @@ struct Inheritance {
     os::Fd access_log;              ///< -1 = off
     os::Fd error_log;
     os::Fd spool_directory;         ///< O_PATH|O_DIRECTORY; -1 = no spool on disk
+    pid_t master_pid = 0;
     uid_t uid = 0;                  ///< to become; 0 = stay as it is
     gid_t gid = 0;
 };

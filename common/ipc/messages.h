@@ -19,7 +19,8 @@ namespace ladle::ipc {
 
 enum class MessageType : std::uint32_t {
     // master to child
-    listener,       ///< text = address, descriptors = its slots: may be needed by the next prepared configuration
+    listener,       ///< text = address, descriptors = slots. number 0: of a new address, which the next committed configuration names;
+                    ///< 1: further ones of an address in use, to be joined now
     prepare_config, ///< generation, descriptor = bundle
     commit_config,  ///< generation
     abort_config,   ///< generation
@@ -32,6 +33,7 @@ enum class MessageType : std::uint32_t {
     prepared,       ///< generation
     refused,        ///< generation, text = why
     committed,      ///< generation
+    listener_left,  ///< text = a removed address that this worker no longer accepts on
 };
 
 struct Message {

@@ -58,6 +58,12 @@ int find_server(const ServerTable& table, std::string_view upstream, std::string
 /// The entry's index, made if needed; -1 when the table is full. Master only.
 int find_or_assign_server(ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept;
 
+/// Gives an entry back. Master only; no configuration names it and in_flight() of it is 0.
+void free_server(ServerTable& table, std::uint32_t index) noexcept;
+
+/// Evens out entries that a dead caretaker left half written. Master only, after the caretaker was reaped.
+void repair_after_caretaker(ServerTable& table) noexcept;
+
 /// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then untouched).
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
 

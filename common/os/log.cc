@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/os/log.h"
+
+#include <fmt/format.h>
+
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace ladle::os {
+
+namespace {
+
+int g_descriptor = 2;
+Level g_level = Level::info;
+std::string g_origin = "ladle";
+std::uint64_t g_dropped = 0;
+std::uint64_t g_dropped_told = 0;
+
+constexpr std::size_t kMaxLine = 4096; // PIPE_BUF: a writable pipe takes this much without blocking, in one piece
+
+const char* level_name(Level level) noexcept
+{
+    switch (level) {
+    case Level::debug:
+        return "debug";
+    case Level::info:
+        return "info";
+    case Level::warning:
+        return "warning";
+    case Level::error:
+        return "error";
+    }
+    return "?";
+}
+
+void append_time(std::string& out)
+{
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    tm t{};
+    ::gmtime_r(&now.tv_sec, &t);
+    fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
+                   t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1'000'000);
+}
+
+/// poll() first instead of O_NONBLOCK, which would change the descriptor for everybody who shares it (a terminal, say).
+bool try_write(const std::string& line) noexcept
+{
+    pollfd p{g_descriptor, POLLOUT, 0};
+    if (::poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0) {
+        return false;
+    }
+    return ::write(g_descriptor, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
+} // namespace
+
+void append_log_value(std::string& out, std::string_view text)
+{
+    const auto is_plain = [](char c) { return c > ' ' && c < 0x7f && c != '"' && c != '=' && c != '\\'; };
+    if (!text.empty() && std::all_of(text.begin(), text.end(), is_plain)) {
+        out += text;
+        return;
+    }
+    out += '"';
+    for (const char c : text) {
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+        } else if (c == '\n') {
+            out += "\\n";
+        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(c));
+        } else {
+            out += c;
+        }
+    }
+    out += '"';
+}
+
+void log(Level level, std::string_view event, std::initializer_list<Field> fields) noexcept
+{
+    if (level < g_level || g_descriptor < 0) {
+        return;
+    }
+    std::string line;
+    line.reserve(256);
+    append_time(line);
+    line += ' ';
+    line += level_name(level);
+    line += ' ';
+    line += g_origin;
+    line += " event=\"";
+    line += event;
+    line += '"';
+    for (const Field& field : fields) {
+        line += ' ';
+        line += field.key;
+        line += '=';
+        append_log_value(line, field.value);
+    }
+    if (g_dropped != g_dropped_told) {
+        fmt::format_to(std::back_inserter(line), " lines_lost_before={}", g_dropped - g_dropped_told);
+    }
+    if (line.size() >= kMaxLine) {
+        line.resize(kMaxLine - 1);
+    }
+    line += '\n';
+    if (try_write(line)) {
+        g_dropped_told = g_dropped;
+    } else {
+        ++g_dropped;
+    }
+}
+
+void set_log_descriptor(int fd) noexcept
+{
+    g_descriptor = fd;
+}
+
+int log_descriptor() noexcept
+{
+    return g_descriptor;
+}
+
+void set_log_level(Level level) noexcept
+{
+    g_level = level;
+}
+
+void set_log_origin(std::string_view origin)
+{
+    g_origin = origin;
+}
+
+std::uint64_t dropped_log_lines() noexcept
+{
+    return g_dropped;
+}
+
+} // namespace ladle::os

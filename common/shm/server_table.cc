@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/shm/server_table.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace ladle::shm {
+
+namespace {
+
+constexpr int kReadTries = 64;
+
+bool has_key(const ServerEntry& entry, std::string_view upstream, std::string_view server_text) noexcept
+{
+    if (entry.key_length != upstream.size() + 1 + server_text.size()) {
+        return false;
+    }
+    return std::memcmp(entry.key, upstream.data(), upstream.size()) == 0 && entry.key[upstream.size()] == '\0' &&
+           std::memcmp(entry.key + upstream.size() + 1, server_text.data(), server_text.size()) == 0;
+}
+
+sockaddr_storage to_socket_address(const ServerAddress& a) noexcept
+{
+    sockaddr_storage out{};
+    if (a.family == AF_INET) {
+        sockaddr_in in{};
+        in.sin_family = AF_INET;
+        in.sin_port = htons(a.port);
+        std::memcpy(&in.sin_addr, a.address.data(), 4);
+        std::memcpy(&out, &in, sizeof in);
+    } else {
+        sockaddr_in6 in{};
+        in.sin6_family = AF_INET6;
+        in.sin6_port = htons(a.port);
+        std::memcpy(&in.sin6_addr, a.address.data(), 16);
+        std::memcpy(&out, &in, sizeof in);
+    }
+    return out;
+}
+
+} // namespace
+
+int find_server(const ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept
+{
+    for (std::uint32_t i = 0; i < kMaxServers; ++i) {
+        const ServerEntry& entry = table.entries[i];
+        if (entry.used.load(std::memory_order_acquire) == 1 && has_key(entry, upstream, server_text)) {
+            return static_cast<int>(i);
+        }
+    }
+    return -1;
+}
+
+int find_or_assign_server(ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept
+{
+    if (upstream.size() + 1 + server_text.size() > kServerKeyBytes) {
+        return -1;
+    }
+    if (const int found = find_server(table, upstream, server_text); found >= 0) {
+        return found;
+    }
+    for (std::uint32_t i = 0; i < kMaxServers; ++i) {
+        ServerEntry& entry = table.entries[i];
+        if (entry.used.load(std::memory_order_relaxed) != 0) {
+            continue;
+        }
+        std::memcpy(entry.key, upstream.data(), upstream.size());
+        entry.key[upstream.size()] = '\0';
+        std::memcpy(entry.key + upstream.size() + 1, server_text.data(), server_text.size());
+        entry.key_length = static_cast<std::uint32_t>(upstream.size() + 1 + server_text.size());
+        entry.used.store(1, std::memory_order_release);
+        return static_cast<int>(i);
+    }
+    return -1;
+}
+
+void free_server(ServerTable& table, std::uint32_t index) noexcept
+{
+    ServerEntry& entry = table.entries[index];
+    entry.used.store(0, std::memory_order_release);
+    // seq keeps counting, so that a reader in the middle sees a change.
+    entry.seq.fetch_add(2, std::memory_order_relaxed);
+    entry.name_state.store(NameState::literal, std::memory_order_relaxed);
+    entry.address_count = 0;
+    entry.resolved_ns = 0;
+    entry.passed_over_until_ns.store(0, std::memory_order_relaxed);
+    entry.failures.store(0, std::memory_order_relaxed);
+    entry.requests.store(0, std::memory_order_relaxed);
+    entry.key_length = 0;
+}
+
+bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out)
+{
+    for (int tries = 0; tries < kReadTries; ++tries) {
+        const std::uint32_t before = entry.seq.load(std::memory_order_acquire);
+        if ((before & 1u) != 0) {
+            continue;
+        }
+        const NameState state = entry.name_state.load(std::memory_order_relaxed);
+        const std::uint32_t count = std::min(entry.address_count, kMaxAddresses);
+        ServerAddress copy[kMaxAddresses];
+        std::memcpy(copy, entry.addresses, sizeof copy);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (entry.seq.load(std::memory_order_relaxed) != before) {
+            continue;
+        }
+        if (count == 0 || state == NameState::unresolved || state == NameState::literal) {
+            return false;
+        }
+        out.clear();
+        for (std::uint32_t i = 0; i < count; ++i) {
+            out.push_back(to_socket_address(copy[i]));
+        }
+        return true;
+    }
+    return false;
+}
+
+void publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept
+{
+    const std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
+    entry.seq.store(seq + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    const std::size_t count = std::min<std::size_t>(addresses.size(), kMaxAddresses);
+    if (count > 0) {
+        std::memcpy(entry.addresses, addresses.data(), count * sizeof(ServerAddress));
+    }
+    entry.address_count = static_cast<std::uint32_t>(count);
+    entry.resolved_ns = now_ns;
+    entry.name_state.store(state, std::memory_order_relaxed);
+    entry.seq.store(seq + 2, std::memory_order_release);
+}
+
+void repair_after_caretaker(ServerTable& table) noexcept
+{
+    for (ServerEntry& entry : table.entries) {
+        const std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
+        if ((seq & 1u) != 0) {
+            entry.address_count = 0; // half written: nobody may use it; the next caretaker writes it anew
+            entry.name_state.store(NameState::unresolved, std::memory_order_relaxed);
+            entry.seq.store(seq + 1, std::memory_order_release);
+        }
+    }
+}
+
+} // namespace ladle::shm

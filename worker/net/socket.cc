@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/net/socket.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace ladle::worker {
+
+Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Wake* wake)
+{
+    fd_ = std::move(fd);
+    wake_ = wake;
+    int family = AF_UNSPEC;
+    socklen_t length = sizeof family;
+    ::getsockopt(fd_.get(), SOL_SOCKET, SO_DOMAIN, &family, &length);
+    trusts_short_read_ = family != AF_UNIX;
+    return watch_.start(loop, fd_.get(), loop::WatchMode::edges, &Socket::on_ready, this);
+}
+
+void Socket::on_ready(void* self, loop::Ready what)
+{
+    auto& socket = *static_cast<Socket*>(self);
+    socket.stirred_ = true;
+    if (loop::is_closed(what)) {
+        socket.peer_closed_ = true;
+    }
+    if (loop::is_readable(what) || loop::is_closed(what)) {
+        socket.may_read_ = true;
+    }
+    if (loop::is_writable(what)) {
+        socket.may_write_ = true;
+    }
+    if (socket.wake_ != nullptr) {
+        socket.wake_->kick_later();
+    }
+}
+
+Io Socket::read_vectors(iovec* vectors, int count, std::size_t wanted)
+{
+    ssize_t n = 0;
+    do {
+        n = count == 1 ? ::recv(fd_.get(), vectors[0].iov_base, vectors[0].iov_len, 0) : ::readv(fd_.get(), vectors, count);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        const auto got = static_cast<std::size_t>(n);
+        may_read_ = got == wanted || peer_closed_ || !trusts_short_read_;
+        return {IoState::done, got, 0};
+    }
+    if (n == 0) {
+        return {IoState::end, 0, 0};
+    }
+    if (errno == EAGAIN) {
+        may_read_ = false;
+        return {IoState::would_block, 0, 0};
+    }
+    return {IoState::failed, 0, errno};
+}
+
+Io Socket::read(char* at, std::size_t size)
+{
+    iovec vector{at, size};
+    return read_vectors(&vector, 1, size);
+}
+
+Io Socket::read(Chain& into, std::size_t most)
+{
+    // The first piece goes into what room the last block has; what does not fit there, into fresh blocks.
+    constexpr int kPieces = 8;
+    iovec vectors[kPieces];
+    BlockRef fresh[kPieces];
+    const auto [at, size] = into.room(2048);
+    vectors[0] = {at, std::min(size, most)};
+    std::size_t wanted = vectors[0].iov_len;
+    int count = 1;
+    while (count < kPieces && wanted < most) {
+        fresh[count] = BlockRef::make();
+        vectors[count] = {fresh[count]->data, fresh[count]->capacity};
+        wanted += vectors[count].iov_len;
+        ++count;
+    }
+    const Io io = read_vectors(vectors, count, wanted);
+    std::size_t left = io.bytes;
+    if (left > 0) {
+        const std::size_t first = std::min(left, vectors[0].iov_len);
+        into.filled(first);
+        left -= first;
+    }
+    for (int i = 1; i < count && left > 0; ++i) {
+        const auto n = static_cast<std::uint32_t>(std::min<std::size_t>(left, fresh[i]->capacity));
+        fresh[i]->used = n;
+        left -= n;
+        into.append(Slice{fresh[i], 0, n});
+    }
+    return io;
+}
+
+Io Socket::write(Chain& from)
+{
+    std::size_t total = 0;
+    while (!from.empty()) {
+        constexpr int kMost = 64;
+        iovec vectors[kMost];
+        const int count = from.vectors(vectors, kMost);
+        std::size_t wanted = 0;
+        for (int i = 0; i < count; ++i) {
+            wanted += vectors[i].iov_len;
+        }
+        msghdr message{};
+        message.msg_iov = vectors;
+        message.msg_iovlen = static_cast<std::size_t>(count);
+        const ssize_t n = count == 1 ? ::send(fd_.get(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL)
+                                     : ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if (errno == EAGAIN) {
+                may_write_ = false;
+                return {total > 0 ? IoState::done : IoState::would_block, total, 0};
+            }
+            return {IoState::failed, total, errno};
+        }
+        from.consume(static_cast<std::size_t>(n));
+        total += static_cast<std::size_t>(n);
+        if (static_cast<std::size_t>(n) < wanted) { // the buffer is full: its event will come
+            may_write_ = false;
+            break;
+        }
+    }
+    return {IoState::done, total, 0};
+}
+
+void Socket::finish_writing() noexcept
+{
+    if (fd_) {
+        ::shutdown(fd_.get(), SHUT_WR);
+    }
+}
+
+void Socket::abort() noexcept
+{
+    if (fd_) {
+        const linger reset{1, 0};
+        ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    close();
+}
+
+void Socket::close() noexcept
+{
+    watch_.stop();
+    wake_ = nullptr;
+    fd_.reset();
+}
+
+} // namespace ladle::worker

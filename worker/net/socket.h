@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A connected, non-blocking socket with edge-triggered readiness: try first, wait only after the kernel said "would block". Owned by
+// a session (client side) or a server connection; events go to the Wake of whoever works with it at the moment.
+#pragma once
+
+#include "common/base/error.h"
+#include "common/loop/loop.h"
+#include "common/loop/task.h"
+#include "common/os/fd.h"
+#include "worker/net/blocks.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ladle::worker {
+
+enum class IoState : std::uint8_t { done, would_block, end, failed };
+
+struct Io {
+    IoState state;
+    std::size_t bytes; ///< moved, with `done`
+    int code;          ///< errno, with `failed`
+};
+
+class Socket {
+public:
+    Socket() = default;
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
+
+    /// Takes the descriptor over and begins to watch it.
+    Result<void> start(loop::Loop& loop, os::Fd fd, loop::Wake* wake);
+    /// Who is told of events from now on; null = nobody (events are still remembered).
+    void set_wake(loop::Wake* wake) noexcept { wake_ = wake; }
+
+    /// Reads into the chain's tail: up to about `most` bytes in one system call.
+    Io read(Chain& into, std::size_t most);
+    /// Reads into plain memory.
+    Io read(char* at, std::size_t size);
+    /// Writes from the chain's front and consumes what was taken.
+    Io write(Chain& from);
+
+    /// Whether a read may bring something: false only after the kernel said there is nothing and before its next event.
+    bool may_read() const noexcept { return may_read_; }
+    bool may_write() const noexcept { return may_write_; }
+    /// An event came since the flag was last cleared by clear_stirred(): for idle connections, on which any event is news.
+    bool has_stirred() const noexcept { return stirred_; }
+    void clear_stirred() noexcept { stirred_ = false; }
+
+    /// No more will be written; the peer sees the end.
+    void finish_writing() noexcept;
+    /// Closes so that the peer sees a reset, not an end: for answers that must not look whole.
+    void abort() noexcept;
+    void close() noexcept;
+    bool is_open() const noexcept { return static_cast<bool>(fd_); }
+    int fd() const noexcept { return fd_.get(); }
+
+private:
+    static void on_ready(void* self, loop::Ready what);
+    Io read_vectors(iovec* vectors, int count, std::size_t wanted);
+
+    os::Fd fd_;
+    loop::Watch watch_;
+    loop::Wake* wake_ = nullptr;
+    bool may_read_ = true;
+    bool may_write_ = true;
+    bool stirred_ = false;
+    bool peer_closed_ = false;      ///< the peer's end was announced: read until it is seen
+    bool trusts_short_read_ = true; ///< a short read means drained; not so on Unix sockets, whose end comes without notice
+};
+
+} // namespace ladle::worker
