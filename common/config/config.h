@@ -135,13 +135,20 @@ struct Route {
     std::uint64_t body_bytes = 100ull << 20; ///< largest request body
 };
 
+/// The pages of one error_pages folder, by status: 404.html is 404, 4xx.html and 5xx.html are 4 and 5, error.html is 0. In a page,
+/// {status}, {reason} and {request_id} are to be filled in.
+using ErrorPages = std::map<std::uint16_t, std::string>;
+
+/// The page for a status: its own, else that of its class, else error.html; null = the built-in page.
+const std::string* find_error_page(const ErrorPages& pages, std::uint16_t status);
+
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.
 struct Site {
     std::string name;                 ///< "example.com", "*.example.com" or "*"
     std::vector<std::string> aliases; ///< same forms; served like the name
     std::vector<std::uint32_t> listens; ///< indices into Config::listens
     std::vector<Route> routes;
-    std::map<std::uint16_t, std::string> error_pages; ///< status → HTML; from [site] or [server] error_pages
+    std::uint32_t error_pages = 0;      ///< index into Config::error_page_sets: the site's own, else [server]'s
 };
 
 enum class AccessFormat : std::uint8_t { combined, json };
@@ -169,11 +176,13 @@ struct Server {
     std::string admin = "/run/ladle/control.sock";
 };
 
+inline constexpr std::uint32_t kMaxServers = 1024; ///< of all upstreams together: the entries of the shared server table
 inline constexpr std::uint32_t kMaxWorkers = 28; ///< two generations and the caretakers fit in shm::kMaxProcesses
 
 struct Config {
     Server server;
     std::vector<Cidr> forwarded_from; ///< [trust]
+    Timeouts timeouts; ///< [timeouts]: what counts before a site is known (header, idle); routes carry their own, complete
     Budget budget;
     RequestLimits request_limits;
     ConnectionLimits connection_limits;
@@ -181,6 +190,7 @@ struct Config {
     std::vector<Listen> listens;
     std::vector<Upstream> upstreams;
     std::vector<Site> sites;
+    std::vector<ErrorPages> error_page_sets{1}; ///< never empty; [0] is [server]'s, and counts where no site is known
     std::uint64_t generation = 0; ///< counts reloads; set by the master in the bundle's header
 };
 

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key to
+// see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
+// build_server.cc, build_upstreams.cc, build_sites.cc and build_routes.cc. Values that the checker marked bad count as absent, so
+// that each mistake is reported once.
+#pragma once
+
+#include "common/config/config.h"
+#include "common/config/file_source.h"
+#include "common/config/node.h"
+#include "common/config/settings_table.h"
+
+#include <array>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+namespace ladle::config {
+
+/// The tables in which a key is looked for, the most specific first: a route's, its site's, the file's. Borrows the tree.
+class Inherited {
+public:
+    /// Null tables are skipped; at most three.
+    explicit Inherited(std::initializer_list<const Node*> tables);
+
+    /// The nearest good or unset value, or null.
+    const Node* find(std::string_view key) const;
+    /// The tables of that key at each level; an "unset" hides the ones behind it.
+    Inherited sub(std::string_view key) const;
+    /// The value in the row's unit, or the row's default. A word counts as the default's number (0).
+    std::uint64_t number(std::string_view schema, std::string_view key) const;
+    std::string text(std::string_view schema, std::string_view key) const;
+
+private:
+    std::array<const Node*, 3> tables_{};
+    std::size_t size_ = 0;
+};
+
+/// The strings of a texts value that are good; empty for null.
+std::vector<const Node*> good_items(const Node* node);
+
+class Builder {
+public:
+    Builder(FileSource& files, const Node& root, Findings& findings) : files_(files), root_(root), findings_(findings) {}
+
+    /// The whole configuration; only to be used where findings have no errors.
+    std::shared_ptr<Config> build();
+
+private:
+    struct Known {
+        std::uint32_t index = 0;
+        Place place;
+        std::string path; ///< of the key that defined it
+        bool is_used = false;
+    };
+    // build_server.cc
+    void build_server();
+    void build_limits();
+    void build_log();
+    LogTarget log_target(const Inherited& table, std::string_view schema, const std::string& path);
+    Timeouts timeouts(const Inherited& table) const;
+    /// The set of a folder, read once; `node` names it. 0 where it cannot be used (reported).
+    std::uint32_t error_page_set(const Node& node, const std::string& path);
+
+    // build_upstreams.cc
+    void build_upstreams();
+    void add_server(Upstream& upstream, const Node& item, const Inherited& defaults, const std::string& path,
+                    std::map<std::string, Place>& seen);
+    /// What a site's or route's `upstream` names; makes one for a URL. nullopt (reported) where there is none.
+    std::optional<std::uint32_t> find_upstream(const Node& node, const std::string& path);
+    void warn_unused();
+
+    // build_sites.cc
+    void build_listens();
+    void build_sites();
+    void build_site(const Node& node, const std::string& path);
+    std::optional<std::string> site_name(const std::string& written, const Place& place, const std::string& path);
+    bool claim_host(const std::string& host, const Place& place, const std::string& path);
+    std::vector<std::uint32_t> site_listens(const Node& site, const std::string& path);
+    std::optional<std::uint32_t> find_listen(const Node& item, const std::string& path);
+    /// The index of the Listen made for one address; nullopt (reported) where a [listen.NAME] has it.
+    std::optional<std::uint32_t> listen_for(BindAddress address, const Node& node, const std::string& path, bool is_default);
+
+    // build_routes.cc
+    void build_routes(Site& site, const Node& node, const std::string& path);
+    /// A route, or the site's own where `route` is null; `inherited` is the site's upstream.
+    Route build_route(const Node* route, const Node& site_node, std::optional<std::uint32_t> inherited, const std::string& path);
+    /// False where something about the match was wrong (and reported).
+    bool build_match(Route& route, const Node& node, const Site& site, const std::string& path);
+    void build_path_match(Match& match, const Node& node, const std::string& path);
+    void build_host_match(Match& match, const Node& node, const Site& site, const std::string& path);
+    void build_method_match(Match& match, const Node& node, const std::string& path);
+    std::vector<NamedMatch> named_matches(const Node* node, const std::string& path, bool is_header);
+    void build_respond(Route& route, const Node& node, const std::string& path);
+    void find_hidden_routes(const Site& site, const std::vector<Place>& places, const std::string& path);
+
+    FileSource& files_;
+    const Node& root_;
+    Findings& findings_;
+    std::shared_ptr<Config> config_ = std::make_shared<Config>();
+    std::map<std::string, Known> upstreams_;  ///< by name or canonical URL
+    std::map<std::string, Known> listens_;    ///< [listen.NAME] by name
+    std::map<std::string, Known> addresses_;  ///< by canonical text, the Listen that has it
+    std::map<std::string, Known> hosts_;      ///< every site name and alias
+    std::map<std::string, std::uint32_t> page_sets_; ///< by folder
+    std::uint32_t server_count_ = 0;
+};
+
+} // namespace ladle::config

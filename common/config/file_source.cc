@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/config/file_source.h"
+
+#include "common/os/fd.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <glob.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace ladle::config {
+
+namespace {
+
+constexpr std::size_t kMaxFileBytes = 16u << 20;
+
+} // namespace
+
+Result<std::string> DiskFiles::read(const std::string& path)
+{
+    // O_NONBLOCK: a FIFO without a writer must not hang `ladle check`.
+    const os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!fd) {
+        return fail_errno("cannot read " + path, errno);
+    }
+    std::string text;
+    std::size_t used = 0;
+    for (;;) {
+        text.resize(used + 65536);
+        const ssize_t got = ::read(fd.get(), text.data() + used, text.size() - used);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return fail_errno("cannot read " + path, errno);
+        }
+        if (got == 0) {
+            break;
+        }
+        used += static_cast<std::size_t>(got);
+        if (used > kMaxFileBytes) {
+            return fail(Origin::local, fmt::format("cannot read {}: it has more than {} MiB", path, kMaxFileBytes >> 20));
+        }
+    }
+    text.resize(used);
+    recording_.files[path] = text;
+    return text;
+}
+
+Result<std::vector<std::string>> DiskFiles::expand(const std::string& pattern)
+{
+    glob_t found{};
+    int failed = 0;
+    const int status = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &found);
+    failed = errno;
+    std::vector<std::string> paths(found.gl_pathv, found.gl_pathv + (status == 0 ? found.gl_pathc : 0));
+    ::globfree(&found);
+    if (status == GLOB_ABORTED) {
+        // A folder that does not exist matches nothing; one that may not be read is a failure.
+        if (failed != ENOENT && failed != ENOTDIR) {
+            return fail_errno("cannot look into the folder of " + pattern, failed);
+        }
+    } else if (status == GLOB_NOSPACE) {
+        return fail_errno("cannot look into the folder of " + pattern, ENOMEM);
+    }
+    recording_.expansions[pattern] = paths;
+    return paths;
+}
+
+Result<std::string> BundleFiles::read(const std::string& path)
+{
+    const auto found = recording_.files.find(path);
+    if (found == recording_.files.end()) {
+        return fail_errno("cannot read " + path, ENOENT);
+    }
+    return found->second;
+}
+
+Result<std::vector<std::string>> BundleFiles::expand(const std::string& pattern)
+{
+    const auto found = recording_.expansions.find(pattern);
+    return found == recording_.expansions.end() ? std::vector<std::string>() : found->second;
+}
+
+std::string resolve_path(const std::string& from, const std::string& path)
+{
+    if (path.starts_with('/')) {
+        return path;
+    }
+    const std::size_t slash = from.rfind('/');
+    return slash == std::string::npos ? path : from.substr(0, slash + 1) + path;
+}
+
+} // namespace ladle::config

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where the loader gets the texts that a configuration is made of: its files, its includes and everything that it refers to (error
+// pages; later certificates and secrets). The master reads the disk and records what it read; the record travels to the workers in the
+// bundle (bundle.h), and each of them runs the same load() over it. So there is one loader and no serialiser, and a worker never opens
+// a configuration file.
+#pragma once
+
+#include "common/base/error.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace ladle::config {
+
+class FileSource {
+public:
+    virtual ~FileSource() = default;
+    /// The whole text of a file.
+    virtual Result<std::string> read(const std::string& path) = 0;
+    /// The paths that match a pattern of glob(7), sorted; none is not a failure.
+    virtual Result<std::vector<std::string>> expand(const std::string& pattern) = 0;
+};
+
+/// Everything that one load() asked for, with the answers. Failures are not kept: a load that saw one makes no bundle.
+struct Recording {
+    std::map<std::string, std::string> files;
+    std::map<std::string, std::vector<std::string>> expansions;
+};
+
+/// The disk, recorded. Paths are used as given (relative ones from the working folder). No side effects.
+class DiskFiles final : public FileSource {
+public:
+    Result<std::string> read(const std::string& path) override;
+    Result<std::vector<std::string>> expand(const std::string& pattern) override;
+    const Recording& recording() const { return recording_; }
+
+private:
+    Recording recording_;
+};
+
+/// Answers from a recording: the bundle's, or a test's.
+class BundleFiles final : public FileSource {
+public:
+    BundleFiles() = default;
+    explicit BundleFiles(Recording recording) : recording_(std::move(recording)) {}
+    Result<std::string> read(const std::string& path) override;
+    Result<std::vector<std::string>> expand(const std::string& pattern) override;
+
+private:
+    Recording recording_;
+};
+
+/// `path`, if it is relative taken from the folder of the file `from`.
+std::string resolve_path(const std::string& from, const std::string& path);
+
+} // namespace ladle::config

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/config/settings_table.h"
+
+#include "common/config/values.h"
+
+#include <array>
+#include <charconv>
+
+namespace ladle::config {
+
+namespace {
+
+constexpr std::string_view kWhyTimeout = "none at all would let a silent peer hold a connection forever";
+
+// clang-format off
+constexpr std::array kSchemas = std::to_array<Schema>({
+    {"",            "top level",         "The tables of the file."},
+    {"server",      "[server]",          "The process: workers, user, stopping."},
+    {"listen",      "[listen.NAME]",     "A named set of addresses to listen on, for the sites that name it."},
+    {"trust",       "[trust]",           "Whose word about the client is believed."},
+    {"timeouts",    "[timeouts]",        "How long Ladle waits. Also in a site and in a route, key by key."},
+    {"budget",      "[budget]",          "Ceilings for the whole proxy, all workers together."},
+    {"defence",     "[defence]",         "What clients may ask for."},
+    {"request",     "[defence.request]", "What one request may be."},
+    {"connections", "[defence.connections]", "How many clients may be connected."},
+    {"upstream",    "[upstream.NAME]",   "A named group of servers."},
+    {"server_entry", "servers of [upstream.NAME]", "One server, where an address alone does not say enough."},
+    {"keepalive",   "keepalive of [upstream.NAME]", "Idle connections kept to each server."},
+    {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn."},
+    {"site",        "[site.\"NAME\"]",   "A host name's configuration. NAME is exact, \"*.example.com\" for the names below it, or \"*\" for every other."},
+    {"route",       "[[site.\"NAME\".route]]", "Requests of a site that are treated in their own way. The first route in file order that matches is taken; "
+                                         "every match given must hold."},
+    {"buffer",      "buffer of a site or a route", "What is taken whole before the other side is occupied."},
+    {"respond",     "respond of a route", "A fixed answer given by Ladle itself."},
+    {"log",         "[log]",             "Where the logs go."},
+    {"access",      "access of [log]",   "One line for each request."},
+    {"error",       "error of [log]",    "What went wrong, and what the processes do."},
+});
+
+constexpr std::array kSettings = std::to_array<Setting>({
+    {"", "include",  Type::texts, "", "", "files to read as well; * matches within a folder; relative to this file"},
+    {"", "server",   Type::table, "", "server", "the process"},
+    {"", "listen",   Type::named, "", "listen", "addresses to listen on, by name"},
+    {"", "trust",    Type::table, "", "trust", "proxies in front of this one"},
+    {"", "timeouts", Type::table, "", "timeouts", "how long to wait"},
+    {"", "budget",   Type::table, "", "budget", "memory and disk for bodies under way"},
+    {"", "defence",  Type::table, "", "defence", "limits"},
+    {"", "upstream", Type::named, "", "upstream", "groups of servers, by name"},
+    {"", "site",     Type::named, "", "site", "sites, by host name"},
+    {"", "log",      Type::table, "", "log", "logs"},
+
+    {"server", "workers", Type::integer, "auto", "1..28", "worker processes; \"auto\" is one for each core", kServer,
+        "the table of processes holds two generations of workers", "auto"},
+    {"server", "user", Type::text, "ladle", "", "the user that workers become; only used by a master that is root"},
+    {"server", "drain_timeout", Type::duration, "30s", "0s..1d", "how long requests under way may take when a worker stops"},
+    {"server", "worker_hang_timeout", Type::duration, "10s", "1s..1h", "a worker without a heartbeat for so long is replaced", kServer,
+        "a worker beats about once a second"},
+    {"server", "admin", Type::path, "/run/ladle/control.sock", "", "the Unix socket through which the commands find the running master"},
+    {"server", "error_pages", Type::path, "", "", "a folder of 404.html, 5xx.html, error.html …; {status} {reason} {request_id} are filled in; "
+                                                  "default: a built-in page",
+        kServer | kSite},
+
+    {"listen", "bind", Type::texts, "", "", "addresses: \"0.0.0.0:80\", \"[::]:80\", \"unix:/run/ladle/web.sock\""},
+
+    {"trust", "forwarded_from", Type::texts, "", "", "address ranges of proxies whose Forwarded and X-Forwarded-* are believed"},
+
+    {"timeouts", "header", Type::duration, "10s", "1ms..1h", "for a whole request head to arrive", kServer, kWhyTimeout},
+    {"timeouts", "idle", Type::duration, "60s", "1ms..1d", "between the requests of a client's connection", kEverywhere, kWhyTimeout},
+    {"timeouts", "connect", Type::duration, "3s", "1ms..1h", "to connect to a server", kEverywhere, kWhyTimeout},
+    {"timeouts", "response", Type::duration, "30s", "1ms..1d", "from a request's last byte to the first of its response", kEverywhere, kWhyTimeout},
+    {"timeouts", "stall", Type::duration, "30s", "1ms..1d", "without progress in either direction while some is due", kEverywhere, kWhyTimeout},
+    {"timeouts", "tunnel", Type::duration, "1h", "1ms..30d", "silence allowed to a WebSocket or an event stream", kEverywhere, kWhyTimeout},
+
+    {"budget", "spool_memory", Type::size, "256MiB", "1MiB..1024GiB", "memory for bodies that wait for a slower peer", kServer,
+        "every connection under way needs some"},
+    {"budget", "spool_disk", Type::size, "8GiB", "0B..1048576GiB", "disk for what does not fit there; 0B keeps everything in memory"},
+    {"budget", "per_client", Type::size, "64MiB", "64KiB..1024GiB", "what one client address may occupy of both", kServer,
+        "a client needs one read's worth"},
+    {"budget", "spool_path", Type::path, "/var/cache/ladle/spool", "", "the folder of the spool's (unlinked) files"},
+
+    {"defence", "request", Type::table, "", "request", "what one request may be"},
+    {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
+
+    {"request", "head", Type::size, "32KiB", "1KiB..1MiB", "bytes of request line and headers; else 431", kServer, "a head is held in memory"},
+    {"request", "headers", Type::integer, "100", "1..10000", "number of headers; else 431", kServer, "a head is held in memory"},
+    {"request", "uri", Type::size, "8KiB", "64B..1MiB", "bytes of the request target; else 414", kServer, "it is a part of the head"},
+    {"request", "body", Type::size, "100MiB", "0B..1048576GiB", "bytes of a request body; else 413"},
+
+    {"connections", "total", Type::integer, "50000", "1..4000000", "clients connected at once; more wait in the kernel's queue", kServer,
+        "each needs a file descriptor"},
+
+    {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
+    {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
+    {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
+    {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit"},
+    {"upstream", "keepalive", Type::table, "", "keepalive", "idle connections"},
+    {"upstream", "queue", Type::table, "", "queue", "requests that wait for a server"},
+
+    {"server_entry", "address", Type::text, "", "", "the server, in the form of a plain entry"},
+    {"server_entry", "weight", Type::integer, "1", "1..1000", "its share, relative to the others"},
+    {"server_entry", "max_conn", Type::integer, "0", "0..1000000", "requests in flight, all workers together; 0 is no limit"},
+
+    {"keepalive", "idle", Type::integer, "64", "0..100000", "idle connections kept to each server by each worker; 0 keeps none"},
+    {"keepalive", "timeout", Type::duration, "60s", "1ms..1d", "how long an idle connection is kept; less than the server's own time is best", kServer,
+        kWhyTimeout},
+
+    {"queue", "size", Type::integer, "500", "0..1000000", "requests that may wait, in each worker; 0 answers 503 at once"},
+    {"queue", "timeout", Type::duration, "2s", "1ms..1h", "how long one may wait before its 503", kServer, kWhyTimeout},
+
+    {"site", "aliases", Type::texts, "", "", "further host names, served like the name", kSite},
+    {"site", "listen", Type::texts, "", "", "\"http://127.0.0.1:8080\", a list, or the name of a [listen.NAME]; default: port 80 of every address", kSite},
+    {"site", "upstream", Type::text, "", "", "the name of an [upstream.NAME], or the URL of one server: \"http://127.0.0.1:3000\"", kSiteRoute},
+    {"site", "body", Type::size, "", "0B..1048576GiB", "bytes of a request body; default: [defence.request] body", kSiteRoute},
+    {"site", "timeouts", Type::table, "", "timeouts", "this site's own", kEverywhere},
+    {"site", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
+    {"site", "error_pages", Type::path, "", "", "a folder of error pages, instead of [server] error_pages", kServer | kSite},
+    {"site", "route", Type::tables, "", "route", "in file order", kSite},
+
+    {"route", "name", Type::text, "", "", "for logs and metrics; default: made from the match", kRoute},
+    {"route", "path", Type::text, "", "", "\"/static/*\": * is any characters; without one, the whole path", kRoute},
+    {"route", "path_regex", Type::text, "", "", "an RE2 expression for the whole path", kRoute},
+    {"route", "method", Type::texts, "", "", "\"GET\", or a list", kRoute},
+    {"route", "header", Type::pairs, "", "", "{ X-Version = \"2*\" }: the header's value; \"*\" = it is there", kRoute},
+    {"route", "query", Type::pairs, "", "", "{ page = \"1\" }: an argument's value; \"*\" = it is there", kRoute},
+    {"route", "host", Type::texts, "", "", "some of the site's host names", kRoute},
+    {"route", "upstream", Type::text, "", "", "as in the site", kSiteRoute},
+    {"route", "respond", Type::table, "", "respond", "a fixed answer instead of an upstream", kRoute, "", "status"},
+    {"route", "body", Type::size, "", "0B..1048576GiB", "as in the site", kSiteRoute},
+    {"route", "timeouts", Type::table, "", "timeouts", "this route's own", kEverywhere},
+    {"route", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
+
+    {"buffer", "request", Type::choice, "full", "full|stream", "full: the server is occupied once the body is here; stream: at once", kSiteRoute},
+    {"buffer", "response", Type::choice, "spool", "spool|stream", "spool: the server is free as soon as it has answered; stream: it waits for the client",
+        kSiteRoute},
+
+    {"respond", "status", Type::integer, "200", "200..599", "the status code", kRoute, "a final answer has no other"},
+    {"respond", "body", Type::text, "", "", "the body", kRoute},
+    {"respond", "content_type", Type::text, "text/plain; charset=utf-8", "", "the body's type", kRoute},
+
+    {"log", "access", Type::table, "", "access", "the access log", kServer, "", "to"},
+    {"log", "error", Type::table, "", "error", "the error log", kServer, "", "to"},
+
+    {"access", "to", Type::text, "/var/log/ladle/access.log", "", "a file, \"stderr\" or \"off\""},
+    {"access", "format", Type::choice, "combined", "combined|json", "combined: as Apache writes it, with times and names behind; json: one object a line"},
+
+    {"error", "to", Type::text, "stderr", "", "a file, \"stderr\" or \"off\""},
+    {"error", "level", Type::choice, "info", "debug|info|warning|error", "what is written: this and what is graver"},
+});
+// clang-format on
+
+std::uint64_t number_of(Type type, std::string_view text)
+{
+    if (type == Type::duration) {
+        return parse_duration(text).value_or(0);
+    }
+    if (type == Type::size) {
+        return parse_size(text).value_or(0);
+    }
+    std::uint64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+} // namespace
+
+std::span<const Setting> all_settings() { return kSettings; }
+
+std::span<const Schema> all_schemas() { return kSchemas; }
+
+const Setting* find_setting(std::string_view schema, std::string_view key)
+{
+    for (const Setting& setting : kSettings) {
+        if (setting.schema == schema && setting.key == key) {
+            return &setting;
+        }
+    }
+    return nullptr;
+}
+
+std::vector<const Setting*> settings_of(std::string_view schema)
+{
+    std::vector<const Setting*> out;
+    for (const Setting& setting : kSettings) {
+        if (setting.schema == schema) {
+            out.push_back(&setting);
+        }
+    }
+    return out;
+}
+
+const Schema* find_schema(std::string_view name)
+{
+    for (const Schema& schema : kSchemas) {
+        if (schema.name == name) {
+            return &schema;
+        }
+    }
+    return nullptr;
+}
+
+std::vector<std::string_view> split_choices(std::string_view range)
+{
+    std::vector<std::string_view> out;
+    while (!range.empty()) {
+        const std::size_t bar = std::min(range.find('|'), range.size());
+        out.push_back(range.substr(0, bar));
+        range.remove_prefix(std::min(bar + 1, range.size()));
+    }
+    return out;
+}
+
+Bounds bounds_of(const Setting& setting)
+{
+    const bool is_number = setting.type == Type::integer || setting.type == Type::duration || setting.type == Type::size;
+    const std::size_t dots = setting.range.find("..");
+    if (!is_number || dots == std::string_view::npos) {
+        return {};
+    }
+    return {number_of(setting.type, setting.range.substr(0, dots)), number_of(setting.type, setting.range.substr(dots + 2))};
+}
+
+std::uint64_t fallback_number(const Setting& setting)
+{
+    if (setting.type == Type::choice) {
+        const std::vector<std::string_view> choices = split_choices(setting.range);
+        for (std::size_t at = 0; at < choices.size(); ++at) {
+            if (choices[at] == setting.fallback) {
+                return at;
+            }
+        }
+    }
+    return number_of(setting.type, setting.fallback);
+}
+
+} // namespace ladle::config

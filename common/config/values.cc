@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/config/values.h"
+
+#include "common/config/names.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <span>
+
+namespace ladle::config {
+
+namespace {
+
+struct Unit {
+    std::string_view name;
+    std::uint64_t factor;
+};
+
+// Largest first, as format_… needs it; what it may propose comes before what is only understood.
+constexpr std::array<Unit, 5> kDurationUnits{{{"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}, {"ms", 1}}};
+constexpr std::array<Unit, 7> kSizeUnits{{{"GiB", 1ull << 30},
+                                          {"MiB", 1ull << 20},
+                                          {"KiB", 1ull << 10},
+                                          {"B", 1},
+                                          {"GB", 1'000'000'000},
+                                          {"MB", 1'000'000},
+                                          {"KB", 1'000}}};
+
+/// What people write for a unit, and what they mean.
+struct Spelling {
+    std::string_view written;
+    std::string_view meant;
+};
+constexpr std::array<Spelling, 18> kDurationSpellings{{{"sec", "s"},     {"secs", "s"},   {"second", "s"}, {"seconds", "s"}, {"min", "m"},
+                                                       {"mins", "m"},    {"minute", "m"}, {"minutes", "m"}, {"hour", "h"},   {"hours", "h"},
+                                                       {"hr", "h"},      {"day", "d"},    {"days", "d"},   {"msec", "ms"},   {"millis", "ms"},
+                                                       {"milliseconds", "ms"}, {"", "s"}, {"hrs", "h"}}};
+constexpr std::array<Spelling, 11> kSizeSpellings{{{"k", "KiB"}, {"m", "MiB"}, {"g", "GiB"}, {"kb", "KB"}, {"mb", "MB"}, {"gb", "GB"},
+                                                   {"kib", "KiB"}, {"mib", "MiB"}, {"gib", "GiB"}, {"b", "B"}, {"", "B"}}};
+
+std::string lower(std::string_view text)
+{
+    std::string out(text);
+    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return out;
+}
+
+struct Kind {
+    std::string_view what;    ///< "a duration"
+    std::string_view example; ///< "10s"
+    std::span<const Unit> units;
+    std::span<const Spelling> spellings;
+};
+
+Parsed<std::uint64_t> parse_with_unit(std::string_view text, const Kind& kind)
+{
+    const auto complaint = [&](std::string hint) {
+        return std::unexpected(Complaint{fmt::format("expected {} such as \"{}\", got the string \"{}\"", kind.what, kind.example, text),
+                                         std::move(hint)});
+    };
+    std::uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [after, status] = std::from_chars(text.data(), end, value);
+    if (status == std::errc::result_out_of_range) {
+        return complaint("this is too large");
+    }
+    if (status != std::errc()) {
+        return complaint({});
+    }
+    std::string_view unit(after, static_cast<std::size_t>(end - after));
+    for (const Unit& known : kind.units) {
+        if (unit == known.name) {
+            if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / known.factor) {
+                return complaint("this is too large");
+            }
+            return value * known.factor;
+        }
+    }
+    while (!unit.empty() && unit.front() == ' ') {
+        unit.remove_prefix(1);
+    }
+    const std::string folded = lower(unit);
+    for (const Unit& known : kind.units) {
+        if (unit == known.name) {
+            return complaint(fmt::format("write \"{}{}\"", value, known.name));
+        }
+    }
+    for (const Spelling& spelling : kind.spellings) {
+        if (folded == spelling.written) {
+            return complaint(fmt::format("write \"{}{}\"", value, spelling.meant));
+        }
+    }
+    if (!unit.empty() && unit.front() == '.') {
+        return complaint("write a whole number of a smaller unit");
+    }
+    std::string names;
+    for (const Unit& known : kind.units) {
+        names += names.empty() ? "" : ", ";
+        names += known.name;
+    }
+    return complaint("the units are " + names);
+}
+
+std::string format_with_unit(std::uint64_t value, std::span<const Unit> units)
+{
+    for (const Unit& unit : units) {
+        if (value != 0 && value % unit.factor == 0) {
+            return fmt::format("{}{}", value / unit.factor, unit.name);
+        }
+    }
+    return "0" + std::string(units.size() == kDurationUnits.size() ? "s" : "B");
+}
+
+/// "HOST:PORT" taken apart; IPv6 in brackets. `port` is empty where there is none.
+struct HostPort {
+    std::string host;
+    bool is_ipv6 = false;
+    std::string port;
+};
+
+Parsed<HostPort> split_host_port(std::string_view text)
+{
+    HostPort out;
+    if (text.starts_with('[')) {
+        const std::size_t close = text.find(']');
+        if (close == std::string_view::npos) {
+            return std::unexpected(Complaint{fmt::format("expected an address, got \"{}\"", text), "the \"]\" is missing"});
+        }
+        out.host = std::string(text.substr(1, close - 1));
+        out.is_ipv6 = true;
+        text.remove_prefix(close + 1);
+        if (!text.empty() && text.front() != ':') {
+            return std::unexpected(Complaint{fmt::format("unexpected \"{}\" after the address", text), {}});
+        }
+    } else {
+        if (std::count(text.begin(), text.end(), ':') > 1) {
+            return std::unexpected(
+                Complaint{fmt::format("expected an address, got \"{}\"", text), "an IPv6 address stands in brackets, as in \"[::1]:8080\""});
+        }
+        const std::size_t colon = std::min(text.find(':'), text.size());
+        out.host = std::string(text.substr(0, colon));
+        text.remove_prefix(colon);
+    }
+    if (!text.empty()) {
+        out.port = std::string(text.substr(1));
+        if (out.port.empty()) {
+            return std::unexpected(Complaint{"there is no port after the \":\"", {}});
+        }
+    }
+    return out;
+}
+
+Parsed<std::uint16_t> parse_port(std::string_view text)
+{
+    unsigned value = 0;
+    const auto [after, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (status != std::errc() || after != text.data() + text.size() || value == 0 || value > 65535) {
+        return std::unexpected(Complaint{fmt::format("a port is a number from 1 to 65535, got \"{}\"", text), {}});
+    }
+    return static_cast<std::uint16_t>(value);
+}
+
+/// The socket address of a Unix path and its canonical text "unix:/path".
+struct SocketAddress {
+    std::string text;
+    sockaddr_storage address{};
+    socklen_t length = 0;
+};
+
+Parsed<SocketAddress> unix_address(std::string_view path)
+{
+    SocketAddress out;
+    auto* un = reinterpret_cast<sockaddr_un*>(&out.address);
+    if (path.empty() || path.front() != '/') {
+        return std::unexpected(Complaint{"expected the absolute path of a socket after \"unix:\"",
+                                         path.empty() ? std::string() : fmt::format("write \"unix:/{}\"", path)});
+    }
+    if (path.size() >= sizeof(un->sun_path) || path.find('\0') != std::string_view::npos) {
+        return std::unexpected(Complaint{fmt::format("the path of a socket has at most {} bytes", sizeof(un->sun_path) - 1), {}});
+    }
+    un->sun_family = AF_UNIX;
+    std::memcpy(un->sun_path, path.data(), path.size());
+    out.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
+    out.text = "unix:" + std::string(path);
+    return out;
+}
+
+/// The socket address of a literal IP address; nullopt-like failure (empty message) where `host` is none.
+Parsed<SocketAddress> literal_address(const HostPort& from, std::uint16_t port)
+{
+    SocketAddress out;
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&out.address);
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&out.address);
+    if (!from.is_ipv6 && inet_pton(AF_INET, from.host.c_str(), &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        out.length = sizeof(sockaddr_in);
+        inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
+        out.text = fmt::format("{}:{}", text.data(), port);
+        return out;
+    }
+    if (from.is_ipv6 && inet_pton(AF_INET6, from.host.c_str(), &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        out.length = sizeof(sockaddr_in6);
+        inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
+        out.text = fmt::format("[{}]:{}", text.data(), port);
+        return out;
+    }
+    return std::unexpected(Complaint{});
+}
+
+/// Takes "http://" off; refuses other schemes, and anything behind the address.
+Parsed<std::string_view> without_scheme(std::string_view text, std::string_view whose)
+{
+    const std::size_t scheme_end = text.find("://");
+    if (scheme_end == std::string_view::npos) {
+        return text;
+    }
+    const std::string scheme = lower(text.substr(0, scheme_end));
+    std::string_view rest = text.substr(scheme_end + 3);
+    if (scheme == "https") {
+        return std::unexpected(Complaint{"TLS is not available in this version",
+                                         fmt::format("write \"http://{}\"", rest)});
+    }
+    if (scheme != "http") {
+        return std::unexpected(Complaint{fmt::format("unknown scheme \"{}://\"", text.substr(0, scheme_end)),
+                                         fmt::format("write \"http://{}\"", rest)});
+    }
+    if (rest.starts_with("unix:")) {
+        return rest;
+    }
+    if (rest.ends_with('/')) {
+        rest.remove_suffix(1);
+    }
+    if (const std::size_t slash = rest.find_first_of("/?#"); slash != std::string_view::npos) {
+        return std::unexpected(Complaint{fmt::format("an address {} has no path, got \"{}\"", whose, rest.substr(slash)),
+                                         fmt::format("write \"http://{}\"", rest.substr(0, slash))});
+    }
+    if (const std::size_t at = rest.find('@'); at != std::string_view::npos) {
+        return std::unexpected(Complaint{fmt::format("an address {} has no user name", whose),
+                                         fmt::format("write \"http://{}\"", rest.substr(at + 1))});
+    }
+    return rest;
+}
+
+} // namespace
+
+Parsed<std::uint64_t> parse_duration(std::string_view text)
+{
+    return parse_with_unit(text, {"a duration", "10s", kDurationUnits, kDurationSpellings});
+}
+
+Parsed<std::uint64_t> parse_size(std::string_view text)
+{
+    return parse_with_unit(text, {"a size", "64MiB", kSizeUnits, kSizeSpellings});
+}
+
+std::string format_duration(std::uint64_t milliseconds) { return format_with_unit(milliseconds, kDurationUnits); }
+
+std::string format_size(std::uint64_t bytes) { return format_with_unit(bytes, std::span(kSizeUnits).first(4)); }
+
+Parsed<Cidr> parse_cidr(std::string_view text)
+{
+    const auto complaint = [&](std::string hint) {
+        return std::unexpected(
+            Complaint{fmt::format("expected an address range such as \"10.0.0.0/8\", got \"{}\"", text), std::move(hint)});
+    };
+    const std::size_t slash = std::min(text.find('/'), text.size());
+    const std::string host(text.substr(0, slash));
+    Cidr out;
+    unsigned bits_of_family = 128;
+    if (in_addr v4{}; inet_pton(AF_INET, host.c_str(), &v4) == 1) {
+        out.address[10] = out.address[11] = 0xFF;
+        std::memcpy(&out.address[12], &v4, 4);
+        bits_of_family = 32;
+    } else if (inet_pton(AF_INET6, host.c_str(), out.address.data()) != 1) {
+        return complaint({});
+    }
+    unsigned bits = bits_of_family;
+    if (slash < text.size()) {
+        const std::string_view digits = text.substr(slash + 1);
+        const auto [after, status] = std::from_chars(digits.data(), digits.data() + digits.size(), bits);
+        if (status != std::errc() || after != digits.data() + digits.size() || bits > bits_of_family) {
+            return complaint(fmt::format("the prefix is a number from 0 to {}", bits_of_family));
+        }
+    }
+    out.prefix_bits = bits + (128 - bits_of_family);
+    std::array<std::uint8_t, 16> masked = out.address;
+    for (unsigned bit = out.prefix_bits; bit < 128; ++bit) {
+        masked[bit / 8] = static_cast<std::uint8_t>(masked[bit / 8] & ~(0x80u >> (bit % 8)));
+    }
+    if (masked != out.address) {
+        std::array<char, INET6_ADDRSTRLEN> shown{};
+        const bool v4 = bits_of_family == 32;
+        inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &masked[12] : masked.data(), shown.data(), shown.size());
+        return complaint(fmt::format("bits behind the prefix are set: write \"{}/{}\"", shown.data(), bits));
+    }
+    return out;
+}
+
+Parsed<BindAddress> parse_bind(std::string_view text)
+{
+    const Parsed<std::string_view> bare = without_scheme(text, "to listen on");
+    if (!bare) {
+        return std::unexpected(bare.error());
+    }
+    Parsed<SocketAddress> socket_address;
+    if (bare->starts_with("unix:")) {
+        socket_address = unix_address(bare->substr(5));
+    } else {
+        const Parsed<HostPort> parts = split_host_port(*bare);
+        if (!parts) {
+            return std::unexpected(parts.error());
+        }
+        if (parts->port.empty()) {
+            return std::unexpected(Complaint{fmt::format("expected an address and a port such as \"0.0.0.0:80\", got \"{}\"", text),
+                                             parts->host.empty() ? std::string() : fmt::format("write \"{}:80\"", text)});
+        }
+        const Parsed<std::uint16_t> port = parse_port(parts->port);
+        if (!port) {
+            return std::unexpected(port.error());
+        }
+        socket_address = literal_address(*parts, *port);
+        if (!socket_address) {
+            const bool any = parts->host.empty() || parts->host == "*";
+            return std::unexpected(Complaint{
+                fmt::format("expected an IP address to listen on, got \"{}\"", parts->host),
+                any ? fmt::format("for every address write \"0.0.0.0:{0}\" and \"[::]:{0}\"", *port)
+                    : (parts->host == "localhost" ? fmt::format("write \"127.0.0.1:{0}\" or \"[::1]:{0}\"", *port) : std::string())});
+        }
+    }
+    if (!socket_address) {
+        return std::unexpected(socket_address.error());
+    }
+    return BindAddress{socket_address->text, socket_address->address, socket_address->length};
+}
+
+Parsed<UpstreamServer> parse_server(std::string_view text)
+{
+    const Parsed<std::string_view> bare = without_scheme(text, "to servers");
+    if (!bare) {
+        return std::unexpected(bare.error());
+    }
+    UpstreamServer server;
+    if (bare->starts_with("unix:")) {
+        const Parsed<SocketAddress> address = unix_address(bare->substr(5));
+        if (!address) {
+            return std::unexpected(address.error());
+        }
+        server.text = address->text;
+        server.address = address->address;
+        server.address_length = address->length;
+        return server;
+    }
+    const Parsed<HostPort> parts = split_host_port(*bare);
+    if (!parts) {
+        return std::unexpected(parts.error());
+    }
+    server.port = 80;
+    if (!parts->port.empty()) {
+        const Parsed<std::uint16_t> port = parse_port(parts->port);
+        if (!port) {
+            return std::unexpected(port.error());
+        }
+        server.port = *port;
+    } else if (text.find("://") == std::string_view::npos) {
+        return std::unexpected(Complaint{fmt::format("expected a server such as \"10.0.0.1:8080\", got \"{}\"", text),
+                                         parts->host.empty() ? std::string() : fmt::format("write \"{}:80\"", text)});
+    }
+    if (const Parsed<SocketAddress> literal = literal_address(*parts, server.port)) {
+        server.text = literal->text;
+        server.address = literal->address;
+        server.address_length = literal->length;
+        return server;
+    }
+    server.host_name = normalise_host(parts->host);
+    if (parts->is_ipv6 || !is_host_name(server.host_name) || looks_like_ipv4(server.host_name)) {
+        return std::unexpected(Complaint{fmt::format("expected an IP address or a host name, got \"{}\"", parts->host), {}});
+    }
+    server.text = fmt::format("{}:{}", server.host_name, server.port);
+    return server;
+}
+
+} // namespace ladle::config
