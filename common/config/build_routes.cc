@@ -21,13 +21,15 @@ bool is_token(std::string_view text)
 {
     constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
     return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || kMarks.find(c) != std::string_view::npos;
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               kMarks.find(c) != std::string_view::npos;
     });
 }
 
 std::string upper(std::string text)
 {
-    std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
     return text;
 }
 
@@ -48,10 +50,14 @@ bool is_bad(const Node& node)
 /// A mistake in a member may be what is missing: upsteam = "app".
 bool has_bad_member(const Node& table)
 {
-    return std::any_of(table.children.begin(), table.children.end(), [](const Node& child) { return child.state == Node::State::bad; });
+    return std::any_of(table.children.begin(), table.children.end(),
+                       [](const Node& child) { return child.state == Node::State::bad; });
 }
 
-const Node* good(const Node* node) { return node != nullptr && node->state == Node::State::good ? node : nullptr; }
+const Node* good(const Node* node)
+{
+    return node != nullptr && node->state == Node::State::good ? node : nullptr;
+}
 
 /// A name for a route that was given none: from what it matches.
 std::string made_name(const Match& match, std::size_t index)
@@ -93,7 +99,8 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
         }
         const auto [first, is_new] = names.emplace(route.name, place);
         if (!is_new) {
-            findings_.error(place, route_path + ".name", fmt::format("the route name \"{}\" is used twice in [{}]", route.name, path),
+            findings_.error(place, route_path + ".name",
+                            fmt::format("the route name \"{}\" is used twice in [{}]", route.name, path),
                             "first at " + findings_.where(first->second));
         }
         places.push_back(is_sound ? item.place : Place{});
@@ -108,11 +115,13 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
         }
         site.routes.push_back(std::move(route));
     } else if (node.find("route") == nullptr ? !has_bad_member(node) : list != nullptr && list->children.empty()) {
-        findings_.error(node.key_place, path, fmt::format("[{}] has no upstream", path), "write upstream = \"http://127.0.0.1:3000\"");
+        findings_.error(node.key_place, path, fmt::format("[{}] has no upstream", path),
+                        "write upstream = \"http://127.0.0.1:3000\"");
     }
 }
 
-Route Builder::build_route(const Node* route_node, const Node& site_node, std::optional<std::uint32_t> inherited, const std::string& path)
+Route Builder::build_route(const Node* route_node, const Node& site_node, std::optional<std::uint32_t> inherited,
+                           const std::string& path)
 {
     Route route;
     const Inherited tables({route_node, &site_node});
@@ -143,7 +152,8 @@ Route Builder::build_route(const Node* route_node, const Node& site_node, std::o
     } else if (own_upstream == nullptr) {
         route.upstream = inherited;
     }
-    const bool is_given = own_upstream == nullptr ? site_node.find("upstream") != nullptr : own_upstream->state != Node::State::unset;
+    const bool is_given =
+        own_upstream == nullptr ? site_node.find("upstream") != nullptr : own_upstream->state != Node::State::unset;
     if (!is_given && !has_bad_member(*route_node) && !has_bad_member(site_node)) {
         findings_.error(route_node->place, path, "this route has no upstream",
                         "write upstream = \"http://127.0.0.1:3000\", here or in the site, or respond = { status = 403 }");
@@ -159,9 +169,8 @@ bool Builder::build_match(Route& route, const Node& node, const Site& site, cons
     build_method_match(route.match, node, path);
     route.match.headers = named_matches(good(node.find("header")), path + ".header", true);
     route.match.query = named_matches(good(node.find("query")), path + ".query", false);
-    return findings_.error_count() == errors_before && std::none_of(node.children.begin(), node.children.end(), [](const Node& child) {
-        return is_bad(child);
-    });
+    return findings_.error_count() == errors_before &&
+           std::none_of(node.children.begin(), node.children.end(), [](const Node& child) { return is_bad(child); });
 }
 
 void Builder::build_path_match(Match& match, const Node& node, const std::string& path)
@@ -177,7 +186,8 @@ void Builder::build_path_match(Match& match, const Node& node, const std::string
             refuse("a path ends before the \"?\"", "match arguments with query = { NAME = \"VALUE\" }");
         } else if ((text + "/").find("/../") != std::string::npos || (text + "/").find("/./") != std::string::npos) {
             refuse("this can never match: \"/./\" and \"/../\" are resolved before a path is matched", {});
-        } else if (std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; })) {
+        } else if (std::any_of(text.begin(), text.end(),
+                               [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; })) {
             refuse("a path holds no blanks and no control characters", "write a blank as %20");
         } else {
             match.path = text;
@@ -185,10 +195,12 @@ void Builder::build_path_match(Match& match, const Node& node, const std::string
     }
     if (const Node* regex = good(node.find("path_regex")); regex != nullptr) {
         if (regex->text.empty() || regex->text.size() > kMaxRegexBytes) {
-            findings_.error(regex->place, path + ".path_regex", fmt::format("an expression has from 1 to {} bytes", kMaxRegexBytes));
+            findings_.error(regex->place, path + ".path_regex",
+                            fmt::format("an expression has from 1 to {} bytes", kMaxRegexBytes));
         } else if (const RE2 compiled(regex->text, regex_options()); !compiled.ok()) {
-            findings_.error(regex->place, path + ".path_regex", "not a regular expression that RE2 takes: " + compiled.error(),
-                            compiled.error_code() == RE2::ErrorBadPerlOp ? "look-ahead, look-behind and back-references do not exist" : "");
+            findings_.error(
+                regex->place, path + ".path_regex", "not a regular expression that RE2 takes: " + compiled.error(),
+                compiled.error_code() == RE2::ErrorBadPerlOp ? "look-ahead, look-behind and back-references do not exist" : "");
         } else {
             match.path_regex = regex->text;
         }
@@ -204,8 +216,8 @@ void Builder::build_host_match(Match& match, const Node& node, const Site& site,
             continue;
         }
         const bool reaches = site.name.empty() || std::any_of(site_hosts.begin(), site_hosts.end(), [&](const std::string& own) {
-            return host_covers(own, *host) || host_covers(*host, own);
-        });
+                                 return host_covers(own, *host) || host_covers(*host, own);
+                             });
         if (!reaches) {
             findings_.error(item->place, path + ".host", fmt::format("this can never match: \"{}\" is no name of this site", *host),
                             fmt::format("add it to the site's aliases, or write a site for it"));
@@ -242,7 +254,8 @@ std::vector<NamedMatch> Builder::named_matches(const Node* node, const std::stri
             continue;
         }
         if (child.key.empty() || child.text.empty()) {
-            findings_.error(child.place, path, "expected a value to match, got an empty string", "\"*\" = it is there, with any value");
+            findings_.error(child.place, path, "expected a value to match, got an empty string",
+                            "\"*\" = it is there, with any value");
             continue;
         }
         // Header names have no case; one form of them makes equal tests equal.
@@ -259,10 +272,12 @@ void Builder::build_respond(Route& route, const Node& node, const std::string& p
     respond.body = table.text("respond", "body");
     respond.content_type = table.text("respond", "content_type");
     if (!respond.body.empty() && (respond.status == 204 || respond.status == 304)) {
-        findings_.error(table.find("body")->place, path + ".body", fmt::format("an answer with status {} has no body", respond.status));
+        findings_.error(table.find("body")->place, path + ".body",
+                        fmt::format("an answer with status {} has no body", respond.status));
     }
     if (respond.content_type.empty() || !is_printable(respond.content_type)) {
-        findings_.error(table.find("content_type")->place, path + ".content_type", "expected a type such as \"text/plain; charset=utf-8\"");
+        findings_.error(table.find("content_type")->place, path + ".content_type",
+                        "expected a type such as \"text/plain; charset=utf-8\"");
     }
     route.respond = std::move(respond);
 }
@@ -272,11 +287,13 @@ void Builder::find_hidden_routes(const Site& site, const std::vector<Place>& pla
     const std::vector<std::string> site_hosts = hosts_of(site);
     std::vector<std::unique_ptr<RE2>> regexes;
     for (const Route& route : site.routes) {
-        regexes.push_back(route.match.path_regex.empty() ? nullptr : std::make_unique<RE2>(route.match.path_regex, regex_options()));
+        regexes.push_back(route.match.path_regex.empty() ? nullptr
+                                                         : std::make_unique<RE2>(route.match.path_regex, regex_options()));
     }
     for (std::size_t narrow = 1; narrow < places.size(); ++narrow) {
         for (std::size_t wide = 0; wide < narrow && places[narrow].line > 0; ++wide) {
-            if (places[wide].line > 0 && covers(site.routes[wide].match, regexes[wide].get(), site.routes[narrow].match, site_hosts)) {
+            if (places[wide].line > 0 &&
+                covers(site.routes[wide].match, regexes[wide].get(), site.routes[narrow].match, site_hosts)) {
                 findings_.error(places[narrow], fmt::format("{}.route[{}]", path, narrow),
                                 fmt::format("the route \"{}\" can never match", site.routes[narrow].name),
                                 fmt::format("\"{}\" at {} takes every request before it; put the narrower route first",

@@ -34,7 +34,10 @@ std::optional<std::uint16_t> page_status(std::string_view file_name)
     return static_cast<std::uint16_t>((file_name[0] - '0') * 100 + (file_name[1] - '0') * 10 + (file_name[2] - '0'));
 }
 
-Duration duration_of(std::uint64_t milliseconds) { return Duration(static_cast<Duration::rep>(milliseconds)); }
+Duration duration_of(std::uint64_t milliseconds)
+{
+    return Duration(static_cast<Duration::rep>(milliseconds));
+}
 
 } // namespace
 
@@ -172,9 +175,11 @@ void Builder::build_limits()
     config_->request_limits.uri_bytes = static_cast<std::uint32_t>(request.number("request", "uri"));
     config_->request_limits.body_bytes = request.number("request", "body");
     config_->connection_limits.total = static_cast<std::uint32_t>(defence.sub("connections").number("connections", "total"));
-    if (const Node* node = request.find("uri"); node != nullptr && config_->request_limits.uri_bytes > config_->request_limits.head_bytes) {
+    if (const Node* node = request.find("uri");
+        node != nullptr && config_->request_limits.uri_bytes > config_->request_limits.head_bytes) {
         findings_.error(node->place, "defence.request.uri",
-                        fmt::format("uri ({}) is more than head ({}), which holds it", format_size(config_->request_limits.uri_bytes),
+                        fmt::format("uri ({}) is more than head ({}), which holds it",
+                                    format_size(config_->request_limits.uri_bytes),
                                     format_size(config_->request_limits.head_bytes)),
                         "raise head, or lower uri");
     }
@@ -202,7 +207,8 @@ LogTarget Builder::log_target(const Inherited& table, std::string_view schema, c
     if (node != nullptr && !to.starts_with('/')) {
         constexpr std::array<std::string_view, 2> kWords{"stderr", "off"};
         const std::string_view near = nearest(to, kWords);
-        findings_.error(node->place, path, fmt::format("expected the absolute path of a file, \"stderr\" or \"off\", got \"{}\"", to),
+        findings_.error(node->place, path,
+                        fmt::format("expected the absolute path of a file, \"stderr\" or \"off\", got \"{}\"", to),
                         near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near));
     }
     return {LogTarget::Kind::file, to};

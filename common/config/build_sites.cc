@@ -73,10 +73,11 @@ std::optional<std::uint32_t> Builder::listen_for(BindAddress address, const Node
         return known->second.index;
     }
     if (is_default) {
-        findings_.error(node.key_place, path,
-                        fmt::format("without \"listen\" this site would use {}, which [{}] binds", address.text, known->second.path),
-                        fmt::format("write listen = \"{}\"; [{}] is at {}", owner.name, known->second.path,
-                                    findings_.where(known->second.place)));
+        findings_.error(
+            node.key_place, path,
+            fmt::format("without \"listen\" this site would use {}, which [{}] binds", address.text, known->second.path),
+            fmt::format("write listen = \"{}\"; [{}] is at {}", owner.name, known->second.path,
+                        findings_.where(known->second.place)));
     } else {
         findings_.error(node.place, path, fmt::format("the address {} is bound by [{}]", address.text, known->second.path),
                         fmt::format("write \"{}\"; it is bound at {}", owner.name, findings_.where(known->second.place)));
@@ -108,11 +109,12 @@ std::optional<std::uint32_t> Builder::find_listen(const Node& item, const std::s
         names.push_back(name);
     }
     const std::string_view near = nearest(item.text, names);
-    findings_.error(item.place, path, fmt::format("there is no [{}]", join_key("listen", item.text)),
-                    near.empty() ? fmt::format("add [{}] with bind = [\"0.0.0.0:80\"], or write a URL such as \"http://127.0.0.1:8080\"",
-                                               join_key("listen", item.text))
-                                 : fmt::format("did you mean \"{}\", defined at {}?", near,
-                                               findings_.where(listens_.at(std::string(near)).place)));
+    findings_.error(
+        item.place, path, fmt::format("there is no [{}]", join_key("listen", item.text)),
+        near.empty()
+            ? fmt::format("add [{}] with bind = [\"0.0.0.0:80\"], or write a URL such as \"http://127.0.0.1:8080\"",
+                          join_key("listen", item.text))
+            : fmt::format("did you mean \"{}\", defined at {}?", near, findings_.where(listens_.at(std::string(near)).place)));
     return std::nullopt;
 }
 
@@ -159,18 +161,22 @@ std::optional<std::string> Builder::site_name(const std::string& written, const 
         return refuse(fmt::format("the name of a site is a host name, got \"{}\"", written),
                       fmt::format("write \"{}\" without \"{}\"", name.substr(scheme + 3), name.substr(0, scheme + 3)));
     }
-    if (const std::size_t colon = name.rfind(':'); colon != std::string::npos && name.find(':') == colon && is_host_name(name.substr(0, colon))) {
+    if (const std::size_t colon = name.rfind(':');
+        colon != std::string::npos && name.find(':') == colon && is_host_name(name.substr(0, colon))) {
         return refuse(fmt::format("the name of a site has no port, got \"{}\"", written),
-                      fmt::format("write \"{}\", and listen = \"http://0.0.0.0:{}\" in the site", name.substr(0, colon), name.substr(colon + 1)));
+                      fmt::format("write \"{}\", and listen = \"http://0.0.0.0:{}\" in the site", name.substr(0, colon),
+                                  name.substr(colon + 1)));
     }
     if (name.find(':') != std::string::npos && parse_bind("[" + name + "]:1")) {
         return refuse(fmt::format("an IPv6 address stands in brackets, got \"{}\"", written), fmt::format("write \"[{}]\"", name));
     }
     if (name.find('/') != std::string::npos) {
-        return refuse(fmt::format("the name of a site has no path, got \"{}\"", written), "paths are for routes: [[site.\"NAME\".route]] path = \"/x/*\"");
+        return refuse(fmt::format("the name of a site has no path, got \"{}\"", written),
+                      "paths are for routes: [[site.\"NAME\".route]] path = \"/x/*\"");
     }
     if (std::any_of(name.begin(), name.end(), [](char c) { return (static_cast<unsigned char>(c) & 0x80) != 0; })) {
-        return refuse(fmt::format("the name of a site is in ASCII, got \"{}\"", written), "write its \"xn--\" form, which clients send");
+        return refuse(fmt::format("the name of a site is in ASCII, got \"{}\"", written),
+                      "write its \"xn--\" form, which clients send");
     }
     if (name.find('*') != std::string::npos) {
         return refuse(fmt::format("\"*\" stands for whole labels at the front of a name, got \"{}\"", written),

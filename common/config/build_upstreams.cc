@@ -32,7 +32,8 @@ void Builder::build_upstreams()
         upstreams_[node.key] = {static_cast<std::uint32_t>(config_->upstreams.size()), node.key_place, path, false};
         Upstream& upstream = config_->upstreams.emplace_back();
         upstream.name = node.key;
-        if (node.key.empty() || node.key.size() > kMaxNameBytes || !is_printable(node.key) || node.key.find(':') != std::string::npos) {
+        if (node.key.empty() || node.key.size() > kMaxNameBytes || !is_printable(node.key) ||
+            node.key.find(':') != std::string::npos) {
             findings_.error(node.key_place, path, "the name of an upstream has from 1 to 128 printable characters and no \":\"");
         }
         if (node.state != Node::State::good) {
@@ -48,9 +49,8 @@ void Builder::build_upstreams()
         upstream.queue_timeout = Duration(static_cast<Duration::rep>(queue.number("queue", "timeout")));
 
         const Node* servers = node.find("servers");
-        if (servers == nullptr && std::any_of(node.children.begin(), node.children.end(), [](const Node& child) {
-                return child.state == Node::State::bad;
-            })) {
+        if (servers == nullptr && std::any_of(node.children.begin(), node.children.end(),
+                                              [](const Node& child) { return child.state == Node::State::bad; })) {
             continue;
         }
         if (servers == nullptr || (servers->state == Node::State::good && servers->children.empty())) {
@@ -85,7 +85,8 @@ void Builder::add_server(Upstream& upstream, const Node& item, const Inherited& 
     }
     const Inherited own({item.is_table() ? &item : nullptr});
     const auto pick = [&](std::string_view key) {
-        return static_cast<std::uint32_t>(own.find(key) != nullptr ? own.number("server_entry", key) : defaults.number("upstream", key));
+        return static_cast<std::uint32_t>(own.find(key) != nullptr ? own.number("server_entry", key)
+                                                                   : defaults.number("upstream", key));
     };
     server->weight = pick("weight");
     server->max_conn = pick("max_conn");
@@ -135,11 +136,12 @@ std::optional<std::uint32_t> Builder::find_upstream(const Node& node, const std:
         }
     }
     const std::string_view near = nearest(node.text, names);
-    findings_.error(node.place, path, fmt::format("there is no [{}]", join_key("upstream", node.text)),
-                    !near.empty() ? fmt::format("did you mean \"{}\", defined at {}?", near,
-                                                findings_.where(upstreams_.at(std::string(near)).place))
-                                  : fmt::format("add [{}] with servers = [\"10.0.0.1:8080\"], or write a URL such as \"http://127.0.0.1:3000\"",
-                                                join_key("upstream", node.text)));
+    findings_.error(
+        node.place, path, fmt::format("there is no [{}]", join_key("upstream", node.text)),
+        !near.empty()
+            ? fmt::format("did you mean \"{}\", defined at {}?", near, findings_.where(upstreams_.at(std::string(near)).place))
+            : fmt::format("add [{}] with servers = [\"10.0.0.1:8080\"], or write a URL such as \"http://127.0.0.1:3000\"",
+                          join_key("upstream", node.text)));
     return std::nullopt;
 }
 
@@ -149,7 +151,8 @@ void Builder::warn_unused()
         return; // what is unused may be so because of a mistake that is reported already
     }
     if (config_->sites.empty()) {
-        findings_.warning({}, {}, "there is no site: nothing would be served", "write [site.\"example.com\"] and upstream = \"http://127.0.0.1:3000\"");
+        findings_.warning({}, {}, "there is no site: nothing would be served",
+                          "write [site.\"example.com\"] and upstream = \"http://127.0.0.1:3000\"");
         return;
     }
     for (const auto& [name, known] : upstreams_) {

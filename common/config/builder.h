@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key to
-// see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
+// Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key
+// to see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
 // build_server.cc, build_upstreams.cc, build_sites.cc and build_routes.cc. Values that the checker marked bad count as absent, so
 // that each mistake is reported once.
 #pragma once
@@ -100,10 +100,10 @@ private:
     const Node& root_;
     Findings& findings_;
     std::shared_ptr<Config> config_ = std::make_shared<Config>();
-    std::map<std::string, Known> upstreams_;  ///< by name or canonical URL
-    std::map<std::string, Known> listens_;    ///< [listen.NAME] by name
-    std::map<std::string, Known> addresses_;  ///< by canonical text, the Listen that has it
-    std::map<std::string, Known> hosts_;      ///< every site name and alias
+    std::map<std::string, Known> upstreams_;         ///< by name or canonical URL
+    std::map<std::string, Known> listens_;           ///< [listen.NAME] by name
+    std::map<std::string, Known> addresses_;         ///< by canonical text, the Listen that has it
+    std::map<std::string, Known> hosts_;             ///< every site name and alias
     std::map<std::string, std::uint32_t> page_sets_; ///< by folder
     std::uint32_t server_count_ = 0;
 };

@@ -31,7 +31,10 @@ struct Header {
 };
 static_assert(sizeof(Header) == 40);
 
-void append_number(std::string& to, std::uint64_t value) { to.append(reinterpret_cast<const char*>(&value), sizeof(value)); }
+void append_number(std::string& to, std::uint64_t value)
+{
+    to.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
 
 void append_text(std::string& to, std::string_view text)
 {

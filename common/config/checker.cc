@@ -49,10 +49,16 @@ private:
     Findings& findings_;
 };
 
-bool allows(Levels levels, Level level) { return (levels & static_cast<Levels>(level)) != 0; }
+bool allows(Levels levels, Level level)
+{
+    return (levels & static_cast<Levels>(level)) != 0;
+}
 
 /// The schemas that are inherited carry levels; the others stand in one place only and their rows are always right there.
-bool is_levelled(std::string_view schema) { return schema == "timeouts"; }
+bool is_levelled(std::string_view schema)
+{
+    return schema == "timeouts";
+}
 
 void Checker::check_table(Node& table, const Position& at)
 {
@@ -181,8 +187,8 @@ void Checker::check_range(Node& node, const Setting& setting, const std::string&
     }
     const std::size_t dots = setting.range.find("..");
     reject(node, path,
-           fmt::format("{} must be from {} to {}, got {}", setting.key, setting.range.substr(0, dots), setting.range.substr(dots + 2),
-                       node.is_text() ? node.text : fmt::format("{}", node.integer)),
+           fmt::format("{} must be from {} to {}, got {}", setting.key, setting.range.substr(0, dots),
+                       setting.range.substr(dots + 2), node.is_text() ? node.text : fmt::format("{}", node.integer)),
            std::string(setting.why));
 }
 
@@ -372,8 +378,9 @@ void Checker::unknown_key(Node& node, const Position& at)
     }
     const bool is_top = at.schema.empty();
     findings_.error(node.key_place, join_key(at.path, node.key),
-                    is_top && node.is_table() ? fmt::format("unknown table [{}]", quoted_key(node.key))
-                                              : fmt::format("unknown key \"{}\" {}", node.key, is_top ? "at the top level" : "in " + at.title),
+                    is_top && node.is_table()
+                        ? fmt::format("unknown table [{}]", quoted_key(node.key))
+                        : fmt::format("unknown key \"{}\" {}", node.key, is_top ? "at the top level" : "in " + at.title),
                     std::move(hint));
 }
 
@@ -420,6 +427,9 @@ std::string describe(const Node& node)
     return "nothing";
 }
 
-void check_tree(Node& root, Findings& findings) { Checker(findings).check_table(root, {"", Level::server, "", ""}); }
+void check_tree(Node& root, Findings& findings)
+{
+    Checker(findings).check_table(root, {"", Level::server, "", ""});
+}
 
 } // namespace ladle::config

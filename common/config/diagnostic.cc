@@ -91,14 +91,23 @@ Shown shown_line(const Diagnostic& diagnostic)
     return shown;
 }
 
-const char* name_of(Severity severity) { return severity == Severity::error ? "error" : "warning"; }
+const char* name_of(Severity severity)
+{
+    return severity == Severity::error ? "error" : "warning";
+}
 
 /// Text from a file goes into JSON as valid UTF-8 whatever the file holds.
 nlohmann::json to_json_object(const Diagnostic& diagnostic)
 {
-    return {{"severity", name_of(diagnostic.severity)}, {"file", diagnostic.file},           {"line", diagnostic.line},
-            {"column", diagnostic.column},              {"width", diagnostic.width},         {"message", diagnostic.message},
-            {"hint", diagnostic.hint},                  {"key_path", diagnostic.key_path},   {"source_line", diagnostic.source_line}};
+    return {{"severity", name_of(diagnostic.severity)},
+            {"file", diagnostic.file},
+            {"line", diagnostic.line},
+            {"column", diagnostic.column},
+            {"width", diagnostic.width},
+            {"message", diagnostic.message},
+            {"hint", diagnostic.hint},
+            {"key_path", diagnostic.key_path},
+            {"source_line", diagnostic.source_line}};
 }
 
 } // namespace
@@ -144,8 +153,8 @@ void Findings::add(Severity severity, const Place& place, std::string key_path, 
     shorten(message);
     shorten(hint);
     std::string line = source_line(place.file, place.line);
-    found_.push_back({place, Diagnostic{severity, files_[place.file].name, place.line, place.column, place.width, std::move(message),
-                                        std::move(hint), std::move(key_path), std::move(line)}});
+    found_.push_back({place, Diagnostic{severity, files_[place.file].name, place.line, place.column, place.width,
+                                        std::move(message), std::move(hint), std::move(key_path), std::move(line)}});
 }
 
 void Findings::error(const Place& place, std::string key_path, std::string message, std::string hint)

@@ -3,7 +3,8 @@
 // What is wrong with a configuration, and where: the one form in which the loader, `ladle check`, `start` and `reload` say it.
 //
 // Findings collects the diagnostics of one load together with the texts of the files, so that each can show its line. It belongs to
-// one load() and lives on its stack. Nothing here throws or touches a file. The number of kept diagnostics is bounded (kMaxFindings).
+// one load() and lives on its stack. Nothing here throws or touches a file. The number of kept diagnostics is bounded
+// (kMaxFindings).
 #pragma once
 
 #include <cstdint>

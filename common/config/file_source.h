@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Where the loader gets the texts that a configuration is made of: its files, its includes and everything that it refers to (error
-// pages; later certificates and secrets). The master reads the disk and records what it read; the record travels to the workers in the
-// bundle (bundle.h), and each of them runs the same load() over it. So there is one loader and no serialiser, and a worker never opens
-// a configuration file.
+// pages; later certificates and secrets). The master reads the disk and records what it read; the record travels to the workers in
+// the bundle (bundle.h), and each of them runs the same load() over it. So there is one loader and no serialiser, and a worker
+// never opens a configuration file.
 #pragma once
 
 #include "common/base/error.h"

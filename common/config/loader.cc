@@ -44,7 +44,8 @@ bool Reader::read(const std::string& path, Node& root)
         const std::uint32_t file = findings_.add_file(path, {});
         const std::size_t colon = text.error().detail.rfind(": ");
         findings_.error({file, 0, 0, 1}, {},
-                        "cannot read it: " + (colon == std::string::npos ? text.error().detail : text.error().detail.substr(colon + 2)));
+                        "cannot read it: " +
+                            (colon == std::string::npos ? text.error().detail : text.error().detail.substr(colon + 2)));
         return false;
     }
     seen_.insert(path);
@@ -79,7 +80,8 @@ void Reader::read_includes(const Node& include_node, const std::string& from, No
         return include(include_node, from, root);
     }
     if (!include_node.is_array()) {
-        findings_.error(include_node.place, "include", fmt::format("expected a string or a list of strings, got {}", describe(include_node)));
+        findings_.error(include_node.place, "include",
+                        fmt::format("expected a string or a list of strings, got {}", describe(include_node)));
         return;
     }
     for (const Node& item : include_node.children) {

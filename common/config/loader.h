@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The one way from TOML to a Config: for `ladle check`, for the master, and for every worker (from the bundle). Reads the files,
-// checks every key against the settings table, resolves names, fills in defaults and inheritance. No side effects: no socket, no DNS,
-// no need to be root. Never throws, never stops at the first mistake.
+// checks every key against the settings table, resolves names, fills in defaults and inheritance. No side effects: no socket, no
+// DNS, no need to be root. Never throws, never stops at the first mistake.
 #pragma once
 
 #include "common/config/config.h"

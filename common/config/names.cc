@@ -62,9 +62,12 @@ bool match_glob(std::string_view pattern, std::string_view text)
     return p == pattern.size();
 }
 
-// A '*' of `narrow` may become anything, so only a '*' of `wide` can take it: with '*' as an ordinary character of the text, which no
-// other character of a pattern equals, one match decides.
-bool glob_covers(std::string_view wide, std::string_view narrow) { return match_glob(wide, narrow); }
+// A '*' of `narrow` may become anything, so only a '*' of `wide` can take it: with '*' as an ordinary character of the text, which
+// no other character of a pattern equals, one match decides.
+bool glob_covers(std::string_view wide, std::string_view narrow)
+{
+    return match_glob(wide, narrow);
+}
 
 std::string normalise_host(std::string_view host)
 {

@@ -10,8 +10,8 @@
 
 namespace ladle::config {
 
-/// Whether the whole text matches the pattern, in which '*' stands for any characters (none too, and '/') and nothing else is special.
-/// At most pattern.size() * text.size() steps.
+/// Whether the whole text matches the pattern, in which '*' stands for any characters (none too, and '/') and nothing else is
+/// special. At most pattern.size() * text.size() steps.
 bool match_glob(std::string_view pattern, std::string_view text);
 
 /// Whether every text that `narrow` matches is matched by `wide`.

@@ -22,9 +22,9 @@ struct Node {
 
     Kind kind = Kind::table;
     State state = State::unchecked;
-    std::string key;   ///< of a member of a table
-    Place key_place;   ///< of its key; of a table with a header, the header's last key
-    Place place;       ///< of the value; of a table with a header, the header
+    std::string key; ///< of a member of a table
+    Place key_place; ///< of its key; of a table with a header, the header's last key
+    Place place;     ///< of the value; of a table with a header, the header
     std::string text;
     std::int64_t integer = 0;
     double floating = 0;

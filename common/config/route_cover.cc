@@ -9,7 +9,10 @@ namespace ladle::config {
 
 namespace {
 
-bool is_exact(const std::string& path) { return !path.empty() && path.find('*') == std::string::npos; }
+bool is_exact(const std::string& path)
+{
+    return !path.empty() && path.find('*') == std::string::npos;
+}
 
 bool covers_path(const Match& wide, const RE2* wide_regex, const Match& narrow)
 {

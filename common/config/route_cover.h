@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whether a route takes every request that a later one would: then the later one can never match, which is an error (config.md, rule
-// 4). Judges one route against one other, and errs to "no": two routes that hide a third only together are not found.
+// Whether a route takes every request that a later one would: then the later one can never match, which is an error (config.md,
+// rule 4). Judges one route against one other, and errs to "no": two routes that hide a third only together are not found.
 #pragma once
 
 #include "common/config/config.h"

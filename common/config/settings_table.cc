@@ -163,9 +163,15 @@ std::uint64_t number_of(Type type, std::string_view text)
 
 } // namespace
 
-std::span<const Setting> all_settings() { return kSettings; }
+std::span<const Setting> all_settings()
+{
+    return kSettings;
+}
 
-std::span<const Schema> all_schemas() { return kSchemas; }
+std::span<const Schema> all_schemas()
+{
+    return kSchemas;
+}
 
 const Setting* find_setting(std::string_view schema, std::string_view key)
 {

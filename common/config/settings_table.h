@@ -20,14 +20,14 @@ enum class Type : std::uint8_t {
     duration, ///< "10s"; in milliseconds
     size,     ///< "64MiB"; in bytes
     text,
-    path,     ///< a file or folder; relative ones are relative to the file that names them
-    choice,   ///< one of the words in `range`
-    texts,    ///< a string, or a list of strings
-    pairs,    ///< a table of strings, with free keys
-    table,    ///< a table of the schema named in `range`
-    tables,   ///< an array of tables of the schema named in `range`
-    named,    ///< tables with free names, of the schema named in `range`: [site."example.com"]
-    servers,  ///< a list of strings and of tables of the schema named in `range`
+    path,    ///< a file or folder; relative ones are relative to the file that names them
+    choice,  ///< one of the words in `range`
+    texts,   ///< a string, or a list of strings
+    pairs,   ///< a table of strings, with free keys
+    table,   ///< a table of the schema named in `range`
+    tables,  ///< an array of tables of the schema named in `range`
+    named,   ///< tables with free names, of the schema named in `range`: [site."example.com"]
+    servers, ///< a list of strings and of tables of the schema named in `range`
 };
 
 /// Where in the inheritance server → site → route a table stands.
@@ -49,7 +49,7 @@ struct Setting {
     std::string_view range;    ///< "1..28", "1ms..1h", "a|b", or the schema of a table
     std::string_view doc;      ///< one line
     Levels levels = kServer;
-    std::string_view why = ""; ///< the reason for the range
+    std::string_view why = "";  ///< the reason for the range
     std::string_view word = ""; ///< a word that may stand instead ("auto"); of a table: the key that a plain value fills ("to")
 };
 

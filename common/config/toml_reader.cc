@@ -35,8 +35,8 @@ Place place_of(const toml::source_region& region, std::uint32_t file)
 
 bool is_key_character(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == ' ' ||
-           c == '\t';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
+           c == ' ' || c == '\t';
 }
 
 /// Skips a string that begins at `at`; returns the offset behind it (or the end of the text).
@@ -168,8 +168,8 @@ std::string_view defined_by(std::string_view line)
     return line.find('=') == std::string_view::npos ? std::string_view() : trimmed(line.substr(0, line.find('=')));
 }
 
-/// toml++ says that a key is there already, not where. The first line above that defines the same is it: a header anywhere above, a key
-/// only as far as the header of its own table.
+/// toml++ says that a key is there already, not where. The first line above that defines the same is it: a header anywhere above, a
+/// key only as far as the header of its own table.
 std::uint32_t first_definition(Findings& findings, const Place& again)
 {
     const std::string line = findings.source_line(again.file, again.line);

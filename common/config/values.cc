@@ -39,17 +39,41 @@ struct Spelling {
     std::string_view written;
     std::string_view meant;
 };
-constexpr std::array<Spelling, 18> kDurationSpellings{{{"sec", "s"},     {"secs", "s"},   {"second", "s"}, {"seconds", "s"}, {"min", "m"},
-                                                       {"mins", "m"},    {"minute", "m"}, {"minutes", "m"}, {"hour", "h"},   {"hours", "h"},
-                                                       {"hr", "h"},      {"day", "d"},    {"days", "d"},   {"msec", "ms"},   {"millis", "ms"},
-                                                       {"milliseconds", "ms"}, {"", "s"}, {"hrs", "h"}}};
-constexpr std::array<Spelling, 11> kSizeSpellings{{{"k", "KiB"}, {"m", "MiB"}, {"g", "GiB"}, {"kb", "KB"}, {"mb", "MB"}, {"gb", "GB"},
-                                                   {"kib", "KiB"}, {"mib", "MiB"}, {"gib", "GiB"}, {"b", "B"}, {"", "B"}}};
+constexpr std::array<Spelling, 18> kDurationSpellings{{{"sec", "s"},
+                                                       {"secs", "s"},
+                                                       {"second", "s"},
+                                                       {"seconds", "s"},
+                                                       {"min", "m"},
+                                                       {"mins", "m"},
+                                                       {"minute", "m"},
+                                                       {"minutes", "m"},
+                                                       {"hour", "h"},
+                                                       {"hours", "h"},
+                                                       {"hr", "h"},
+                                                       {"day", "d"},
+                                                       {"days", "d"},
+                                                       {"msec", "ms"},
+                                                       {"millis", "ms"},
+                                                       {"milliseconds", "ms"},
+                                                       {"", "s"},
+                                                       {"hrs", "h"}}};
+constexpr std::array<Spelling, 11> kSizeSpellings{{{"k", "KiB"},
+                                                   {"m", "MiB"},
+                                                   {"g", "GiB"},
+                                                   {"kb", "KB"},
+                                                   {"mb", "MB"},
+                                                   {"gb", "GB"},
+                                                   {"kib", "KiB"},
+                                                   {"mib", "MiB"},
+                                                   {"gib", "GiB"},
+                                                   {"b", "B"},
+                                                   {"", "B"}}};
 
 std::string lower(std::string_view text)
 {
     std::string out(text);
-    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    std::transform(out.begin(), out.end(), out.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
     return out;
 }
 
@@ -63,8 +87,8 @@ struct Kind {
 Parsed<std::uint64_t> parse_with_unit(std::string_view text, const Kind& kind)
 {
     const auto complaint = [&](std::string hint) {
-        return std::unexpected(Complaint{fmt::format("expected {} such as \"{}\", got the string \"{}\"", kind.what, kind.example, text),
-                                         std::move(hint)});
+        return std::unexpected(Complaint{
+            fmt::format("expected {} such as \"{}\", got the string \"{}\"", kind.what, kind.example, text), std::move(hint)});
     };
     std::uint64_t value = 0;
     const char* end = text.data() + text.size();
@@ -142,8 +166,8 @@ Parsed<HostPort> split_host_port(std::string_view text)
         }
     } else {
         if (std::count(text.begin(), text.end(), ':') > 1) {
-            return std::unexpected(
-                Complaint{fmt::format("expected an address, got \"{}\"", text), "an IPv6 address stands in brackets, as in \"[::1]:8080\""});
+            return std::unexpected(Complaint{fmt::format("expected an address, got \"{}\"", text),
+                                             "an IPv6 address stands in brackets, as in \"[::1]:8080\""});
         }
         const std::size_t colon = std::min(text.find(':'), text.size());
         out.host = std::string(text.substr(0, colon));
@@ -229,8 +253,7 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
     const std::string scheme = lower(text.substr(0, scheme_end));
     std::string_view rest = text.substr(scheme_end + 3);
     if (scheme == "https") {
-        return std::unexpected(Complaint{"TLS is not available in this version",
-                                         fmt::format("write \"http://{}\"", rest)});
+        return std::unexpected(Complaint{"TLS is not available in this version", fmt::format("write \"http://{}\"", rest)});
     }
     if (scheme != "http") {
         return std::unexpected(Complaint{fmt::format("unknown scheme \"{}://\"", text.substr(0, scheme_end)),
@@ -265,9 +288,15 @@ Parsed<std::uint64_t> parse_size(std::string_view text)
     return parse_with_unit(text, {"a size", "64MiB", kSizeUnits, kSizeSpellings});
 }
 
-std::string format_duration(std::uint64_t milliseconds) { return format_with_unit(milliseconds, kDurationUnits); }
+std::string format_duration(std::uint64_t milliseconds)
+{
+    return format_with_unit(milliseconds, kDurationUnits);
+}
 
-std::string format_size(std::uint64_t bytes) { return format_with_unit(bytes, std::span(kSizeUnits).first(4)); }
+std::string format_size(std::uint64_t bytes)
+{
+    return format_with_unit(bytes, std::span(kSizeUnits).first(4));
+}
 
 Parsed<Cidr> parse_cidr(std::string_view text)
 {
@@ -333,10 +362,11 @@ Parsed<BindAddress> parse_bind(std::string_view text)
         socket_address = literal_address(*parts, *port);
         if (!socket_address) {
             const bool any = parts->host.empty() || parts->host == "*";
-            return std::unexpected(Complaint{
-                fmt::format("expected an IP address to listen on, got \"{}\"", parts->host),
-                any ? fmt::format("for every address write \"0.0.0.0:{0}\" and \"[::]:{0}\"", *port)
-                    : (parts->host == "localhost" ? fmt::format("write \"127.0.0.1:{0}\" or \"[::1]:{0}\"", *port) : std::string())});
+            return std::unexpected(
+                Complaint{fmt::format("expected an IP address to listen on, got \"{}\"", parts->host),
+                          any ? fmt::format("for every address write \"0.0.0.0:{0}\" and \"[::]:{0}\"", *port)
+                              : (parts->host == "localhost" ? fmt::format("write \"127.0.0.1:{0}\" or \"[::1]:{0}\"", *port)
+                                                            : std::string())});
         }
     }
     if (!socket_address) {

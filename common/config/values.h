@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The typed strings of the configuration: durations, sizes, address ranges, addresses to listen on, servers. Pure functions of text:
-// no files, no DNS. A failure is a Complaint that says what was expected and, where it can, what to write instead.
+// The typed strings of the configuration: durations, sizes, address ranges, addresses to listen on, servers. Pure functions of
+// text: no files, no DNS. A failure is a Complaint that says what was expected and, where it can, what to write instead.
 #pragma once
 
 #include "common/config/config.h"
@@ -37,8 +37,8 @@ Parsed<Cidr> parse_cidr(std::string_view text);
 /// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" in front.
 Parsed<BindAddress> parse_bind(std::string_view text);
 
-/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only be
-/// left out behind "http://" (80). weight and max_conn keep their defaults.
+/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only
+/// be left out behind "http://" (80). weight and max_conn keep their defaults.
 Parsed<UpstreamServer> parse_server(std::string_view text);
 
 } // namespace ladle::config
