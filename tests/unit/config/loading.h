@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loading a configuration from text in a unit test: no file is touched.
+#pragma once
+
+#include "common/config/loader.h"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <string>
+
+namespace ladle::test {
+
+/// Loads `toml` as the file "x.toml"; `others` are further files, and what the patterns in `expansions` match.
+inline config::LoadResult load_text(const std::string& toml, std::map<std::string, std::string> others = {},
+                                    std::map<std::string, std::vector<std::string>> expansions = {})
+{
+    others["x.toml"] = toml;
+    config::BundleFiles files(config::Recording{std::move(others), std::move(expansions)});
+    return config::load(files, "x.toml");
+}
+
+/// What loading `toml` says, as text.
+inline std::string complaints(const std::string& toml, std::map<std::string, std::string> others = {},
+                              std::map<std::string, std::vector<std::string>> expansions = {})
+{
+    const config::LoadResult result = load_text(toml, std::move(others), std::move(expansions));
+    CHECK(config::has_errors(result.diagnostics) == (result.config == nullptr));
+    return config::to_text(result.diagnostics);
+}
+
+/// The configuration of a text that must be without errors.
+inline std::shared_ptr<const config::Config> load_good(const std::string& toml, std::map<std::string, std::string> others = {},
+                                                       std::map<std::string, std::vector<std::string>> expansions = {})
+{
+    config::LoadResult result = load_text(toml, std::move(others), std::move(expansions));
+    INFO(config::to_text(result.diagnostics));
+    REQUIRE(result.config != nullptr);
+    return result.config;
+}
+
+} // namespace ladle::test
