@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.ladle import BINARY, IS_SANITIZED, title
+from tests.harness.raw_client import RawClient
+
+COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen"]
+
+
+def run(*arguments, **more):
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.fixture
+def daemon(ladle, origin):
+    """A proxy that `ladle start` has started, stopped at the end."""
+    proxy = ladle(origin(), start=False)
+    yield proxy
+    proxy.command("stop", "--now")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    """`ladle COMMAND --help` succeeds and says what the command does."""
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert command in result.stdout and len(result.stdout) > 60
+
+
+def test_help_lists_all_commands():
+    """`ladle --help` names every command."""
+    result = run("--help")
+    assert result.returncode == 0
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", result.stdout)
+
+
+def test_version():
+    """`ladle version` prints the version."""
+    result = run("version")
+    assert result.returncode == 0 and re.search(r"\d+\.\d+\.\d+", result.stdout)
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["status", "--nonsense"], ["check", "--config"]])
+def test_wrong_usage_is_2(arguments):
+    """Wrong usage exits with 2 and a message on stderr."""
+    result = run(*arguments)
+    assert result.returncode == 2 and result.stderr
+
+
+def test_start_returns_when_it_serves(daemon):
+    """`ladle start` returns 0 once the first request can be answered; `stop` drains and returns 0."""
+    result = daemon.command("start")
+    assert result.returncode == 0, result.stderr
+    assert daemon.get().body == b"ok"
+    assert daemon.command("status").returncode == 0
+    stopped = daemon.command("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    with pytest.raises(OSError):
+        daemon.get()
+    assert not os.path.exists(daemon.admin)
+
+
+def test_start_to_first_answer_is_quick(daemon):
+    """From `ladle start` to the first answer takes at most 300 ms (not measured under a sanitizer)."""
+    started = time.monotonic()
+    assert daemon.command("start").returncode == 0
+    assert daemon.get().status == 200
+    assert IS_SANITIZED or time.monotonic() - started < 0.3 + 0.3, "twice the bar, for a busy machine"
+
+
+def test_second_start_is_refused(daemon):
+    """A second start says in one line that it is running already, and harms nothing."""
+    assert daemon.command("start").returncode == 0
+    for command in ("start", "run"):
+        result = daemon.command(command)
+        assert result.returncode not in (0, None)
+        assert "already" in result.stderr + result.stdout or "running" in result.stderr + result.stdout
+        assert len((result.stderr + result.stdout).strip().splitlines()) <= 2
+    assert daemon.get().status == 200
+
+
+def test_start_with_a_bad_configuration(daemon):
+    """`start` prints why it does not start and exits non-zero."""
+    daemon.write("[site.\"*\"]\nupsteam = 1\n")
+    result = daemon.command("start")
+    assert result.returncode == 1
+    assert "upsteam" in result.stderr + result.stdout
+
+
+def test_port_in_use(daemon):
+    """A port in use is one clear line and a failure."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", daemon.port))
+        other.listen()
+        result = daemon.command("start")
+    assert result.returncode not in (0, None)
+    text = result.stderr + result.stdout
+    assert str(daemon.port) in text and "in use" in text.lower(), text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_no_permission(daemon):
+    """Without the right to bind or to write there is one clear line."""
+    daemon.configure({"site": {"*": {"listen": "http://127.0.0.1:80"}}})
+    with open(daemon.config, encoding="utf-8") as file:
+        text = file.read()
+    other = "/tmp/ladle-no-permission-%d.toml" % os.getpid()
+    with open(other, "w", encoding="utf-8") as out:
+        out.write(text)
+    try:
+        result = subprocess.run(["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", BINARY, "start", "--config", other],
+                                capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        os.unlink(other)
+    assert result.returncode not in (0, None)
+    assert "permission" in (result.stderr + result.stdout).lower(), result.stderr + result.stdout
+
+
+def test_stale_socket_does_not_matter(daemon):
+    """The socket of a master that was killed does not keep the next from starting."""
+    assert daemon.command("start").returncode == 0
+    pid = json.loads(daemon.command("status", "--json").stdout)["master"]["pid"] if False else master_of(daemon)
+    workers = children_of(pid)
+    os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: not os.path.exists(f"/proc/{pid}") or not any(title(worker) for worker in workers), "the workers to leave with their master", 40)
+    assert os.path.exists(daemon.admin)
+    assert daemon.command("status").returncode != 0
+    result = daemon.command("start")
+    assert result.returncode == 0, result.stderr
+    assert daemon.get().status == 200
+
+
+def master_of(daemon):
+    for name in os.listdir("/proc"):
+        if name.isdigit() and title(name).startswith("ladle: master"):
+            sockets = [os.readlink(f"/proc/{name}/fd/{fd}") for fd in os.listdir(f"/proc/{name}/fd")]
+            with open("/proc/net/unix", encoding="ascii") as file:
+                mine = [f"socket:[{line.split()[6]}]" for line in file if line.rstrip().endswith(daemon.admin)]
+            if set(mine) & set(sockets):
+                return int(name)
+    raise AssertionError("no master")
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade"])
+def test_commands_without_a_running_proxy(daemon, command):
+    """Where nothing runs, a command says so in one line and fails."""
+    result = daemon.command(command)
+    assert result.returncode not in (0, None)
+    assert "not running" in result.stderr + result.stdout, result.stderr + result.stdout
+    assert len((result.stderr + result.stdout).strip().splitlines()) == 1
+
+
+def test_stop_drains(ladle, origin):
+    """`stop` lets requests under way end, and new connections are refused."""
+    import threading
+    from tests.harness.origin import reply
+    go = threading.Event()
+    server = origin(lambda request: (go.wait(5), reply(b"done"))[1])
+    proxy = ladle(server)
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(proxy.get().body))
+    asker.start()
+    server.wait_requests(1)
+    stop = subprocess.Popen([BINARY, "stop", "--config", proxy.config], stdout=subprocess.DEVNULL)
+    time.sleep(0.2)
+    assert stop.poll() is None, "stop waits"
+    go.set()
+    asker.join()
+    assert answers == [b"done"]
+    assert stop.wait(10) == 0
+    assert proxy.process.wait(10) == 0
+
+
+def test_stop_now(ladle, origin):
+    """`stop --now` does not wait."""
+    import threading
+    server = origin(lambda request: (threading.Event().wait(8), b"")[1])
+    proxy = ladle(server, {"server": {"drain_timeout": "30s"}})
+    client = proxy.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    server.wait_requests(1)
+    started = time.monotonic()
+    assert proxy.command("stop", "--now").returncode == 0
+    proxy.process.wait(5)
+    assert time.monotonic() - started < 3
+    client.close()
+
+
+def test_drain_timeout_bounds_a_stop(ladle, origin):
+    """SIGTERM drains for at most server.drain_timeout."""
+    import threading
+    server = origin(lambda request: (threading.Event().wait(15), b"")[1])
+    proxy = ladle(server, {"server": {"drain_timeout": "1s"}})
+    client = proxy.client()
+    client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    server.wait_requests(1)
+    started = time.monotonic()
+    os.kill(proxy.pid, signal.SIGTERM)
+    proxy.process.wait(8)
+    assert 0.8 < time.monotonic() - started < 5
+    client.close()
+
+
+def test_idle_connections_do_not_delay_a_stop(ladle, origin):
+    """Idle keep-alive connections are closed at once when draining."""
+    proxy = ladle(origin(), {"server": {"drain_timeout": "20s"}})
+    with proxy.client() as client:
+        client.request()
+        started = time.monotonic()
+        os.kill(proxy.pid, signal.SIGTERM)
+        assert client.is_closed()
+        proxy.process.wait(5)
+        assert time.monotonic() - started < 3
+
+
+def test_status_human_and_json(ladle, origin):
+    """`status` says workers, uptime, connections, requests, restarts, listeners, and since when the configuration is in force."""
+    proxy = ladle(origin(), {"server": {"workers": 2}})
+    for _ in range(5):
+        proxy.get()
+    status = waiting.until(lambda: (found := proxy.status()) and find(found, "requests") >= 5 and found, "five requests in status")
+    text = json.dumps(status)
+    assert str(proxy.pid) in text and f"127.0.0.1:{proxy.port}" in text
+    for key in ("uptime", "connections", "requests", "restarts", "listeners", "workers", "config"):
+        assert key in text, key
+    human = proxy.command("status").stdout
+    assert "worker" in human and f"127.0.0.1:{proxy.port}" in human and str(proxy.pid) in human
+
+
+def find(tree, key):
+    """The largest number under that key, anywhere."""
+    best = 0
+    if isinstance(tree, dict):
+        for name, item in tree.items():
+            best = max(best, item if name == key and isinstance(item, (int, float)) else find(item, key))
+    elif isinstance(tree, list):
+        best = max((find(item, key) for item in tree), default=0)
+    return best
+
+
+def test_check_finds_every_error_at_once(ladle, origin):
+    """`check` prints all errors in file order with line, column and caret, exits 1, and touches nothing."""
+    proxy = ladle(origin(), start=False)
+    proxy.write('[site."a.test"]\nupsteam = "x"\n\n[timeouts]\nheader = 10\n')
+    result = proxy.command("check")
+    assert result.returncode == 1
+    text = result.stdout + result.stderr
+    assert f"{proxy.config}:2:1: error: " in text and 'did you mean "upstream"' in text
+    assert ":5:" in text and '"10s"' in text and "^" in text
+    assert not os.path.exists(proxy.admin)
+
+
+def test_check_of_a_good_file(ladle, origin):
+    """`check` of a good file exits 0, also while the proxy runs, also given as an argument."""
+    proxy = ladle(origin())
+    assert proxy.command("check").returncode == 0
+    assert run("check", proxy.config).returncode == 0
+    assert proxy.get().status == 200
+
+
+def test_check_as_json(ladle):
+    """`check --format json` is for editors."""
+    proxy = ladle(settings={}, start=False)
+    proxy.write('[site."a.test"]\nupsteam = "x"\n')
+    result = proxy.command("check", "--format", "json")
+    assert result.returncode == 1
+    json.loads(result.stdout)
+
+
+def test_demo_needs_nothing(tmp_path):
+    """`ladle demo` serves pages through a proxy and its own origins, says what to try, and Ctrl-C ends all."""
+    process = subprocess.Popen([BINARY, "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+    try:
+        text = ""
+        deadline = time.monotonic() + 20
+        while "http://" not in text and time.monotonic() < deadline:
+            text += process.stdout.readline()
+        port = int(re.search(r"http://(?:127\.0\.0\.1|localhost):(\d+)", text)[1])
+        def page():
+            try:
+                with RawClient(("127.0.0.1", port)) as client:
+                    return client.request("GET", "/", [("Connection", "close")], host=f"127.0.0.1:{port}")
+            except OSError:
+                return None
+        response = waiting.until(page, "the demo to answer")
+        assert response.status == 200 and response.body
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(15)
+    assert process.returncode in (0, 130, -2)

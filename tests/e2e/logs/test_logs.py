@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The access log in both formats, the error log, request ids, reopening."""
+
+import json
+import os
+import re
+import signal
+
+from tests.harness import waiting
+from tests.harness.origin import reply
+
+
+def test_json_access_log(ladle, origin):
+    """A JSON line has request, answer, client, server, id, times of each step and the reason."""
+    server = origin(reply(b"x" * 10, 201, "Created"))
+    proxy = ladle(server)
+    proxy.get("/p?q=1", "POST", [("User-Agent", 'a "b" \\ \u00e9'.encode().decode("latin-1")), ("Referer", "http://r/")], b"body")
+    line = proxy.access_log(1)[0]
+    assert line["status"] == 201 and line["method"] == "POST" and line["target"] == "/p?q=1"
+    assert line["client"] == "127.0.0.1" and line["host"] == "site.test"
+    assert line["server"] == server.text
+    assert line["reason"] == "ok"
+    assert line["request_id"] == server.requests[0].headers.get("X-Request-Id")
+    assert any("time" in key or key.endswith(("_ms", "_us", "_s")) for key in line), line
+
+
+def test_combined_access_log(ladle, origin):
+    """A combined line is Apache's, with our fields behind."""
+    proxy = ladle(origin(reply(b"x" * 10)), {"log": {"access": {"format": "combined"}}})
+    proxy.get("/p", headers=[("User-Agent", "curl/8"), ("Referer", "http://r/")])
+    def lines():
+        with open(proxy.path("access.log"), encoding="utf-8") as file:
+            return file.read().splitlines()
+    waiting.until(lambda: os.path.exists(proxy.path("access.log")) and lines(), "a line")
+    assert re.match(r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /p HTTP/1\.1" 200 10 "http://r/" "curl/8"', lines()[0]), lines()[0]
+
+
+def test_log_lines_cannot_be_forged(ladle, origin):
+    """Quotes, backslashes and bytes above 0x7f in what a client sends are escaped."""
+    proxy = ladle(origin(), {"log": {"access": {"format": "combined"}}})
+    proxy.get('/"x', headers=[("User-Agent", 'x" "fake'), ("Referer", "\\\"")])
+    waiting.until(lambda: os.path.exists(proxy.path("access.log")) and os.path.getsize(proxy.path("access.log")), "a line")
+    with open(proxy.path("access.log"), "rb") as file:
+        text = file.read()
+    assert text.count(b"\n") == 1
+    assert b'"x" "fake"' not in text
+
+
+def test_refused_requests_are_logged_with_their_reason(ladle, origin):
+    """Refusals stand in the access log with an enum reason."""
+    proxy = ladle(origin())
+    for data, reason in ((b"GET / HTTP/1.1\r\n\r\n", "bad_host"), (b"nonsense\r\n\r\n", "bad_request"),
+                         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "bad_framing"),
+                         (b"GET / HTTP/3.1\r\nHost: x\r\n\r\n", "bad_version")):
+        with proxy.client() as client:
+            client.send(data)
+            assert client.response().status >= 400
+        count = len(proxy.access_log())
+        waiting.until(lambda: any(line["reason"] == reason for line in proxy.access_log()), f"reason {reason} among {proxy.access_log()} {count}", 3)
+
+
+def test_every_request_is_logged_once(ladle, origin):
+    """No line is lost or doubled, and the lines of a stopped proxy are all there."""
+    proxy = ladle(origin(), {"server": {"workers": 2}})
+    for number in range(200):
+        proxy.get(f"/{number}")
+    assert sorted(line["target"] for line in proxy.access_log(200)) == sorted(f"/{number}" for number in range(200))
+
+
+def test_reopen_after_rotation(ladle, origin):
+    """SIGUSR1 and `ladle reopen` begin a new file after the old one was moved away; no line is lost."""
+    proxy = ladle(origin(), {"server": {"workers": 2}})
+    proxy.get("/1")
+    proxy.access_log(1)
+    os.rename(proxy.path("access.log"), proxy.path("access.log.1"))
+    result = proxy.command("reopen")
+    assert result.returncode == 0, result.stderr
+    waiting.until(lambda: os.path.exists(proxy.path("access.log")), "the new file")
+    proxy.get("/2")
+    assert [line["target"] for line in proxy.access_log(1)] == ["/2"]
+    os.rename(proxy.path("access.log"), proxy.path("access.log.2"))
+    os.kill(proxy.pid, signal.SIGUSR1)
+    waiting.until(lambda: os.path.exists(proxy.path("access.log")), "the new file")
+    def third():
+        proxy.get("/3")
+        return any(line["target"] == "/3" for line in proxy.access_log())
+    waiting.until(third, "/3 in the newest file")
+    with open(proxy.path("access.log.1"), encoding="utf-8") as file:
+        assert json.loads(file.readline())["target"] == "/1"
+
+
+def test_logs_can_be_off(ladle, origin):
+    """access = "off" writes none."""
+    proxy = ladle(origin(), {"log": {"access": "off"}})
+    assert proxy.get().status == 200
+    assert not os.path.exists(proxy.path("access.log"))
+
+
+def test_error_log_has_levels(ladle, origin):
+    """Below its level nothing is written to the error log."""
+    proxy = ladle(origin(), {"log": {"error": {"level": "error"}}})
+    proxy.get()
+    with open(proxy.path("error.log"), encoding="utf-8") as file:
+        assert not [line for line in file if " info " in line or " debug " in line]
+
+
+def test_the_request_id_is_logged_and_sent(ladle, origin):
+    """The id in the log is the one that the server got."""
+    server = origin()
+    proxy = ladle(server)
+    for _ in range(5):
+        proxy.get()
+    assert [line["request_id"] for line in proxy.access_log(5)] == [request.headers.get("X-Request-Id") for request in server.requests]

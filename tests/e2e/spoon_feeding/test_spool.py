@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies are taken whole before a server is occupied; responses are absorbed and fed to slow clients from the spool."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.ladle import memory_kib
+from tests.harness.origin import reply
+
+MEGABYTE = 1 << 20
+
+
+def test_a_slow_upload_does_not_occupy_the_server(ladle, origin):
+    """The server hears of a request only when its body is here."""
+    server = origin()
+    proxy = ladle(server)
+    with proxy.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 10\r\n\r\n")
+        client.trickle(b"012345678", 0.03)
+        assert not server.connections
+        client.send(b"9")
+        assert client.response().status == 200
+    assert server.requests[0].body == b"0123456789"
+
+
+def test_stream_mode_occupies_the_server_at_once(ladle, origin):
+    """With buffer.request = "stream" the server sees the body as it comes."""
+    server = origin()
+    proxy = ladle(server, {"site": {"*": {"buffer": {"request": "stream"}}}})
+    with proxy.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 10\r\n\r\n01234")
+        waiting.until(lambda: server.received.endswith(b"01234"), "half of the body at the server")
+        client.send(b"56789")
+        assert client.response().status == 200
+
+
+def test_a_slow_reader_does_not_hold_the_server(ladle, origin):
+    """A response larger than all socket buffers is absorbed at once; the server is free while the client reads slowly."""
+    body = os.urandom(8 * MEGABYTE)
+    server = origin(reply(body))
+    proxy = ladle(server)
+    with proxy.client(receive_buffer=8192, timeout=30) as client:
+        started = time.monotonic()
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        connection = waiting.until(lambda: server.connections and server.connections[0], "the request")
+        waiting.until(lambda: connection.last_sent_at, "the server to have sent all", 5)
+        with proxy.client() as other:
+            assert other.request("HEAD").status == 200, "the server's connection serves others"
+        assert len(server.connections) == 1, "it was the same connection"
+        assert time.monotonic() - started < 4
+        assert client.response().body == body
+
+
+def test_the_spool_goes_to_an_unlinked_file(ladle, origin):
+    """Past its share of memory a body goes to a file that has no name."""
+    body = os.urandom(24 * MEGABYTE)
+    proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "2MiB", "spool_disk": "1GiB", "per_client": "100MiB"}})
+    with proxy.client(receive_buffer=8192, timeout=30) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        worker = proxy.workers()[0]
+
+        def deleted_files():
+            links = []
+            for number in os.listdir(f"/proc/{worker}/fd"):
+                try:
+                    links.append(os.readlink(f"/proc/{worker}/fd/{number}"))
+                except OSError:
+                    pass
+            return [link for link in links if "spool" in link]
+        waiting.until(deleted_files, "a spool file", 5)
+        assert all("deleted" in link for link in deleted_files())
+        assert not os.listdir(proxy.path("spool"))
+        assert client.response().body == body
+        waiting.until(lambda: not deleted_files(), "the spool file to be closed")
+
+
+def test_large_uploads_are_spooled_to_disk(ladle, origin):
+    """Uploads larger than the memory budget arrive whole, several at once."""
+    server = origin(lambda request: reply(str(len(request.body)).encode()))
+    proxy = ladle(server, {"budget": {"spool_memory": "1MiB", "per_client": "200MiB"}})
+    body = os.urandom(10 * MEGABYTE)
+    results = []
+
+    def upload():
+        results.append(proxy.get("/", "POST", body=body).body)
+    threads = [threading.Thread(target=upload) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [str(len(body)).encode()] * 4
+    assert all(request.body == body for request in server.requests)
+
+
+@pytest.mark.parametrize("budget", [{"spool_memory": "1MiB", "spool_disk": "0B"}, {"spool_memory": "1MiB", "spool_disk": "2MiB"}, {"per_client": "64KiB"},
+                                    {"spool_path": "/proc/no-such-folder", "spool_memory": "1MiB"}], ids=["no disk", "little disk", "per client", "unusable folder"])
+def test_past_the_budget_comes_back_pressure_not_failure(ladle, origin, budget):
+    """With the budget used up, slow clients still get every byte; the server waits."""
+    body = os.urandom(6 * MEGABYTE)
+    proxy = ladle(origin(reply(body)), {"budget": budget})
+    results = []
+
+    def read_slowly():
+        with proxy.client(receive_buffer=8192, timeout=30) as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+            time.sleep(0.5)
+            results.append(client.response().body == body)
+    threads = [threading.Thread(target=read_slowly) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == [True] * 6
+
+
+def test_memory_stays_within_the_budget(ladle, origin):
+    """Slow readers of far more than the budget do not make the worker larger than the budget says."""
+    body = b"x" * (8 * MEGABYTE)
+    proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "4MiB", "spool_disk": "0B", "per_client": "1GiB"}})
+    worker = proxy.workers()[0]
+    before = memory_kib(worker, "Pss")
+    clients = [proxy.client(receive_buffer=8192) for _ in range(20)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    time.sleep(1.5)
+    grown = memory_kib(worker, "Pss") - before
+    for client in clients:
+        client.close()
+    assert grown < 20 * 1024, f"{grown} KiB"
+
+
+def test_stream_responses_wait_for_the_client(ladle, origin):
+    """With buffer.response = "stream" the server is read only as fast as the client reads."""
+    server = origin(script=lambda connection: (connection.reader.request(), connection.send(reply(b"x" * (32 * MEGABYTE)))))
+    proxy = ladle(server, {"site": {"*": {"buffer": {"response": "stream"}}}})
+    with proxy.client(receive_buffer=8192, timeout=30) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: server.connections, "the request")
+        time.sleep(1)
+        assert server.connections[0].last_sent_at is None, "the server must still be sending"
+        assert len(client.response().body) == 32 * MEGABYTE
+
+
+def test_a_client_that_stops_reading_is_cut(ladle, origin):
+    """A client that takes nothing for timeouts.stall is closed, and its spool freed."""
+    proxy = ladle(origin(reply(b"x" * (16 * MEGABYTE))), {"timeouts": {"stall": "700ms"}})
+    with proxy.client(receive_buffer=4096) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        assert proxy.access_log(1, 8)[0]["reason"] == "client_stalled"
+
+
+def test_a_client_that_leaves_frees_its_spool(ladle, origin):
+    """When a slow client leaves, what waited for it is given back."""
+    proxy = ladle(origin(reply(b"x" * (16 * MEGABYTE))))
+    client = proxy.client(receive_buffer=4096)
+    client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    time.sleep(0.3)
+    client.reset()
+    line = proxy.access_log(1)[0]
+    assert line["reason"] == "client_left"
+    assert proxy.get().status == 200
