@@ -6,10 +6,12 @@
 #include "common/config/checker.h"
 #include "common/config/names.h"
 #include "common/config/route_cover.h"
+#include "common/http/target.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 namespace ladle::config {
 
@@ -24,6 +26,35 @@ bool is_token(std::string_view text)
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                kMarks.find(c) != std::string_view::npos;
     });
+}
+
+bool is_blank(char c)
+{
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F;
+}
+
+/// A path pattern in the form that the paths of requests have when routes are matched: percent-encoded outside ASCII, normalised.
+std::string as_received(std::string_view pattern)
+{
+    std::string encoded;
+    for (std::size_t at = 0; at < pattern.size(); ++at) {
+        const bool is_escape = pattern[at] == '%' && at + 2 < pattern.size() &&
+                               std::isxdigit(static_cast<unsigned char>(pattern[at + 1])) &&
+                               std::isxdigit(static_cast<unsigned char>(pattern[at + 2]));
+        if (static_cast<unsigned char>(pattern[at]) >= 0x80 || (pattern[at] == '%' && !is_escape)) {
+            encoded += fmt::format("%{:02X}", static_cast<unsigned char>(pattern[at]));
+        } else {
+            encoded += pattern[at];
+        }
+    }
+    // A pattern may begin with "*", a path never does.
+    const std::size_t stars = encoded.starts_with('*') ? 1 : 0;
+    if (!std::string_view(encoded).substr(stars).starts_with('/')) {
+        return encoded;
+    }
+    std::string normalised;
+    http::normalise_path(std::string_view(encoded).substr(stars), normalised);
+    return encoded.substr(0, stars) + normalised;
 }
 
 std::string upper(std::string text)
@@ -184,11 +215,10 @@ void Builder::build_path_match(Match& match, const Node& node, const std::string
             refuse(fmt::format("a path begins with \"/\", got \"{}\"", text), fmt::format("write \"/{}\"", text));
         } else if (text.find_first_of("?#") != std::string::npos) {
             refuse("a path ends before the \"?\"", "match arguments with query = { NAME = \"VALUE\" }");
-        } else if ((text + "/").find("/../") != std::string::npos || (text + "/").find("/./") != std::string::npos) {
-            refuse("this can never match: \"/./\" and \"/../\" are resolved before a path is matched", {});
-        } else if (std::any_of(text.begin(), text.end(),
-                               [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F; })) {
+        } else if (std::any_of(text.begin(), text.end(), is_blank)) {
             refuse("a path holds no blanks and no control characters", "write a blank as %20");
+        } else if (const std::string received = as_received(text); received != text) {
+            refuse("this can never match: a path is normalised before it is compared", fmt::format("write \"{}\"", received));
         } else {
             match.path = text;
         }
