@@ -176,7 +176,7 @@ Result<void> Watch::start(Loop& loop, int fd, WatchMode mode, Function function,
     stop();
     function_ = function;
     self_ = self;
-    const short what = mode == WatchMode::edges ? static_cast<short>(EV_READ | EV_WRITE | EV_ET | EV_PERSIST)
+    const short what = mode == WatchMode::edges ? static_cast<short>(EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST)
                                                 : static_cast<short>(EV_READ | EV_PERSIST);
     if (mode == WatchMode::level_read_exclusive && loop.epoll_descriptor_ < 0) {
         return std::unexpected(Error{ENOTSUP, Origin::local, Retry::no, "the loop's epoll descriptor is not known"});
@@ -218,7 +218,8 @@ void Watch::on_event(int, short what, void* self)
     auto& watch = *static_cast<Watch*>(self);
     const unsigned readable = (what & EV_READ) != 0 ? 1u : 0u;
     const unsigned writable = (what & EV_WRITE) != 0 ? 2u : 0u;
-    watch.function_(watch.self_, static_cast<Ready>(readable | writable));
+    const unsigned closed = (what & EV_CLOSED) != 0 ? 4u : 0u;
+    watch.function_(watch.self_, static_cast<Ready>(readable | writable | closed));
 }
 
 Result<void> Timer::start(Loop& loop, std::chrono::milliseconds delay, Repeat repeat, Function function, void* self)

@@ -150,10 +150,12 @@ private:
     void* tick_self_ = nullptr;
 };
 
-/// What a Watch reports.
-enum class Ready : std::uint8_t { readable = 1, writable = 2, both = 3 };
+/// What a Watch reports: a set of these.
+enum class Ready : std::uint8_t { none = 0, readable = 1, writable = 2, closed = 4 };
 constexpr bool is_readable(Ready r) noexcept { return (static_cast<unsigned>(r) & 1u) != 0; }
 constexpr bool is_writable(Ready r) noexcept { return (static_cast<unsigned>(r) & 2u) != 0; }
+/// The peer has finished writing: its end comes after the bytes that wait now, with no further edge.
+constexpr bool is_closed(Ready r) noexcept { return (static_cast<unsigned>(r) & 4u) != 0; }
 
 enum class WatchMode : std::uint8_t {
     edges,          ///< read and write edges, one registration: connections

@@ -8,7 +8,7 @@ namespace ladle::loop {
 namespace {
 
 constexpr std::size_t kStep = 64;
-constexpr std::size_t kClasses = 4096 / kStep;
+constexpr std::size_t kClasses = 16384 / kStep;
 constexpr std::size_t kKeptPerClass = 256; // a burst's frames go back to the heap
 
 struct FreeFrame {

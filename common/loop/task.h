@@ -18,7 +18,7 @@
 
 namespace ladle::loop {
 
-/// Free lists of coroutine frames in steps of 64 bytes to 4 KiB; larger ones go to the heap.
+/// Free lists of coroutine frames in steps of 64 bytes to 16 KiB; larger ones go to the heap.
 void* allocate_frame(std::size_t bytes);
 void release_frame(void* frame, std::size_t bytes) noexcept;
 
@@ -156,7 +156,6 @@ public:
 
     struct Awaiter {
         Wake& wake;
-        bool suspended = false;
         bool await_ready() const noexcept { return std::exchange(wake.pending_, false); }
         void await_suspend(std::coroutine_handle<> h) noexcept
         {
@@ -175,6 +174,8 @@ public:
         posted_.cancel();
     }
     Loop& loop() const noexcept { return loop_; }
+    /// What kick_later() posts: for those who only know how to post.
+    Posted& news() noexcept { return posted_; }
 
 private:
     static void on_posted(void* self) { static_cast<Wake*>(self)->kick(); }

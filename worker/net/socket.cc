@@ -8,10 +8,11 @@
 
 namespace ladle::worker {
 
-Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Wake* wake)
+Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Posted* news)
 {
     fd_ = std::move(fd);
-    wake_ = wake;
+    loop_ = &loop;
+    news_ = news;
     int family = AF_UNSPEC;
     socklen_t length = sizeof family;
     ::getsockopt(fd_.get(), SOL_SOCKET, SO_DOMAIN, &family, &length);
@@ -22,7 +23,6 @@ Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Wake* wake)
 void Socket::on_ready(void* self, loop::Ready what)
 {
     auto& socket = *static_cast<Socket*>(self);
-    socket.stirred_ = true;
     if (loop::is_closed(what)) {
         socket.peer_closed_ = true;
     }
@@ -32,8 +32,8 @@ void Socket::on_ready(void* self, loop::Ready what)
     if (loop::is_writable(what)) {
         socket.may_write_ = true;
     }
-    if (socket.wake_ != nullptr) {
-        socket.wake_->kick_later();
+    if (socket.news_ != nullptr) {
+        socket.news_->post(*socket.loop_);
     }
 }
 
@@ -76,7 +76,7 @@ Io Socket::read(Chain& into, std::size_t most)
     int count = 1;
     while (count < kPieces && wanted < most) {
         fresh[count] = BlockRef::make();
-        vectors[count] = {fresh[count]->data, fresh[count]->capacity};
+        vectors[count] = {fresh[count]->data, std::min<std::size_t>(fresh[count]->capacity, most - wanted)};
         wanted += vectors[count].iov_len;
         ++count;
     }
@@ -132,6 +132,19 @@ Io Socket::write(Chain& from)
     return {IoState::done, total, 0};
 }
 
+bool Socket::is_silent() const noexcept
+{
+    char byte = 0;
+    return ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+int Socket::connect_result() const noexcept
+{
+    int code = 0;
+    socklen_t length = sizeof code;
+    return ::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &code, &length) != 0 ? errno : code;
+}
+
 void Socket::finish_writing() noexcept
 {
     if (fd_) {
@@ -151,7 +164,7 @@ void Socket::abort() noexcept
 void Socket::close() noexcept
 {
     watch_.stop();
-    wake_ = nullptr;
+    news_ = nullptr;
     fd_.reset();
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A connected, non-blocking socket with edge-triggered readiness: try first, wait only after the kernel said "would block". Owned by
-// a session (client side) or a server connection; events go to the Wake of whoever works with it at the moment.
+// a session (client side) or a server connection; events are posted to whoever works with it at the moment.
 #pragma once
 
 #include "common/base/error.h"
@@ -30,9 +30,9 @@ public:
     Socket& operator=(const Socket&) = delete;
 
     /// Takes the descriptor over and begins to watch it.
-    Result<void> start(loop::Loop& loop, os::Fd fd, loop::Wake* wake);
-    /// Who is told of events from now on; null = nobody (events are still remembered).
-    void set_wake(loop::Wake* wake) noexcept { wake_ = wake; }
+    Result<void> start(loop::Loop& loop, os::Fd fd, loop::Posted* news);
+    /// What is posted at events from now on; null = nothing (readiness is still remembered).
+    void set_news(loop::Posted* news) noexcept { news_ = news; }
 
     /// Reads into the chain's tail: up to about `most` bytes in one system call.
     Io read(Chain& into, std::size_t most);
@@ -44,9 +44,14 @@ public:
     /// Whether a read may bring something: false only after the kernel said there is nothing and before its next event.
     bool may_read() const noexcept { return may_read_; }
     bool may_write() const noexcept { return may_write_; }
-    /// An event came since the flag was last cleared by clear_stirred(): for idle connections, on which any event is news.
-    bool has_stirred() const noexcept { return stirred_; }
-    void clear_stirred() noexcept { stirred_ = false; }
+    /// Whether the peer has announced its end (it may still be reading).
+    bool peer_has_finished() const noexcept { return peer_closed_; }
+    /// Before a connect() whose end will be announced as writability.
+    void expect_writable() noexcept { may_write_ = false; }
+    /// Whether nothing at all waits to be read, not even the end: asks the kernel. For idle connections.
+    bool is_silent() const noexcept;
+    /// The error of a connect() that has ended; 0 = connected.
+    int connect_result() const noexcept;
 
     /// No more will be written; the peer sees the end.
     void finish_writing() noexcept;
@@ -62,10 +67,10 @@ private:
 
     os::Fd fd_;
     loop::Watch watch_;
-    loop::Wake* wake_ = nullptr;
+    loop::Loop* loop_ = nullptr;
+    loop::Posted* news_ = nullptr;
     bool may_read_ = true;
     bool may_write_ = true;
-    bool stirred_ = false;
     bool peer_closed_ = false;      ///< the peer's end was announced: read until it is seen
     bool trusts_short_read_ = true; ///< a short read means drained; not so on Unix sockets, whose end comes without notice
 };

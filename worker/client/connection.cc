@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/client/connection.h"
+
+namespace ladle::worker {
+
+bool ClientConnection::flush()
+{
+    if (is_gone) {
+        out.clear();
+        return false;
+    }
+    if (out.empty() || !socket.may_write()) {
+        return true;
+    }
+    const Io io = socket.write(out);
+    sent_bytes += io.bytes;
+    row_.add(shm::Metric::bytes_to_clients, io.bytes);
+    if (io.state == IoState::failed) {
+        is_gone = true;
+        out.clear();
+        return false;
+    }
+    return true;
+}
+
+} // namespace ladle::worker

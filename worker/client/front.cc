@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/client/front.h"
+
+#include "common/os/log.h"
+
+#include <time.h>
+
+#include <algorithm>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr loop::Nanos kIdleGrace = 1'000'000'000; // of an idle connection, once draining has begun
+
+std::string make_date()
+{
+    const time_t now = ::time(nullptr);
+    tm parts{};
+    ::gmtime_r(&now, &parts);
+    char text[48];
+    const std::size_t n = ::strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
+    return {text, n};
+}
+
+os::Level to_level(config::LogLevel level) noexcept
+{
+    return static_cast<os::Level>(level);
+}
+
+} // namespace
+
+Front::Front(FrontParts parts, std::unique_ptr<FileJobs> jobs, const config::Config& config)
+    : error_log_(std::move(parts.error_log)), spool_directory_(std::move(parts.spool_directory)), reap_(&Front::on_reap, this)
+{
+    parts_ = std::make_unique<WorkerParts>(parts.loop, parts.arena.regions(), parts.row, std::move(jobs), spool_directory_.get(),
+                                           config.budget);
+    parts_->date = make_date();
+    parts_->access_log.set_file(std::move(parts.access_log));
+}
+
+Result<std::unique_ptr<Front>> Front::make(FrontParts parts, std::shared_ptr<const config::Config> config)
+{
+    set_block_metrics(parts.arena.regions().rows[parts.row]);
+    auto jobs = FileJobs::make(parts.loop, parts.arena.regions().rows[parts.row]);
+    if (!jobs) {
+        return std::unexpected(jobs.error());
+    }
+    std::unique_ptr<Front> front(new Front(std::move(parts), std::move(*jobs), *config));
+    if (auto prepared = front->prepare(std::move(config)); !prepared) {
+        return std::unexpected(prepared.error());
+    }
+    front->commit();
+    return front;
+}
+
+Front::~Front()
+{
+    for (loop::Link* list : {&sessions_, &ended_}) {
+        while (list->is_linked()) {
+            delete static_cast<Session*>(list->next);
+        }
+    }
+}
+
+void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, std::uint32_t, const std::string& bind_text)
+{
+    auto session = std::make_unique<Session>(*this, live_, bind_text);
+    ++session_count_;
+    was_full_ = was_full_ || is_full();
+    parts_->row.add(shm::Metric::connections_accepted);
+    Session& adopted = *session.release(); // owned by the list from here on
+    adopted.insert_before(sessions_);
+    if (!adopted.start(std::move(socket), peer)) {
+        retire(adopted);
+    }
+}
+
+void Front::retire(Session& session)
+{
+    session.insert_before(ended_);
+    --session_count_;
+    reap_.post(parts_->loop);
+}
+
+void Front::on_reap(void* self)
+{
+    auto& front = *static_cast<Front*>(self);
+    while (front.ended_.is_linked()) {
+        delete static_cast<Session*>(front.ended_.next);
+    }
+    if (front.was_full_ && !front.is_full() && front.on_room_ != nullptr) {
+        front.was_full_ = false;
+        front.on_room_(front.on_room_self_);
+    }
+}
+
+Result<void> Front::prepare(std::shared_ptr<const config::Config> next)
+{
+    prepared_ = std::make_shared<LiveConfig>(std::move(next), parts_->servers, parts_->regions, parts_->row);
+    return {};
+}
+
+void Front::commit()
+{
+    live_ = std::move(prepared_);
+    prepared_.reset();
+    parts_->budget.set_limits(live_->config->budget);
+    os::set_log_level(to_level(live_->config->log.error_level));
+    count_share();
+}
+
+void Front::abort_prepared()
+{
+    prepared_.reset();
+}
+
+void Front::set_logs(os::Fd access, os::Fd error)
+{
+    if (access) {
+        parts_->access_log.set_file(std::move(access));
+    }
+    if (error) {
+        os::set_log_descriptor(error.get());
+        error_log_ = std::move(error);
+    }
+}
+
+void Front::start_drain()
+{
+    parts_->is_draining = true;
+    parts_->servers.close_kept();
+    close_idle_sessions();
+}
+
+void Front::close_idle_sessions()
+{
+    const loop::Nanos now = parts_->loop.now();
+    for (loop::Link* at = sessions_.next; at != &sessions_; at = at->next) {
+        auto& session = static_cast<Session&>(*at);
+        if (session.is_idle() && session.idle_since() + kIdleGrace <= now) {
+            session.close_idle();
+        }
+    }
+}
+
+/// A worker's part of the connections that the whole proxy may hold.
+void Front::count_share() noexcept
+{
+    const auto is_worker = [](const shm::ProcessRow& row) {
+        return row.pid.load(std::memory_order_relaxed) != 0 && row.role.load(std::memory_order_relaxed) == shm::Role::worker;
+    };
+    const auto workers = std::max<std::ptrdiff_t>(1, std::count_if(std::begin(parts_->regions.rows), std::end(parts_->regions.rows), is_worker));
+    share_ = std::max<std::size_t>(1, live_->config->connection_limits.total / static_cast<std::size_t>(workers));
+}
+
+void Front::on_tick()
+{
+    parts_->access_log.on_tick();
+    for (const auto& upstream : live_->upstreams) {
+        upstream->stir_queue();
+    }
+    if (++ticks_ % 10 == 0) {
+        parts_->date = make_date();
+        count_share();
+    }
+    if (parts_->is_draining) {
+        close_idle_sessions();
+    }
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Front: all client traffic of one worker. Owns the sessions, what they share (WorkerParts), and the configuration that new requests
+// begin with. Made by the worker's role file (worker.cc), which accepts connections and hands them over here.
+#pragma once
+
+#include "common/base/error.h"
+#include "common/loop/loop.h"
+#include "common/os/fd.h"
+#include "common/shm/arena.h"
+#include "worker/client/session.h"
+#include "worker/request/live_config.h"
+#include "worker/request/parts.h"
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace ladle::worker {
+
+/// What the role file brings.
+struct FrontParts {
+    loop::Loop& loop;
+    shm::Arena& arena;
+    std::uint32_t row;
+    std::uint32_t number;
+    os::Fd access_log;
+    os::Fd error_log;
+    os::Fd spool_directory; ///< -1 = bodies wait in memory only
+};
+
+class Front {
+public:
+    static Result<std::unique_ptr<Front>> make(FrontParts parts, std::shared_ptr<const config::Config> config);
+    ~Front();
+    Front(const Front&) = delete;
+    Front& operator=(const Front&) = delete;
+
+    /// Begins a session for an accepted connection that came in on that bind address.
+    void adopt_connection(os::Fd socket, const sockaddr_storage& peer, std::uint32_t listen_index, const std::string& bind_text);
+
+    /// Two-phase change of configuration: prepare builds all that it needs, commit swaps one pointer.
+    Result<void> prepare(std::shared_ptr<const config::Config> next);
+    void commit();
+    void abort_prepared();
+
+    void set_logs(os::Fd access, os::Fd error);
+
+    /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is just
+    /// sending its next request still gets its answer.
+    void start_drain();
+    std::size_t connection_count() const noexcept { return session_count_; }
+
+    /// Whether this worker has its share of [defence] connections.total; on_room is called when that is over.
+    bool is_full() const noexcept { return session_count_ >= share_; }
+    void set_on_room(void (*function)(void* self), void* self) noexcept
+    {
+        on_room_ = function;
+        on_room_self_ = self;
+    }
+    /// Every 100 ms.
+    void on_tick();
+
+    // For sessions.
+    WorkerParts& parts() noexcept { return *parts_; }
+    const std::shared_ptr<LiveConfig>& live() const noexcept { return live_; }
+    /// The session has ended; it is destroyed soon, outside its own code.
+    void retire(Session& session);
+
+private:
+    Front(FrontParts parts, std::unique_ptr<FileJobs> jobs, const config::Config& config);
+    static void on_reap(void* self);
+    void count_share() noexcept;
+    void close_idle_sessions();
+
+    os::Fd error_log_;
+    os::Fd spool_directory_;
+    std::unique_ptr<WorkerParts> parts_;
+    std::shared_ptr<LiveConfig> live_;
+    std::shared_ptr<LiveConfig> prepared_;
+    loop::Link sessions_;
+    loop::Link ended_;
+    loop::Posted reap_;
+    std::size_t session_count_ = 0;
+    std::size_t share_ = SIZE_MAX;
+    bool was_full_ = false;
+    unsigned ticks_ = 0;
+    void (*on_room_)(void*) = nullptr;
+    void* on_room_self_ = nullptr;
+};
+
+} // namespace ladle::worker

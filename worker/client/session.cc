@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/client/session.h"
+
+#include "worker/client/front.h"
+#include "worker/request/admit.h"
+#include "worker/request/exchange.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::chrono::milliseconds kLingerTime{2000};
+constexpr std::size_t kLingerBytes = 1 << 20; // of an unread body that are still taken in, so that our answer arrives
+
+std::string peer_to_text(const sockaddr_storage& peer)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    if (peer.ss_family == AF_INET) {
+        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(peer).sin_addr, text, sizeof text);
+        return text;
+    }
+    if (peer.ss_family == AF_INET6) {
+        const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+        if (IN6_IS_ADDR_V4MAPPED(&address)) {
+            ::inet_ntop(AF_INET, &address.s6_addr[12], text, sizeof text);
+        } else {
+            ::inet_ntop(AF_INET6, &address, text, sizeof text);
+        }
+        return text;
+    }
+    return "unix:";
+}
+
+} // namespace
+
+Session::Session(Front& front, std::shared_ptr<LiveConfig> live, std::string bind_text)
+    : front_(front), live_(std::move(live)), bind_text_(std::move(bind_text)), client_(front.parts().loop, front.parts().row)
+{
+    listen_ = live_->router.listen_index(bind_text_);
+    listener_is_gone_ = listen_ == Router::kNoListen;
+    front_.parts().row.add(shm::Metric::connections_open);
+}
+
+Session::~Session()
+{
+    if (idle_since_ != 0) {
+        front_.parts().row.subtract(shm::Metric::connections_idle);
+    }
+    front_.parts().row.subtract(shm::Metric::connections_open);
+}
+
+bool Session::start(os::Fd socket, const sockaddr_storage& peer)
+{
+    client_.peer = peer;
+    client_.peer_text = peer_to_text(peer);
+    if (!client_.socket.start(front_.parts().loop, std::move(socket), &client_.wake.news())) {
+        return false;
+    }
+    main_ = run();
+    main_.start();
+    return true;
+}
+
+void Session::close_idle() noexcept
+{
+    is_closing_ = true;
+    client_.wake.kick_later();
+}
+
+/// Takes the newest configuration for the next request, unless that one has no place for this listener.
+void Session::follow_config()
+{
+    if (live_ == front_.live()) {
+        return;
+    }
+    const std::uint32_t listen = front_.live()->router.listen_index(bind_text_);
+    listener_is_gone_ = listen == Router::kNoListen;
+    if (!listener_is_gone_) {
+        live_ = front_.live();
+        listen_ = listen;
+    }
+}
+
+loop::Task<void> Session::run()
+{
+    After after = After::keep;
+    while (after == After::keep) {
+        const Begin begin = co_await wait_for_bytes();
+        if (begin == Begin::leave) {
+            after = After::close;
+            break;
+        }
+        after = co_await serve();
+        client_.input.release_if_empty();
+    }
+    client_.alarm.clear();
+    if (after == After::abort || client_.is_gone) {
+        client_.socket.abort();
+    } else if (must_linger()) {
+        co_await linger();
+    }
+    client_.socket.close();
+    front_.retire(*this);
+}
+
+loop::Task<Session::Begin> Session::wait_for_bytes()
+{
+    shm::ProcessRow& row = front_.parts().row;
+    bool is_armed = false;
+    while (client_.input.empty()) {
+        if (client_.socket.may_read()) {
+            const Io io = client_.input.fill(client_.socket, kBlockBytes);
+            if (io.state == IoState::done) {
+                row.add(shm::Metric::bytes_from_clients, io.bytes);
+                break;
+            }
+            client_.input.release_if_empty();
+            if (io.state != IoState::would_block) {
+                client_.is_gone = io.state == IoState::failed;
+                break;
+            }
+        }
+        if (is_closing_ || client_.alarm.rang()) {
+            break;
+        }
+        if (!is_armed) {
+            is_armed = true;
+            row.add(shm::Metric::connections_idle);
+            idle_since_ = front_.parts().loop.now();
+            client_.alarm.set(live_->config->timeouts.idle);
+        }
+        co_await client_.wake.wait();
+    }
+    if (idle_since_ != 0) {
+        idle_since_ = 0;
+        row.subtract(shm::Metric::connections_idle);
+    }
+    co_return client_.input.empty() ? Begin::leave : Begin::bytes;
+}
+
+loop::Task<std::optional<Answer>> Session::receive_head(Request& request)
+{
+    const config::RequestLimits& limits = live_->config->request_limits;
+    const http::HeadLimits head_limits{limits.head_bytes, limits.uri_bytes};
+    client_.alarm.set(live_->config->timeouts.header);
+    for (;;) {
+        if (!client_.input.empty()) {
+            const http::Progress progress = request.head.parse(client_.input.unread(), head_limits);
+            if (progress == http::Progress::complete) {
+                request.head_block = client_.input.block();
+                client_.input.consume(request.head.size());
+                request.times.head = loop::clock_now();
+                co_return std::nullopt;
+            }
+            if (progress == http::Progress::refused) {
+                request.head_block = client_.input.block();
+                co_return answer_for(request.head.error);
+            }
+        }
+        if (client_.socket.may_read()) {
+            const Io io = client_.input.fill(client_.socket, limits.head_bytes);
+            front_.parts().row.add(shm::Metric::bytes_from_clients, io.bytes);
+            if (io.state == IoState::done) {
+                continue;
+            }
+            if (io.state != IoState::would_block) {
+                co_return Answer{400, Reason::client_left};
+            }
+        }
+        if (client_.alarm.rang()) {
+            co_return Answer{408, Reason::head_timeout};
+        }
+        co_await client_.wake.wait();
+    }
+}
+
+loop::Task<After> Session::serve()
+{
+    follow_config();
+    Request request(front_.parts(), client_, live_);
+    request.listen = listen_;
+    client_.body.begin({});
+    const std::optional<Answer> refused = co_await receive_head(request);
+    if (refused && refused->reason == Reason::client_left && !request.head.has_begun(client_.input.unread())) {
+        co_return After::close; // nothing but an empty line
+    }
+    if (refused) {
+        co_await run_refused(request, *refused);
+    } else {
+        if (listener_is_gone_) {
+            request.after = After::close;
+        }
+        co_await run_exchange(request);
+    }
+    co_return request.after;
+}
+
+/// Closing while the client still sends would reset the connection and take our last answer with it.
+bool Session::must_linger() const noexcept
+{
+    return !client_.body.is_complete() || !client_.input.empty() || client_.socket.may_read();
+}
+
+loop::Task<void> Session::linger()
+{
+    client_.socket.finish_writing();
+    client_.alarm.set(kLingerTime);
+    std::size_t taken = 0;
+    char scrap[4096];
+    client_.input = Input{};
+    while (taken < kLingerBytes && !client_.alarm.rang()) {
+        if (client_.socket.may_read()) {
+            const Io io = client_.socket.read(scrap, sizeof scrap);
+            taken += io.bytes;
+            if (io.state == IoState::done) {
+                continue;
+            }
+            if (io.state != IoState::would_block) {
+                break;
+            }
+        }
+        co_await client_.wake.wait();
+    }
+}
+
+} // namespace ladle::worker

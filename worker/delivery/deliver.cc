@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/delivery/deliver.h"
+
+#include "common/os/log.h"
+#include "worker/response/response_writer.h"
+#include "worker/upstream/request_writer.h"
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kOutMost = 128 << 10;   // bytes lined up for the client's socket before the spool takes over
+constexpr std::size_t kFirstRead = 16 << 10;  // most answers are small
+constexpr std::size_t kLaterReads = 112 << 10;
+constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
+
+class Delivery {
+public:
+    Delivery(Request& request, Turn& turn)
+        : request_(request), turn_(turn), spool_(request.parts.spool, request.client_bucket, request.client.wake, Keep::until_taken),
+          streams_(request.route->response_buffering == config::ResponseBuffering::stream)
+    {
+    }
+
+    void begin();
+    /// Moves what is at hand one step on; false = nothing moved.
+    bool step();
+    bool is_done() const noexcept { return has_ended_ || request_.client.is_gone; }
+    /// What an idle wait is for, as a time limit.
+    std::chrono::milliseconds patience() const noexcept;
+    void give_up_waiting() noexcept;
+    void settle() noexcept { spool_.settle(request_.client.out.bytes()); }
+
+private:
+    bool receive();
+    bool may_receive() noexcept;
+    void take_in(Chain&& part);
+    void line_up();
+    void put_out(Chain&& part);
+    void finish_server() noexcept;
+    void stop_receiving(BodyReader::Pull pull);
+
+    Request& request_;
+    Turn& turn_;
+    Spool spool_;
+    Chain incoming_;
+    BodyForm form_ = BodyForm::none;
+    bool streams_;
+    bool is_events_ = false;  ///< an event stream: silence is no fault
+    bool has_received_all_ = false;
+    bool is_cut_ = false;     ///< the server's part ended before its end
+    bool is_ended_ = false;   ///< all, with its end, is lined up
+    bool has_ended_ = false;  ///< and handed to the kernel
+    std::size_t read_size_ = kFirstRead;
+};
+
+void Delivery::begin()
+{
+    const http::Fields& fields = request_.response.fields;
+    const std::string_view type = fields.value_of(http::FieldName::content_type);
+    is_events_ = type.size() >= 17 && http::equals_ignoring_case(type.substr(0, 17), "text/event-stream");
+    form_ = turn_.body.is_complete() && turn_.body.kind() == http::BodyKind::none
+                ? BodyForm::none
+                : choose_body_form(request_, {turn_.body.kind(), turn_.body.left()});
+    if (!turn_.request_complete && request_.body) {
+        request_.after = After::close; // it answered early: the rest of the request body is not read
+    }
+    write_response_head(request_, form_, turn_.body.left());
+    if (turn_.body.is_complete()) {
+        finish_server();
+    }
+}
+
+void Delivery::finish_server() noexcept
+{
+    has_received_all_ = true;
+    if (turn_.connection && !turn_.connection->input.empty()) {
+        request_.parts.row.add(shm::Metric::server_bad_responses); // bytes after the end: never reused, never shown
+    }
+    turn_.release();
+}
+
+void Delivery::stop_receiving(BodyReader::Pull pull)
+{
+    is_cut_ = true;
+    has_received_all_ = true;
+    request_.reason = pull == BodyReader::Pull::refused ? Reason::server_bad_chunk : Reason::server_cut;
+    request_.parts.row.add(shm::Metric::server_bad_responses);
+    os::log(os::Level::warning, "a server's response was cut",
+            {{"upstream", request_.upstream_name}, {"server", request_.server_text}, {"reason", name_of(request_.reason)}});
+    turn_.connection.reset();
+    turn_.lease.end();
+}
+
+bool Delivery::may_receive() noexcept
+{
+    if (has_received_all_ || (turn_.connection->input.empty() && !turn_.connection->socket.may_read())) {
+        return false;
+    }
+    return streams_ ? request_.client.out.bytes() < kOutMost : spool_.is_drained() ? true : spool_.has_room();
+}
+
+/// The straight way while the client keeps up, else the spool.
+void Delivery::take_in(Chain&& part)
+{
+    if (spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+        put_out(std::move(part));
+    } else {
+        spool_.append(std::move(part));
+    }
+}
+
+bool Delivery::receive()
+{
+    bool moved = false;
+    for (unsigned reads = 0; reads < kReadsPerTurn && may_receive(); ++reads) {
+        const std::uint64_t before = turn_.body.received();
+        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, read_size_);
+        request_.parts.row.add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
+        if (pull == BodyReader::Pull::blocked) {
+            break;
+        }
+        if (!incoming_.empty()) {
+            take_in(std::move(incoming_));
+        }
+        if (pull != BodyReader::Pull::progress) {
+            stop_receiving(pull);
+            return true;
+        }
+        moved = true;
+        read_size_ = kLaterReads;
+        if (turn_.body.is_complete()) {
+            if (turn_.body.kind() == http::BodyKind::chunked) {
+                request_.trailers = turn_.body.chunks();
+                http::Fields fields(1000);
+                if (!request_.trailers->parse_trailers(fields)) {
+                    stop_receiving(BodyReader::Pull::refused);
+                    return true;
+                }
+            }
+            finish_server();
+        } else if (request_.client.out.bytes() >= kOutMost) {
+            request_.client.flush(); // let the client's socket take part before the spool must
+        }
+    }
+    return moved;
+}
+
+void Delivery::put_out(Chain&& part)
+{
+    request_.body_sent += part.bytes();
+    if (form_ == BodyForm::chunked) {
+        append_chunk(request_.client.out, std::move(part));
+    } else {
+        request_.client.out.append(std::move(part));
+    }
+}
+
+void Delivery::line_up()
+{
+    while (!spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+        Chain part;
+        if (spool_.take(part, kOutMost) == 0) {
+            return;
+        }
+        put_out(std::move(part));
+    }
+    if (has_received_all_ && spool_.is_drained() && !is_ended_) {
+        is_ended_ = true;
+        if (form_ == BodyForm::chunked && !is_cut_) {
+            append_last_chunk(request_.client.out, request_.trailers ? &*request_.trailers : nullptr);
+        }
+    }
+}
+
+bool Delivery::step()
+{
+    bool moved = receive();
+    ClientConnection& client = request_.client;
+    for (;;) {
+        line_up();
+        const std::size_t before = client.out.bytes();
+        client.flush();
+        moved = moved || client.out.bytes() != before;
+        if (!client.out.empty() || spool_.is_drained() || client.out.bytes() == before) {
+            break;
+        }
+    }
+    if (is_events_ && client.socket.peer_has_finished()) {
+        client.is_gone = true; // nobody listens to an event stream any more
+    }
+    if (client.is_gone) {
+        request_.reason = Reason::client_left;
+        request_.after = After::abort;
+    } else if (is_ended_ && client.is_flushed()) {
+        has_ended_ = true;
+        if (is_cut_) {
+            // Without a length or chunks the end of the connection would look like the end of the body: reset it instead.
+            request_.after = form_ == BodyForm::to_close ? After::abort : After::close;
+        }
+    }
+    return moved;
+}
+
+std::chrono::milliseconds Delivery::patience() const noexcept
+{
+    const bool waits_for_client = !request_.client.is_flushed();
+    return is_events_ && !waits_for_client ? request_.timeouts().tunnel : request_.timeouts().stall;
+}
+
+void Delivery::give_up_waiting() noexcept
+{
+    const bool waits_for_client = !request_.client.is_flushed();
+    request_.reason = waits_for_client ? Reason::client_stalled : Reason::server_stalled;
+    request_.after = waits_for_client || form_ == BodyForm::to_close ? After::abort : After::close;
+}
+
+} // namespace
+
+loop::Task<void> deliver(Request& request, Turn& turn)
+{
+    ClientConnection& client = request.client;
+    Delivery delivery(request, turn);
+    delivery.begin();
+    for (;;) {
+        const bool moved = delivery.step();
+        if (delivery.is_done()) {
+            break;
+        }
+        if (moved) {
+            client.alarm.set(delivery.patience());
+            client.wake.kick_later();
+        }
+        delivery.settle();
+        co_await client.wake.wait();
+        if (client.alarm.rang()) {
+            delivery.give_up_waiting();
+            break;
+        }
+    }
+    if (request.after != After::keep && request.reason != Reason::ok) {
+        request.parts.row.add(shm::Metric::responses_cut);
+    }
+}
+
+} // namespace ladle::worker

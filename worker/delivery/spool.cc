@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/delivery/spool.h"
+
+#include "common/base/assert.h"
+#include "common/os/log.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr loop::Nanos kBadDiskPause = 1'000'000'000; // how long spooling to disk rests after a failure
+
+} // namespace
+
+Spool::Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, Keep keep) noexcept
+    : parts_(parts), wake_(wake), account_(parts.budget, client_bucket), keep_(keep)
+{
+}
+
+Spool::~Spool()
+{
+    for (FileJob* job : {write_, read_}) {
+        if (job != nullptr) {
+            job->owner = nullptr;
+        }
+    }
+}
+
+bool Spool::may_use_disk(std::uint64_t more) noexcept
+{
+    return parts_.jobs != nullptr && parts_.directory >= 0 && parts_.budget.is_disk_good(parts_.loop.now()) &&
+           account_.has_room(Storage::disk, more);
+}
+
+bool Spool::has_room() noexcept
+{
+    const std::size_t here = held();
+    bool room = here <= kFree;
+    if (!room && !is_on_disk()) {
+        room = account_.has_room(Storage::memory, kFree) || may_use_disk(kFree);
+    } else if (!room) {
+        room = tail_.bytes() < 2 * kFileChunk && may_use_disk(tail_.bytes() + kFree);
+    }
+    if (!room && !waits_for_room_) {
+        account_.budget().row().add(shm::Metric::spool_back_pressure);
+    }
+    waits_for_room_ = !room;
+    return room;
+}
+
+void Spool::append(Chain&& bytes)
+{
+    size_ += bytes.bytes();
+    const bool fits = !is_on_disk() && (held() + bytes.bytes() <= kFree || account_.has_room(Storage::memory, bytes.bytes()) ||
+                                        !may_use_disk(bytes.bytes()));
+    if (fits) {
+        memory_.append(std::move(bytes));
+        return;
+    }
+    if (!is_on_disk()) {
+        file_begin_ = file_end_ = released_ = memory_begin_ + memory_.bytes();
+    }
+    tail_.append(std::move(bytes));
+    spill();
+}
+
+bool Spool::open_file()
+{
+    if (file_) {
+        return true;
+    }
+    const int fd = ::openat(parts_.directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        os::log(os::Level::warning, "cannot open a spool file; bodies wait in memory", {{"error", strerrordesc_np(errno)}});
+        parts_.budget.mark_disk_bad(parts_.loop.now() + kBadDiskPause);
+        return false;
+    }
+    file_ = std::make_shared<os::Fd>(fd);
+    account_.budget().row().add(shm::Metric::spool_to_disk);
+    return true;
+}
+
+void Spool::spill()
+{
+    if (write_ != nullptr || tail_.empty() || !may_use_disk(tail_.bytes()) || !open_file()) {
+        return;
+    }
+    auto job = std::make_unique<FileJob>();
+    job->operation = FileJob::Operation::write;
+    job->file = file_;
+    job->offset = file_end_;
+    job->bytes = tail_.share_to(job->data, 0, kFileChunk);
+    job->on_done = &Spool::on_written;
+    job->owner = this;
+    write_ = parts_.jobs->submit(job);
+}
+
+void Spool::on_written(void* self, FileJob& job)
+{
+    auto& spool = *static_cast<Spool*>(self);
+    spool.write_ = nullptr;
+    if (job.code != 0) {
+        os::log(os::Level::warning, "cannot write a spool file; bodies wait in memory", {{"error", strerrordesc_np(job.code)}});
+        spool.parts_.budget.mark_disk_bad(spool.parts_.loop.now() + kBadDiskPause);
+    } else {
+        spool.tail_.consume(job.bytes);
+        spool.file_end_ += job.bytes;
+        spool.account_.set(Storage::disk, spool.file_end_ - spool.released_);
+        spool.spill();
+    }
+    spool.wake_.kick_later();
+}
+
+void Spool::fetch()
+{
+    if (read_ != nullptr || parts_.jobs == nullptr) {
+        return;
+    }
+    auto job = std::make_unique<FileJob>();
+    job->operation = FileJob::Operation::read;
+    job->file = file_;
+    job->offset = taken_;
+    job->bytes = static_cast<std::size_t>(std::min<std::uint64_t>(file_end_ - taken_, kFileChunk));
+    job->on_done = &Spool::on_fetched;
+    job->owner = this;
+    read_ = parts_.jobs->submit(job);
+    if (read_ == nullptr) {
+        wake_.kick_later(); // the queue is full: try again
+    }
+}
+
+void Spool::on_fetched(void* self, FileJob& job)
+{
+    auto& spool = *static_cast<Spool*>(self);
+    const bool is_wanted = std::exchange(spool.read_, nullptr) != nullptr && job.offset == spool.taken_;
+    if (job.code != 0) {
+        os::log(os::Level::error, "cannot read a spool file back; trying again", {{"error", strerrordesc_np(job.code)}});
+    } else if (is_wanted) {
+        spool.window_.append(std::move(job.data));
+    }
+    spool.wake_.kick_later();
+}
+
+std::size_t Spool::take(Chain& out, std::size_t most)
+{
+    std::size_t n = 0;
+    const std::uint64_t memory_end = memory_begin_ + memory_.bytes();
+    if (taken_ < memory_end) {
+        n = keep_ == Keep::all ? memory_.share_to(out, static_cast<std::size_t>(taken_ - memory_begin_), most)
+                               : memory_.move_to(out, most);
+    } else if (taken_ < file_end_) {
+        if (window_.empty()) {
+            fetch();
+            return 0;
+        }
+        n = window_.move_to(out, most);
+    } else if (write_ == nullptr && !tail_.empty()) {
+        n = keep_ == Keep::all ? tail_.share_to(out, static_cast<std::size_t>(taken_ - file_end_), most) : tail_.move_to(out, most);
+        if (keep_ == Keep::until_taken) {
+            file_begin_ = file_end_ = file_end_ + n; // the file ends before what was taken past it
+        }
+    }
+    taken_ += n;
+    if (keep_ == Keep::until_taken) {
+        memory_begin_ = taken_;
+        if (taken_ >= file_end_ && file_ && write_ == nullptr) {
+            leave_disk();
+        } else {
+            release_consumed();
+        }
+    }
+    return n;
+}
+
+/// All of the file has been taken: what still waits goes on in memory, and the file's space goes back.
+void Spool::leave_disk()
+{
+    if (!tail_.empty()) {
+        memory_.append(std::move(tail_));
+    }
+    memory_begin_ = taken_;
+    file_begin_ = file_end_ = released_ = 0;
+    file_.reset();
+    account_.set(Storage::disk, 0);
+}
+
+void Spool::release_consumed()
+{
+    if (taken_ <= released_ + kReleaseStep || taken_ > file_end_ || parts_.jobs == nullptr) {
+        return;
+    }
+    auto job = std::make_unique<FileJob>();
+    job->operation = FileJob::Operation::release;
+    job->file = file_;
+    job->offset = released_;
+    job->bytes = static_cast<std::size_t>(taken_ - released_) & ~std::size_t{4095};
+    const std::uint64_t released = released_ + job->bytes;
+    if (parts_.jobs->submit(job) != nullptr) {
+        released_ = released;
+        account_.set(Storage::disk, file_end_ - released_);
+    }
+}
+
+void Spool::keep_no_more() noexcept
+{
+    LADLE_ASSERT(taken_ == 0);
+    keep_ = Keep::until_taken;
+}
+
+void Spool::rewind() noexcept
+{
+    LADLE_ASSERT(keep_ == Keep::all);
+    taken_ = 0;
+    window_.clear();
+}
+
+void Spool::settle(std::size_t outside) noexcept
+{
+    account_.set(Storage::memory, held() + outside);
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Spool: a body on its way between a fast and a slow side, first in memory, past the memory budget in an unlinked file, past that
+// back-pressure. One per request body and per response body; the producer appends, the consumer takes, in order:
+//
+//   taken │ memory_ (in memory) │ file [file_begin_, file_end_) │ tail_ (in memory, being written or waiting to be)
+//
+// File I/O goes through FileJobs; while it runs, take() may give nothing although the spool is not drained: the Wake is kicked when
+// there is more. A failing disk is never an error here: tail_ then waits in memory, has_room() says no until it has drained, and a
+// warning is logged. Keep::all remembers everything for rewind() (a request body that may be sent twice).
+#pragma once
+
+#include "common/loop/task.h"
+#include "worker/delivery/file_jobs.h"
+#include "worker/delivery/spool_budget.h"
+#include "worker/net/blocks.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace ladle::worker {
+
+/// What spools share in a worker. `jobs` null or `directory` -1 = memory only.
+struct SpoolParts {
+    loop::Loop& loop;
+    SpoolBudget& budget;
+    FileJobs* jobs;
+    int directory;
+};
+
+enum class Keep : std::uint8_t { until_taken, all };
+
+class Spool {
+public:
+    Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, Keep keep) noexcept;
+    ~Spool();
+    Spool(const Spool&) = delete;
+    Spool& operator=(const Spool&) = delete;
+
+    void append(Chain&& bytes);
+    /// Whether the producer may go on; asked before each read, so what is held goes past the budget by one read at the most.
+    bool has_room() noexcept;
+    /// Moves (Keep::all: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.
+    std::size_t take(Chain& out, std::size_t most);
+    /// Whether all that was appended has been taken.
+    bool is_drained() const noexcept { return taken_ == size_; }
+    /// From Keep::all to Keep::until_taken, before anything was taken: the budget cannot hold the whole body.
+    void keep_no_more() noexcept;
+    bool keeps_all() const noexcept { return keep_ == Keep::all; }
+    /// Starts again from the first byte (Keep::all).
+    void rewind() noexcept;
+    /// Bytes appended so far.
+    std::uint64_t size() const noexcept { return size_; }
+    /// Counts `outside` bytes (taken, but not yet gone) beside what is held here into the budget; call before waiting.
+    void settle(std::size_t outside) noexcept;
+
+    static constexpr std::size_t kFree = 16 << 10;         ///< held without asking the budget, so that everyone gets on
+    static constexpr std::size_t kFileChunk = 256 << 10;   ///< per file operation
+    static constexpr std::size_t kReleaseStep = 16 << 20;  ///< consumed file space goes back to the disk in such steps
+
+private:
+    bool is_on_disk() const noexcept { return file_end_ > file_begin_ || write_ != nullptr || !tail_.empty(); }
+    bool may_use_disk(std::uint64_t more) noexcept;
+    bool open_file();
+    void spill();
+    void fetch();
+    void leave_disk();
+    void release_consumed();
+    static void on_written(void* self, FileJob& job);
+    static void on_fetched(void* self, FileJob& job);
+    std::size_t held() const noexcept { return memory_.bytes() + window_.bytes() + tail_.bytes(); }
+
+    SpoolParts& parts_;
+    loop::Wake& wake_;
+    SpoolAccount account_;
+    Keep keep_;
+    Chain memory_;
+    Chain window_; ///< read back from the file, from taken_ on
+    Chain tail_;
+    std::shared_ptr<os::Fd> file_; ///< byte n of the body stands at offset n
+    std::uint64_t memory_begin_ = 0; ///< body offset of memory_'s first byte: taken_, or 0 with Keep::all
+    std::uint64_t file_begin_ = 0;
+    std::uint64_t file_end_ = 0;
+    std::uint64_t released_ = 0; ///< file space below this was given back
+    std::uint64_t taken_ = 0;
+    std::uint64_t size_ = 0;
+    FileJob* write_ = nullptr; ///< under way, of tail_'s first bytes
+    FileJob* read_ = nullptr;
+    bool waits_for_room_ = false;
+};
+
+} // namespace ladle::worker

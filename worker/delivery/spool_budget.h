@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who may hold how much: the ceilings of [budget] for bodies that wait, counted for the whole proxy (every worker's use stands in its
+// process row; a dead worker's is gone with its row) and per client address. Past a ceiling nothing fails: the holder stops
+// taking more in until something was delivered (back-pressure).
+#pragma once
+
+#include "common/config/config.h"
+#include "common/loop/loop.h"
+#include "common/shm/arena.h"
+
+#include <cstdint>
+
+namespace ladle::worker {
+
+enum class Storage : std::uint8_t { memory, disk };
+
+class SpoolBudget {
+public:
+    SpoolBudget(shm::Regions& regions, std::uint32_t row, const config::Budget& limits) noexcept
+        : regions_(regions), row_(regions.rows[row]), limits_(limits)
+    {
+    }
+
+    void set_limits(const config::Budget& limits) noexcept { limits_ = limits; }
+
+    /// Whether `more` bytes may be held for the client of that bucket.
+    bool has_room(Storage storage, std::uint32_t client_bucket, std::uint64_t more) noexcept;
+    /// Counts a holder's change from `before` to `after` bytes.
+    void count(Storage storage, std::uint32_t client_bucket, std::uint64_t before, std::uint64_t after) noexcept;
+
+    /// The disk refused a write: no spooling to disk until `until`.
+    void mark_disk_bad(loop::Nanos until) noexcept { disk_bad_until_ = until; }
+    bool is_disk_good(loop::Nanos now) const noexcept { return now >= disk_bad_until_; }
+
+    shm::ProcessRow& row() noexcept { return row_; }
+
+private:
+    shm::Regions& regions_;
+    shm::ProcessRow& row_;
+    config::Budget limits_;
+    loop::Nanos disk_bad_until_ = 0;
+};
+
+/// One body's share of the budget; gives it back when destroyed.
+class SpoolAccount {
+public:
+    SpoolAccount(SpoolBudget& budget, std::uint32_t client_bucket) noexcept : budget_(budget), bucket_(client_bucket) {}
+    ~SpoolAccount()
+    {
+        set(Storage::memory, 0);
+        set(Storage::disk, 0);
+    }
+    SpoolAccount(const SpoolAccount&) = delete;
+    SpoolAccount& operator=(const SpoolAccount&) = delete;
+
+    void set(Storage storage, std::uint64_t bytes) noexcept
+    {
+        std::uint64_t& held = storage == Storage::memory ? memory_ : disk_;
+        if (held != bytes) {
+            budget_.count(storage, bucket_, held, bytes);
+            held = bytes;
+        }
+    }
+    bool has_room(Storage storage, std::uint64_t more) noexcept { return budget_.has_room(storage, bucket_, more); }
+    SpoolBudget& budget() noexcept { return budget_; }
+
+private:
+    SpoolBudget& budget_;
+    std::uint32_t bucket_;
+    std::uint64_t memory_ = 0;
+    std::uint64_t disk_ = 0;
+};
+
+} // namespace ladle::worker

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Takes one message body off a connection, whatever its framing, from a client or a server, without copying: bytes that came with the
+// head are sliced, the rest is read into fresh blocks. Never reads past the end of a body of known length.
+#pragma once
+
+#include "common/http/chunked.h"
+#include "common/http/framing.h"
+#include "worker/net/input.h"
+#include "worker/net/socket.h"
+
+#include <cstdint>
+
+namespace ladle::worker {
+
+class BodyReader {
+public:
+    enum class Pull : std::uint8_t {
+        progress, ///< something was appended; call again
+        blocked,  ///< wait for the socket
+        complete, ///< the body has ended
+        refused,  ///< its framing is broken
+        cut,      ///< the connection ended in the middle
+        failed,   ///< the connection failed
+    };
+
+    void begin(http::Framing framing) noexcept;
+    /// Takes what is at hand, up to about `most` bytes.
+    Pull pull(Socket& socket, Input& input, Chain& out, std::size_t most);
+
+    bool is_complete() const noexcept { return complete_; }
+    http::BodyKind kind() const noexcept { return framing_.kind; }
+    /// Bytes still due, of a body of known length.
+    std::uint64_t left() const noexcept { return left_; }
+    const http::ChunkedDecoder& chunks() const noexcept { return chunks_; }
+    /// Bytes taken from the socket since begin(), for counting.
+    std::uint64_t received() const noexcept { return received_; }
+
+private:
+    Pull pull_length(Socket& socket, Input& input, Chain& out, std::size_t most);
+    Pull pull_chunked(Socket& socket, Input& input, Chain& out, std::size_t most);
+    Pull pull_to_close(Socket& socket, Input& input, Chain& out, std::size_t most);
+    std::size_t slice_input(Input& input, Chain& out, std::uint64_t most);
+    static Pull verdict(const Io& io) noexcept;
+
+    http::Framing framing_;
+    std::uint64_t left_ = 0;
+    std::uint64_t received_ = 0;
+    bool complete_ = true;
+    http::ChunkedDecoder chunks_;
+};
+
+} // namespace ladle::worker

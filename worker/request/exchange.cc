@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/request/exchange.h"
+
+#include "worker/delivery/deliver.h"
+#include "worker/delivery/tunnel.h"
+#include "worker/log/finish.h"
+#include "worker/request/admit.h"
+#include "worker/request/find_route.h"
+#include "worker/request/identify.h"
+#include "worker/request/take_body.h"
+#include "worker/response/answer.h"
+#include "worker/upstream/ask_servers.h"
+
+namespace ladle::worker {
+
+loop::Task<void> run_exchange(Request& request)
+{
+    Turn turn;
+    identify(request);
+    std::optional<Answer> refused = admit(request);
+    if (!refused) {
+        refused = find_route(request);
+    }
+    if (!refused && request.route->respond) {
+        co_await answer_fixed(request);
+        finish(request);
+        co_return;
+    }
+    if (!refused) {
+        refused = co_await take_body(request);
+    }
+    if (!refused) {
+        refused = co_await ask_servers(request, turn);
+    }
+    if (refused) {
+        co_await answer_error(request, *refused);
+    } else if (request.response.status == 101) {
+        co_await tunnel(request, turn);
+    } else {
+        co_await deliver(request, turn);
+    }
+    finish(request);
+}
+
+loop::Task<void> run_refused(Request& request, Answer answer)
+{
+    identify(request);
+    request.after = After::close;
+    co_await answer_error(request, answer);
+    finish(request);
+}
+
+} // namespace ladle::worker

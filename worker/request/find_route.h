@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The step "find_route": the site by host name, the route by the first match.
+#pragma once
+
+#include "worker/request/request.h"
+
+#include <optional>
+
+namespace ladle::worker {
+
+/// Sets site and route; 404 if there is none, 413 where the announced body is over the route's limit.
+std::optional<Answer> find_route(Request& request);
+
+} // namespace ladle::worker

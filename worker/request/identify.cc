@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/request/identify.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+#include <array>
+#include <cstring>
+#include <optional>
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+using Address = std::array<std::uint8_t, 16>; // IPv4 as v4-mapped
+
+constexpr std::size_t kLongestId = 128;
+
+Address map_v4(const void* four) noexcept
+{
+    Address address{};
+    address[10] = address[11] = 0xff;
+    std::memcpy(&address[12], four, 4);
+    return address;
+}
+
+std::optional<Address> address_of(const sockaddr_storage& peer) noexcept
+{
+    if (peer.ss_family == AF_INET) {
+        return map_v4(&reinterpret_cast<const sockaddr_in&>(peer).sin_addr);
+    }
+    if (peer.ss_family == AF_INET6) {
+        Address address{};
+        std::memcpy(address.data(), &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, 16);
+        return address;
+    }
+    return std::nullopt;
+}
+
+/// "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80", with quotes around or not.
+std::optional<Address> parse_node(std::string_view text) noexcept
+{
+    if (text.size() >= 2 && text.front() == '"' && text.back() == '"') {
+        text = text.substr(1, text.size() - 2);
+    }
+    if (text.starts_with('[')) {
+        const std::size_t end = text.find(']');
+        text = end == std::string_view::npos ? std::string_view{} : text.substr(1, end - 1);
+    } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
+        text = text.substr(0, colon);
+    }
+    char plain[INET6_ADDRSTRLEN];
+    if (text.empty() || text.size() >= sizeof plain) {
+        return std::nullopt;
+    }
+    std::memcpy(plain, text.data(), text.size());
+    plain[text.size()] = '\0';
+    Address address{};
+    std::uint8_t four[4];
+    if (::inet_pton(AF_INET, plain, four) == 1) {
+        return map_v4(four);
+    }
+    return ::inet_pton(AF_INET6, plain, address.data()) == 1 ? std::optional(address) : std::nullopt;
+}
+
+std::string to_text(const Address& address)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    const bool is_v4 = std::memcmp(address.data(), map_v4("\0\0\0\0").data(), 12) == 0;
+    ::inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? &address[12] : address.data(), text, sizeof text);
+    return text;
+}
+
+bool contains(const config::Cidr& range, const Address& address) noexcept
+{
+    const unsigned whole = range.prefix_bits / 8;
+    if (std::memcmp(range.address.data(), address.data(), whole) != 0) {
+        return false;
+    }
+    const unsigned rest = range.prefix_bits % 8;
+    return rest == 0 || ((range.address[whole] ^ address[whole]) >> (8 - rest)) == 0;
+}
+
+bool is_trusted(const Request& request, const Address& address) noexcept
+{
+    for (const config::Cidr& range : request.live->config->forwarded_from) {
+        if (contains(range, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// The `for` parameter of one Forwarded element (RFC 7239 §4).
+std::string_view for_parameter(std::string_view element) noexcept
+{
+    while (!element.empty()) {
+        const std::size_t end = element.find(';');
+        const std::string_view pair = http::trim(element.substr(0, end));
+        if (pair.size() > 4 && http::equals_ignoring_case(pair.substr(0, 4), "for=")) {
+            return pair.substr(4);
+        }
+        element = end == std::string_view::npos ? std::string_view{} : element.substr(end + 1);
+    }
+    return {};
+}
+
+/// Walks the chain of hops; the last one that is not trusted is the client. Later elements stand nearer to us.
+void believe_forwarded(Request& request)
+{
+    const http::Fields& fields = request.head.fields;
+    const FieldName source = fields.has(FieldName::x_forwarded_for) ? FieldName::x_forwarded_for : FieldName::forwarded;
+    std::optional<Address> client;
+    for (const http::Field& field : fields) {
+        if (field.id != source) {
+            continue;
+        }
+        std::string_view rest = fields.value(field);
+        std::string_view element;
+        while (http::next_list_element(rest, element)) {
+            const auto hop = parse_node(source == FieldName::forwarded ? for_parameter(element) : element);
+            if (hop && (!client || !is_trusted(request, *hop))) {
+                client = hop;
+            }
+        }
+    }
+    if (client) {
+        request.client_address = to_text(*client);
+    }
+    const std::string_view proto = fields.value_of(FieldName::x_forwarded_proto);
+    if (http::equals_ignoring_case(proto, "https")) {
+        request.scheme = "https";
+    }
+}
+
+/// 128 random bits as 32 hex digits, from a small per-process generator seeded by the kernel.
+std::string make_id()
+{
+    static std::uint64_t state[2] = {0, 0};
+    if (state[0] == 0 && state[1] == 0) {
+        while (::getrandom(state, sizeof state, 0) != static_cast<ssize_t>(sizeof state)) {
+        }
+    }
+    ++state[0];
+    const XXH128_hash_t hash = XXH3_128bits_withSeed(state, sizeof state, state[1]);
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string id(32, '0');
+    for (unsigned i = 0; i < 16; ++i) {
+        id[i] = kDigits[hash.high64 >> (4 * i) & 15u];
+        id[16 + i] = kDigits[hash.low64 >> (4 * i) & 15u];
+    }
+    return id;
+}
+
+bool is_good_id(std::string_view text) noexcept
+{
+    return !text.empty() && text.size() <= kLongestId && http::all_class(text, http::kHost);
+}
+
+} // namespace
+
+void identify(Request& request)
+{
+    request.client_address = request.client.peer_text;
+    const auto peer = address_of(request.client.peer);
+    request.is_trusted_peer = peer && !request.live->config->forwarded_from.empty() && is_trusted(request, *peer);
+    if (request.is_trusted_peer) {
+        believe_forwarded(request);
+    }
+    const std::string_view given = request.head.fields.value_of(FieldName::x_request_id);
+    request.id = is_good_id(given) ? std::string(given) : make_id();
+    const std::uint64_t hash = XXH3_64bits_withSeed(request.client_address.data(), request.client_address.size(),
+                                                    request.parts.regions.header.seed);
+    request.client_bucket = static_cast<std::uint32_t>(hash % shm::kClientBuckets);
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/request/request.h"
+
+namespace ladle::worker {
+
+Request::Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config)
+    : parts(worker_parts), client(connection), live(std::move(live_config)), head(live->config->request_limits.header_count),
+      response(2 * live->config->request_limits.header_count)
+{
+    times.begun = loop::clock_now();
+    parts.row.add(shm::Metric::requests_in_flight);
+}
+
+Request::~Request()
+{
+    parts.row.subtract(shm::Metric::requests_in_flight);
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Request: all that the steps of one exchange (exchange.h) know of it, from the received head to the access log. Lives in the frame of
+// the session's current exchange; steps fill in their part and read the others'. Views point into blocks held here.
+#pragma once
+
+#include "common/config/config.h"
+#include "common/http/framing.h"
+#include "common/http/head.h"
+#include "common/http/target.h"
+#include "worker/client/connection.h"
+#include "worker/delivery/spool.h"
+#include "worker/request/live_config.h"
+#include "worker/request/parts.h"
+#include "worker/request/reason.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace ladle::worker {
+
+/// What happens to the client's connection after the exchange.
+enum class After : std::uint8_t { keep, close, abort };
+
+/// A fixed answer of our own: an error, or a route's `respond`.
+struct Answer {
+    std::uint16_t status = 0;
+    Reason reason = Reason::ok;
+};
+
+/// Times of the steps, loop::clock_now(); 0 = not reached.
+struct Times {
+    loop::Nanos begun = 0;     ///< first byte of the head
+    loop::Nanos head = 0;      ///< head complete
+    loop::Nanos body = 0;      ///< body taken (or streaming begun)
+    loop::Nanos connected = 0; ///< a server connection is at hand
+    loop::Nanos response = 0;  ///< the server's response head is complete
+    loop::Nanos finished = 0;
+};
+
+struct Request {
+    Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config);
+    ~Request();
+    Request(const Request&) = delete;
+    Request& operator=(const Request&) = delete;
+
+    WorkerParts& parts;
+    ClientConnection& client;
+    std::shared_ptr<LiveConfig> live;
+    std::uint32_t listen = 0; ///< index into the configuration's listens
+
+    // receive and admit
+    http::RequestHead head;
+    BlockRef head_block; ///< keeps what head's views point to
+    http::Target target;
+    http::Framing framing;
+    std::string_view authority; ///< as sent to the server
+    std::string host;           ///< lower case, without port
+    std::string path;           ///< normalised, for matching
+    bool expects_continue = false;
+    bool wants_upgrade = false;       ///< a protocol we may tunnel
+    std::string_view upgrade;         ///< its name
+    bool client_keeps_alive = true;
+
+    // identify
+    bool is_trusted_peer = false;   ///< its Forwarded fields are believed
+    std::string client_address;     ///< who the client is: the peer, or what a trusted peer says
+    std::string_view scheme = "http";
+    std::string id;                 ///< request id, accepted or made
+    std::uint32_t client_bucket = 0;
+
+    // route
+    const config::Site* site = nullptr;
+    const config::Route* route = nullptr;
+    /// The route's, or the defaults before a route is known.
+    const config::Timeouts& timeouts() const noexcept { return route != nullptr ? route->timeouts : live->config->timeouts; }
+
+    // body
+    std::optional<Spool> body;       ///< made when the request has a body
+    std::optional<http::ChunkedDecoder> trailers; ///< holds the request's trailers once the body is complete
+
+    // upstream
+    std::string_view upstream_name;
+    std::string_view server_text;
+    std::uint32_t attempts = 0;
+
+    // response
+    http::ResponseHead response;
+    BlockRef response_block;
+    bool response_begun = false; ///< its first byte may have reached the client: no other answer is possible
+    std::uint16_t status = 0;
+    Reason reason = Reason::ok;
+    std::uint64_t body_sent = 0; ///< response body bytes handed to the kernel or queued for it
+    After after = After::keep;
+    Times times;
+};
+
+} // namespace ladle::worker

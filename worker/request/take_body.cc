@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/request/take_body.h"
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kReadMost = 64 << 10;
+constexpr unsigned kReadsPerTurn = 4; // then the other connections have a turn
+
+Answer failure_of(BodyReader::Pull pull) noexcept
+{
+    return pull == BodyReader::Pull::refused ? Answer{400, Reason::bad_chunk} : Answer{400, Reason::client_left};
+}
+
+/// Keeps the trailers, or refuses the body because of them.
+std::optional<Answer> finish_body(Request& request)
+{
+    if (request.framing.kind != http::BodyKind::chunked) {
+        return std::nullopt;
+    }
+    request.trailers = request.client.body.chunks();
+    http::Fields fields(request.live->config->request_limits.header_count);
+    if (!request.trailers->parse_trailers(fields)) {
+        return Answer{400, Reason::bad_chunk};
+    }
+    return std::nullopt;
+}
+
+} // namespace
+
+BodyStep take_body_part(Request& request)
+{
+    BodyStep step;
+    BodyReader& reader = request.client.body;
+    for (unsigned reads = 0; reads < kReadsPerTurn && !reader.is_complete() && request.body->has_room(); ++reads) {
+        if (request.client.input.empty() && !request.client.socket.may_read()) {
+            break;
+        }
+        Chain part;
+        const std::uint64_t before = reader.received();
+        const BodyReader::Pull pull = reader.pull(request.client.socket, request.client.input, part, kReadMost);
+        request.parts.row.add(shm::Metric::bytes_from_clients, reader.received() - before);
+        if (pull == BodyReader::Pull::blocked) {
+            break;
+        }
+        if (pull != BodyReader::Pull::progress) {
+            step.failed = failure_of(pull);
+            return step;
+        }
+        step.moved = true;
+        request.body->append(std::move(part));
+        if (request.body->size() > request.route->body_bytes) {
+            step.failed = Answer{413, Reason::body_too_large};
+            return step;
+        }
+        if (reader.is_complete()) {
+            step.failed = finish_body(request);
+            request.times.body = loop::clock_now();
+        }
+    }
+    return step;
+}
+
+loop::Task<std::optional<Answer>> take_body(Request& request)
+{
+    if (request.framing.kind == http::BodyKind::none) {
+        co_return std::nullopt;
+    }
+    ClientConnection& client = request.client;
+    if (request.framing.kind == http::BodyKind::length && request.framing.length > request.route->body_bytes) {
+        co_return Answer{413, Reason::body_too_large};
+    }
+    const bool is_whole = request.route->request_buffering == config::RequestBuffering::full;
+    client.body.begin(request.framing);
+    request.body.emplace(request.parts.spool, request.client_bucket, client.wake, is_whole ? Keep::all : Keep::until_taken);
+    if (!is_whole) {
+        co_return std::nullopt; // forward() passes it on as it comes
+    }
+    if (request.expects_continue && client.input.empty()) {
+        client.out.append_copy("HTTP/1.1 100 Continue\r\n\r\n");
+        client.flush();
+    }
+    request.expects_continue = false;
+    client.alarm.set(request.timeouts().stall);
+    while (!client.body.is_complete()) {
+        const BodyStep step = take_body_part(request);
+        if (step.failed) {
+            co_return step.failed;
+        }
+        if (client.body.is_complete()) {
+            break;
+        }
+        request.body->settle(0);
+        if (step.moved) {
+            client.alarm.set(request.timeouts().stall);
+        }
+        if (!request.body->has_room()) {
+            request.body->keep_no_more();
+            co_return std::nullopt;
+        }
+        if (step.moved && client.socket.may_read()) {
+            client.wake.kick_later();
+        }
+        co_await client.wake.wait();
+        if (client.alarm.rang()) {
+            co_return Answer{408, Reason::body_timeout};
+        }
+    }
+    co_return std::nullopt;
+}
+
+} // namespace ladle::worker

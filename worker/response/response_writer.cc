@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/response/response_writer.h"
+
+#include "common/http/status.h"
+#include "worker/net/head_text.h"
+#include "worker/request/hop_by_hop.h"
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+
+void write_status_line(HeadText& text, std::uint16_t status, std::string_view reason)
+{
+    text << "HTTP/1.1 " << std::uint64_t{status} << " " << reason << "\r\n";
+}
+
+void write_connection(HeadText& text, const Request& request)
+{
+    if (request.after != After::keep) {
+        text << "Connection: close\r\n";
+    } else if (request.head.version == http::Version::http_1_0) {
+        text << "Connection: keep-alive\r\n";
+    }
+}
+
+void count_status(Request& request, std::uint16_t status)
+{
+    static constexpr shm::Metric kClasses[] = {shm::Metric::responses_2xx, shm::Metric::responses_3xx, shm::Metric::responses_4xx,
+                                               shm::Metric::responses_5xx};
+    request.status = status;
+    if (status >= 200 && status < 600) {
+        request.parts.row.add(kClasses[status / 100 - 2]);
+    }
+}
+
+/// Whether the connection can go on after this answer.
+void decide_after(Request& request, BodyForm form)
+{
+    if (!request.client_keeps_alive || request.parts.is_draining || form == BodyForm::to_close || !request.client.body.is_complete()) {
+        request.after = After::close;
+    }
+}
+
+} // namespace
+
+BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept
+{
+    switch (framing.kind) {
+    case http::BodyKind::none: return BodyForm::none;
+    case http::BodyKind::length: return BodyForm::length;
+    default: return request.head.version == http::Version::http_1_1 ? BodyForm::chunked : BodyForm::to_close;
+    }
+}
+
+void write_interim(Request& request)
+{
+    const http::Fields& fields = request.response.fields;
+    mark_hop_by_hop(request.response.fields);
+    HeadText text(request.client.out, request.response.size() + 64);
+    write_status_line(text, request.response.status, request.response.reason());
+    for (const http::Field& field : fields) {
+        if (!field.is_dropped) {
+            text.field(fields.name(field), fields.value(field));
+        }
+    }
+    text.finish();
+    request.parts.row.add(shm::Metric::responses_1xx);
+}
+
+void write_response_head(Request& request, BodyForm form, std::uint64_t length)
+{
+    http::ResponseHead& response = request.response;
+    mark_hop_by_hop(response.fields);
+    decide_after(request, form);
+    HeadText text(request.client.out, response.size() + request.upgrade.size() + 256);
+    write_status_line(text, response.status, response.reason());
+    for (const http::Field& field : response.fields) {
+        if (!field.is_dropped && field.id != FieldName::via) {
+            text.field(response.fields.name(field), response.fields.value(field));
+        }
+    }
+    if (!response.fields.has(FieldName::date)) {
+        text << request.parts.date;
+    }
+    text << "Via: ";
+    if (response.fields.has(FieldName::via)) {
+        for (const http::Field& field : response.fields) {
+            if (field.id == FieldName::via && field.value_length > 0) {
+                text << response.fields.value(field) << ", ";
+            }
+        }
+    }
+    text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n");
+    if (response.status == 101) {
+        text << "Connection: upgrade\r\nUpgrade: " << request.upgrade << "\r\n";
+    } else {
+        if (form == BodyForm::length) {
+            text << "Content-Length: " << length << "\r\n";
+        } else if (form == BodyForm::chunked) {
+            text << "Transfer-Encoding: chunked\r\n";
+        } else if (form == BodyForm::none && response.fields.has(FieldName::content_length) && response.status != 204) {
+            text.field("Content-Length", response.fields.value_of(FieldName::content_length)); // of HEAD and 304: for information
+        }
+        write_connection(text, request);
+    }
+    text.finish();
+    request.response_begun = true;
+    count_status(request, response.status);
+}
+
+void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body)
+{
+    decide_after(request, BodyForm::length);
+    const std::string_view reason = http::reason_phrase(status);
+    HeadText text(request.client.out, content_type.size() + request.parts.date.size() + reason.size() + 256);
+    write_status_line(text, status, reason);
+    text << "Server: ladle\r\n" << request.parts.date;
+    const bool has_body = status != 204 && status != 304;
+    if (has_body) {
+        text.field("Content-Type", content_type);
+        text << "Content-Length: " << std::uint64_t{body.size()} << "\r\n";
+    }
+    if (status == 405) {
+        text << "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n";
+    }
+    write_connection(text, request);
+    text.finish();
+    if (has_body && request.head.method != http::Method::head) {
+        request.client.out.append_copy(body);
+        request.body_sent += body.size();
+    }
+    request.response_begun = true;
+    count_status(request, status);
+}
+
+} // namespace ladle::worker

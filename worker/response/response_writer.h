@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes what goes to the client: interim and final heads of a server's response, and answers of our own. Heads are written anew from
+// the parsed form, without the fields that are for one hop only.
+#pragma once
+
+#include "worker/request/request.h"
+
+#include <cstdint>
+#include <string_view>
+
+namespace ladle::worker {
+
+/// How the response's body is delimited for the client.
+enum class BodyForm : std::uint8_t { none, length, chunked, to_close };
+
+/// The form for this client of a body that came with `framing`. RFC 9112 §6: HTTP/1.0 clients get no chunks.
+BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept;
+
+/// The interim response in request.response, into client.out.
+void write_interim(Request& request);
+
+/// The head of the final response in request.response. Decides request.after by the client's wish, the form and the worker's state.
+void write_response_head(Request& request, BodyForm form, std::uint64_t length);
+
+/// An answer of our own, head and body (the body is left out for HEAD), into client.out.
+void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body);
+
+} // namespace ladle::worker

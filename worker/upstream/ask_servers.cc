@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/upstream/ask_servers.h"
+
+#include "common/os/log.h"
+#include "worker/upstream/connect.h"
+#include "worker/upstream/forward.h"
+#include "worker/upstream/receive.h"
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::uint32_t kMostConnects = 3; // servers tried for one request
+
+/// Waits until some member has room, or for the queue's timeout. Nothing = look again.
+loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upstream, QueuePlace& place)
+{
+    ClientConnection& client = request.client;
+    if (!place.is_linked()) {
+        place.wake = &client.wake;
+        if (!upstream.enqueue(place)) {
+            request.parts.row.add(shm::Metric::server_queue_refused);
+            co_return Answer{503, Reason::queue_full};
+        }
+        client.alarm.set(upstream.settings().queue_timeout);
+    }
+    co_await client.wake.wait();
+    if (client.alarm.rang()) {
+        request.parts.row.add(shm::Metric::server_queue_refused);
+        co_return Answer{503, Reason::queue_timeout};
+    }
+    co_return std::nullopt;
+}
+
+/// Leaves the queue however the search for a server ends.
+struct QueueGuard {
+    Upstream& upstream;
+    QueuePlace place{};
+    explicit QueueGuard(Upstream& of) noexcept : upstream(of) {}
+    QueueGuard(const QueueGuard&) = delete;
+    QueueGuard& operator=(const QueueGuard&) = delete;
+    ~QueueGuard()
+    {
+        if (place.is_linked()) {
+            upstream.leave_queue(place);
+            upstream.stir_queue();
+        }
+    }
+};
+
+loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, std::uint64_t tried)
+{
+    Upstream& upstream = *turn.upstream;
+    QueueGuard queue(upstream);
+    bool is_newcomer = upstream.has_queue(); // who has waited longer goes first
+    for (;;) {
+        const Upstream::Choice choice = is_newcomer ? Upstream::Choice{Upstream::Outcome::all_full, 0}
+                                                    : upstream.choose(tried, request.parts.loop.now());
+        is_newcomer = false;
+        if (choice.outcome == Upstream::Outcome::chosen) {
+            turn.member = choice.member;
+            turn.lease = Lease(upstream, choice.member);
+            request.server_text = upstream.members()[choice.member].settings->text;
+            co_return std::nullopt;
+        }
+        if (choice.outcome == Upstream::Outcome::none_left) {
+            co_return Answer{502, Reason::no_server};
+        }
+        std::optional<Answer> failed = co_await wait_in_queue(request, upstream, queue.place);
+        if (failed) {
+            co_return failed;
+        }
+    }
+}
+
+bool may_repeat(const Request& request) noexcept
+{
+    return http::is_idempotent(request.head.method) && !request.response_begun && (!request.body || request.body->keeps_all());
+}
+
+} // namespace
+
+loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
+{
+    turn.upstream = request.live->upstreams[*request.route->upstream].get();
+    request.upstream_name = turn.upstream->settings().name;
+    std::uint64_t tried = 0;
+    Freshness freshness = Freshness::kept_or_fresh;
+    for (;;) {
+        std::optional<Answer> failed = co_await choose(request, turn, tried);
+        if (failed) {
+            co_return failed;
+        }
+        ++request.attempts;
+        Connected connected = co_await connect(request, turn, freshness);
+        if (connected.failed) {
+            Member& member = turn.upstream->members()[turn.member];
+            Upstream::report_failure(member, request.parts.loop.now());
+            request.parts.row.add(shm::Metric::server_connect_failures);
+            os::log(os::Level::warning, "cannot connect to a server",
+                    {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", connected.detail}});
+            tried |= turn.member < 64 ? std::uint64_t{1} << turn.member : 0;
+            turn.lease.end();
+            if (request.attempts >= kMostConnects || turn.upstream->members().size() == 1 || turn.member >= 64) {
+                co_return connected.failed;
+            }
+            request.parts.row.add(shm::Metric::server_retries);
+            const bool any_left = turn.upstream->choose(tried, request.parts.loop.now()).outcome != Upstream::Outcome::none_left;
+            if (!any_left) {
+                co_return connected.failed;
+            }
+            continue;
+        }
+        request.times.connected = loop::clock_now();
+        ++turn.connection->uses;
+        Forwarded forwarded = co_await forward(request, turn);
+        std::optional<Answer> bad = forwarded.failed;
+        bool before_any_byte = forwarded.server_was_silent;
+        if (!bad) {
+            Received received = co_await receive(request, turn);
+            bad = received.failed;
+            before_any_byte = received.server_was_silent;
+        }
+        if (!bad) {
+            co_return std::nullopt;
+        }
+        const bool was_reused = turn.is_reused;
+        turn.connection.reset();
+        turn.lease.end();
+        if (!was_reused || !before_any_byte || !may_repeat(request)) {
+            co_return bad;
+        }
+        freshness = Freshness::fresh;
+        request.parts.row.add(shm::Metric::server_retries);
+        if (request.body) {
+            request.body->rewind();
+        }
+    }
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/upstream/connect.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kMostAddresses = 3; // tried for one request
+
+struct Endpoint {
+    sockaddr_storage address;
+    socklen_t length;
+};
+
+/// The addresses to try, in order; empty if the name has none.
+std::vector<Endpoint> find_endpoints(const Member& member)
+{
+    std::vector<Endpoint> endpoints;
+    if (member.settings->host_name.empty()) {
+        endpoints.push_back({member.settings->address, member.settings->address_length});
+        return endpoints;
+    }
+    std::vector<sockaddr_storage> addresses;
+    if (!shm::read_addresses(*member.entry, addresses) || addresses.empty()) {
+        return endpoints;
+    }
+    const std::uint32_t first = member.server->next_address++;
+    for (std::size_t i = 0; i < std::min(addresses.size(), kMostAddresses); ++i) {
+        const sockaddr_storage& address = addresses[(first + i) % addresses.size()];
+        endpoints.push_back({address, address.ss_family == AF_INET6 ? static_cast<socklen_t>(sizeof(sockaddr_in6))
+                                                                    : static_cast<socklen_t>(sizeof(sockaddr_in))});
+    }
+    return endpoints;
+}
+
+/// Begins a connect; the socket's first writability is its end.
+int begin_connect(Request& request, ServerConnection& connection, const Endpoint& endpoint)
+{
+    os::Fd fd(::socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) {
+        return errno;
+    }
+    if (endpoint.address.ss_family != AF_UNIX) {
+        const int on = 1;
+        ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    const int result = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length);
+    const int code = result == 0 ? 0 : errno;
+    if (code != 0 && code != EINPROGRESS) {
+        return code; // a full backlog of a Unix socket says EAGAIN: as good as refused
+    }
+    if (code == EINPROGRESS) {
+        connection.socket.expect_writable();
+    }
+    const auto started = connection.socket.start(request.parts.loop, std::move(fd), &request.client.wake.news());
+    return started ? 0 : started.error().code;
+}
+
+} // namespace
+
+loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
+{
+    Server& server = turn.server();
+    turn.is_reused = false;
+    if (freshness == Freshness::kept_or_fresh) {
+        turn.connection = server.take_kept();
+        if (turn.connection) {
+            turn.connection->socket.set_news(&request.client.wake.news());
+            turn.is_reused = true;
+            request.parts.row.add(shm::Metric::server_connections_reused);
+            co_return Connected{};
+        }
+    }
+    const std::vector<Endpoint> endpoints = find_endpoints(turn.upstream->members()[turn.member]);
+    Connected last{Answer{503, Reason::name_unresolved}, "the name has no address"};
+    for (const Endpoint& endpoint : endpoints) {
+        turn.connection = server.make_connection();
+        int code = begin_connect(request, *turn.connection, endpoint);
+        request.client.alarm.set(request.timeouts().connect);
+        while (code == 0 && !turn.connection->socket.may_write() && !request.client.alarm.rang()) {
+            co_await request.client.wake.wait();
+        }
+        if (code == 0 && !turn.connection->socket.may_write()) {
+            last = {Answer{504, Reason::connect_timeout}, "connect timed out"};
+            turn.connection.reset();
+            continue;
+        }
+        code = code != 0 ? code : turn.connection->socket.connect_result();
+        if (code == 0) {
+            request.parts.row.add(shm::Metric::server_connections_made);
+            Upstream::report_success(turn.upstream->members()[turn.member]);
+            co_return Connected{};
+        }
+        last = {Answer{502, Reason::connect_failed}, strerrordesc_np(code)};
+        turn.connection.reset();
+    }
+    co_return last;
+}
+
+} // namespace ladle::worker

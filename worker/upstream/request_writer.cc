@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/upstream/request_writer.h"
+
+#include "worker/net/head_text.h"
+#include "worker/request/hop_by_hop.h"
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+
+/// Fields that are written below whether or not the client sent them.
+bool is_rewritten(const Request& request, FieldName id) noexcept
+{
+    switch (id) {
+    case FieldName::host:
+    case FieldName::via:
+    case FieldName::forwarded:
+    case FieldName::x_forwarded_for:
+    case FieldName::x_request_id:
+    case FieldName::expect:
+    case FieldName::max_forwards:
+        return true;
+    case FieldName::x_forwarded_host:
+    case FieldName::x_forwarded_proto:
+        return !request.is_trusted_peer;
+    default:
+        return false;
+    }
+}
+
+std::string_view host_for_server(const Request& request) noexcept
+{
+    if (!request.authority.empty()) {
+        return request.authority;
+    }
+    const bool is_wild = request.site->name.starts_with('*'); // an HTTP/1.0 client without Host
+    return is_wild ? request.server_text : std::string_view(request.site->name);
+}
+
+/// Every value of a list field, joined, then ours.
+void write_list(HeadText& text, const Request& request, FieldName id, std::string_view last_a, std::string_view last_b = {})
+{
+    text << http::spelling(id) << ": ";
+    if (request.head.fields.has(id)) {
+        for (const http::Field& field : request.head.fields) {
+            if (field.id == id && field.value_length > 0) {
+                text << request.head.fields.value(field) << ", ";
+            }
+        }
+    }
+    text << last_a << last_b << "\r\n";
+}
+
+void write_forwarded(HeadText& text, const Request& request)
+{
+    const std::string& peer = request.client.peer_text;
+    const bool is_v6 = peer.find(':') != std::string::npos;
+    const bool is_unix = peer.starts_with("unix:");
+    const std::string_view node = is_unix ? std::string_view("unknown") : std::string_view(peer);
+    if (request.is_trusted_peer) {
+        write_list(text, request, FieldName::x_forwarded_for, node);
+    } else {
+        text.field("X-Forwarded-For", node);
+    }
+    text << "Forwarded: ";
+    if (request.is_trusted_peer) {
+        for (const http::Field& field : request.head.fields) {
+            if (field.id == FieldName::forwarded && field.value_length > 0) {
+                text << request.head.fields.value(field) << ", ";
+            }
+        }
+    }
+    text << "for=" << (is_v6 && !is_unix ? "\"[" : "") << node << (is_v6 && !is_unix ? "]\"" : "");
+    if (!request.authority.empty()) {
+        text << ";host=\"" << request.authority << "\"";
+    }
+    text << ";proto=" << "http" << "\r\n";
+    if (!request.is_trusted_peer || !request.head.fields.has(FieldName::x_forwarded_proto)) {
+        text.field("X-Forwarded-Proto", request.scheme);
+    }
+    if ((!request.is_trusted_peer || !request.head.fields.has(FieldName::x_forwarded_host)) && !request.authority.empty()) {
+        text.field("X-Forwarded-Host", request.authority);
+    }
+}
+
+} // namespace
+
+void write_request_head(const Request& request, RequestBodyForm form, Chain& out)
+{
+    const http::Fields& fields = request.head.fields;
+    // What is copied is no longer than the received head, list joins included; the rest is bounded by its parts.
+    const std::size_t most = request.head.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
+                             request.id.size() + request.site->name.size() + request.server_text.size() + 768;
+    HeadText text(out, most);
+    text << request.head.method_text() << " " << request.target.path_and_query << " HTTP/1.1\r\n";
+    text.field("Host", host_for_server(request));
+    for (const http::Field& field : fields) {
+        if (!field.is_dropped && !is_rewritten(request, field.id)) {
+            text.field(fields.name(field), fields.value(field));
+        }
+    }
+    if (form.is_chunked) {
+        text << "Transfer-Encoding: chunked\r\n";
+    } else if (form.has_length) {
+        text << "Content-Length: " << form.length << "\r\n";
+    }
+    if (request.expects_continue) {
+        text << "Expect: 100-continue\r\n";
+    }
+    if (const auto hops = http::parse_decimal(fields.value_of(FieldName::max_forwards)); hops) {
+        text << "Max-Forwards: " << (*hops > 0 ? *hops - 1 : 0) << "\r\n";
+    }
+    if (request.wants_upgrade) {
+        text << "Connection: upgrade\r\nUpgrade: " << request.upgrade << "\r\n";
+    } else if (fields.list_has(FieldName::te, "trailers")) {
+        text << "Connection: TE\r\nTE: trailers\r\n";
+    }
+    write_list(text, request, FieldName::via, request.head.version == http::Version::http_1_1 ? "1.1" : "1.0", " ladle");
+    write_forwarded(text, request);
+    text.field("X-Request-Id", request.id);
+    text.finish();
+}
+
+void append_chunk(Chain& out, Chain&& data)
+{
+    if (data.empty()) {
+        return;
+    }
+    char size[24];
+    char* end = std::to_chars(size, size + sizeof size, data.bytes(), 16).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    out.append_copy({size, static_cast<std::size_t>(end - size)});
+    out.append(std::move(data));
+    out.append_copy("\r\n");
+}
+
+void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers)
+{
+    out.append_copy("0\r\n");
+    http::Fields fields(1000);
+    if (trailers != nullptr && trailers->trailer_bytes().size() > 2 && trailers->parse_trailers(fields)) {
+        mark_hop_by_hop(fields);
+        for (const http::Field& field : fields) {
+            if (!field.is_dropped && !is_forbidden_trailer(field.id, fields.name(field))) {
+                out.append_copy(fields.name(field));
+                out.append_copy(": ");
+                out.append_copy(fields.value(field));
+                out.append_copy("\r\n");
+            }
+        }
+    }
+    out.append_copy("\r\n");
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/upstream/server_set.h"
+
+namespace ladle::worker {
+
+ServerConnection::ServerConnection(loop::Loop& loop, Server& of, shm::ProcessRow& row)
+    : server(of), row_(row), idle_news_(&ServerConnection::on_idle_news, this),
+      idle_deadline_(loop, &ServerConnection::on_idle_deadline, this)
+{
+    row_.add(shm::Metric::server_connections_open);
+}
+
+ServerConnection::~ServerConnection()
+{
+    idle_news_.cancel();
+    socket.close();
+    row_.subtract(shm::Metric::server_connections_open);
+}
+
+/// Anything that happens on a kept connection but a writable edge means that it is of no more use.
+void ServerConnection::on_idle_news(void* self)
+{
+    auto& connection = *static_cast<ServerConnection*>(self);
+    if (!connection.socket.is_silent()) {
+        connection.server.unlink(connection);
+        delete &connection;
+    }
+}
+
+void ServerConnection::on_idle_deadline(void* self)
+{
+    auto& connection = *static_cast<ServerConnection*>(self);
+    connection.server.unlink(connection);
+    delete &connection;
+}
+
+Server::~Server()
+{
+    close_kept();
+}
+
+void Server::close_kept()
+{
+    while (newest_ != nullptr) {
+        ServerConnection* connection = newest_;
+        unlink(*connection);
+        delete connection;
+    }
+}
+
+void Server::unlink(ServerConnection& connection) noexcept
+{
+    (connection.newer_ != nullptr ? connection.newer_->older_ : newest_) = connection.older_;
+    (connection.older_ != nullptr ? connection.older_->newer_ : oldest_) = connection.newer_;
+    connection.newer_ = connection.older_ = nullptr;
+    --kept_;
+    row_.subtract(shm::Metric::server_connections_idle);
+}
+
+std::unique_ptr<ServerConnection> Server::take_kept()
+{
+    if (newest_ == nullptr) {
+        return nullptr;
+    }
+    std::unique_ptr<ServerConnection> connection(newest_);
+    unlink(*connection);
+    connection->idle_news_.cancel();
+    connection->idle_deadline_.clear();
+    connection->socket.set_news(nullptr);
+    return connection;
+}
+
+void Server::keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout)
+{
+    if (most == 0) {
+        return;
+    }
+    ServerConnection* kept = connection.release();
+    kept->older_ = newest_;
+    (newest_ != nullptr ? newest_->newer_ : oldest_) = kept;
+    newest_ = kept;
+    ++kept_;
+    row_.add(shm::Metric::server_connections_idle);
+    kept->input.release_if_empty();
+    kept->socket.set_news(&kept->idle_news_);
+    kept->idle_deadline_.set(loop_.now() + loop::to_nanos(timeout));
+    if (kept_ > most) {
+        ServerConnection* oldest = oldest_;
+        unlink(*oldest);
+        delete oldest;
+    }
+}
+
+Server& ServerSet::find(std::uint32_t index)
+{
+    std::unique_ptr<Server>& server = servers_[index];
+    if (!server) {
+        server = std::make_unique<Server>(loop_, row_, index);
+    }
+    return *server;
+}
+
+void ServerSet::close_kept()
+{
+    for (auto& [index, server] : servers_) {
+        server->close_kept();
+    }
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The servers as one worker knows them: their kept connections. Keyed by index in the shared server table, so a reload that renames
+// nothing keeps every connection. What all workers share of a server (in-flight counts, addresses, passed over) is in common/shm.
+#pragma once
+
+#include "common/shm/arena.h"
+#include "worker/net/input.h"
+#include "worker/net/socket.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+namespace ladle::worker {
+
+class Server;
+
+/// One HTTP/1 connection to a server, kept or in use. In use it belongs to an exchange; kept, to its Server.
+class ServerConnection {
+public:
+    ServerConnection(loop::Loop& loop, Server& server, shm::ProcessRow& row);
+    ~ServerConnection();
+
+    Socket socket;
+    Input input;
+    Server& server;
+    std::uint32_t uses = 0; ///< requests sent on it so far
+
+private:
+    friend class Server;
+    static void on_idle_news(void* self);
+    static void on_idle_deadline(void* self);
+
+    shm::ProcessRow& row_;
+    loop::Posted idle_news_;
+    loop::Deadline idle_deadline_;
+    ServerConnection* newer_ = nullptr; ///< neighbours in the server's list of kept connections
+    ServerConnection* older_ = nullptr;
+};
+
+class Server {
+public:
+    Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index) noexcept : loop_(loop), row_(row), index_(index) {}
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    std::uint32_t index() const noexcept { return index_; }
+    /// The connection used last, if it is still good; null if there is none.
+    std::unique_ptr<ServerConnection> take_kept();
+    /// Keeps a connection whose response is complete; closes the oldest beyond `most`.
+    void keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout);
+    std::unique_ptr<ServerConnection> make_connection() { return std::make_unique<ServerConnection>(loop_, *this, row_); }
+    void close_kept();
+
+    std::uint32_t next_address = 0; ///< where the next connect begins among the addresses of a name
+
+private:
+    friend class ServerConnection;
+    void unlink(ServerConnection& connection) noexcept;
+
+    loop::Loop& loop_;
+    shm::ProcessRow& row_;
+    std::uint32_t index_;
+    std::uint32_t kept_ = 0;
+    ServerConnection* newest_ = nullptr;
+    ServerConnection* oldest_ = nullptr;
+};
+
+class ServerSet {
+public:
+    ServerSet(loop::Loop& loop, shm::ProcessRow& row) noexcept : loop_(loop), row_(row) {}
+    /// The worker's state of that server; lives as long as the worker.
+    Server& find(std::uint32_t index);
+    /// Closes all kept connections: the worker drains.
+    void close_kept();
+
+private:
+    loop::Loop& loop_;
+    shm::ProcessRow& row_;
+    std::unordered_map<std::uint32_t, std::unique_ptr<Server>> servers_;
+};
+
+} // namespace ladle::worker
