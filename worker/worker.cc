@@ -58,7 +58,7 @@ private:
     void on_new_logs(ipc::Message message);
     void on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text);
     void on_tick();
-    void drain(std::chrono::milliseconds limit, Listeners::Rest rest);
+    void drain(std::chrono::milliseconds limit, ipc::DrainRest rest);
     void stop() { loop_->stop(); }
 
     void adopt(std::shared_ptr<const config::Config> config);
@@ -179,7 +179,7 @@ void Worker::watch_signals()
     }
     const auto on_terminate = [](void* self, int) {
         auto& worker = *static_cast<Worker*>(self);
-        worker.drain(worker.config_->server.drain_timeout, Listeners::Rest::leave_to_siblings);
+        worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::leave_to_siblings);
     };
     if (!terminate_.start(*loop_, SIGTERM, on_terminate, this)) {
         ::signal(SIGTERM, SIG_IGN);
@@ -201,7 +201,7 @@ void Worker::on_channel(void* self, loop::Ready)
         // The master is gone, and with it everybody who could replace us: take what waits, finish, leave.
         os::log(os::Level::warning, "the master is gone: finishing");
         worker.channel_.stop();
-        worker.drain(worker.config_->server.drain_timeout, Listeners::Rest::accept);
+        worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::accept);
         return;
     }
 }
@@ -224,7 +224,7 @@ void Worker::on_message(ipc::Message message)
     case ipc::MessageType::new_logs:
         return on_new_logs(std::move(message));
     case ipc::MessageType::drain:
-        return drain(std::chrono::milliseconds(message.number), Listeners::Rest::leave_to_siblings);
+        return drain(std::chrono::milliseconds(message.number), static_cast<ipc::DrainRest>(message.generation));
     case ipc::MessageType::stop:
         return stop();
     default:
@@ -309,7 +309,7 @@ void Worker::on_tick()
     }
 }
 
-void Worker::drain(std::chrono::milliseconds limit, Listeners::Rest rest)
+void Worker::drain(std::chrono::milliseconds limit, ipc::DrainRest rest)
 {
     if (!drain_.start(loop_->now(), limit)) {
         return;

@@ -39,4 +39,7 @@ struct Inheritance {
     gid_t gid = 0;
 };
 
+/// Gives up all descriptors without closing them: the master's copy of an Inheritance only borrows what the child will own.
+void release_borrowed(Inheritance& inheritance) noexcept;
+
 } // namespace ladle::ipc

@@ -26,7 +26,7 @@ enum class MessageType : std::uint32_t {
     abort_config,   ///< generation
     join_siblings,  ///< all of your generation are READY: take the siblings' slots too
     new_logs,       ///< descriptors = access log, error log (see number: bit 0 = access given, bit 1 = error given)
-    drain,          ///< number = milliseconds: leave the listeners, finish requests, exit
+    drain,          ///< number = milliseconds, generation = DrainRest: leave the listeners, finish requests, exit
     stop,           ///< exit now
     // child to master
     ready,          ///< own slot registered
@@ -34,6 +34,12 @@ enum class MessageType : std::uint32_t {
     refused,        ///< generation, text = why
     committed,      ///< generation
     listener_left,  ///< text = a removed address that this worker no longer accepts on
+};
+
+/// What a draining worker does with connections that still wait in the queues.
+enum class DrainRest : std::uint64_t {
+    leave_to_siblings, ///< others serve the sockets
+    accept,            ///< nobody does: take them first
 };
 
 struct Message {

@@ -174,6 +174,19 @@ SignalsBlocked::~SignalsBlocked()
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 
+bool is_stopped(pid_t pid)
+{
+    FILE* stat = std::fopen(fmt::format("/proc/{}/stat", pid).c_str(), "re");
+    if (stat == nullptr) {
+        return true;
+    }
+    char line[512] = "";
+    const bool is_read = std::fgets(line, sizeof line, stat) != nullptr;
+    std::fclose(stat);
+    const char* name_end = is_read ? std::strrchr(line, ')') : nullptr; // the name may hold anything
+    return name_end == nullptr || name_end[1] == '\0' || name_end[2] == 'T' || name_end[2] == 't';
+}
+
 namespace {
 
 /// The CPU quota of this process's own control group (version 2), in CPUs; 0 = none or unknown.

@@ -47,6 +47,9 @@ private:
     unsigned char saved_[128];
 };
 
+/// Whether the process is stopped (SIGSTOP, a debugger) or gone.
+bool is_stopped(pid_t pid);
+
 /// Number of CPUs this process may run on (affinity and the cgroup's quota, rounded up), at least 1.
 unsigned usable_cpus();
 

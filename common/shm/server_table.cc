@@ -119,10 +119,12 @@ bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out
     return false;
 }
 
-void publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept
+bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept
 {
-    const std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
-    entry.seq.store(seq + 1, std::memory_order_relaxed);
+    std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
+    if ((seq & 1u) != 0 || !entry.seq.compare_exchange_strong(seq, seq + 1, std::memory_order_relaxed)) {
+        return false;
+    }
     std::atomic_thread_fence(std::memory_order_release);
     const std::size_t count = std::min<std::size_t>(addresses.size(), kMaxAddresses);
     if (count > 0) {
@@ -132,6 +134,7 @@ void publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& add
     entry.resolved_ns = now_ns;
     entry.name_state.store(state, std::memory_order_relaxed);
     entry.seq.store(seq + 2, std::memory_order_release);
+    return true;
 }
 
 void repair_after_caretaker(ServerTable& table) noexcept

@@ -44,6 +44,7 @@ struct ServerEntry {
     std::atomic<std::uint64_t> passed_over_until_ns; ///< CLOCK_MONOTONIC; 0 = fine
     std::atomic<std::uint32_t> failures;     ///< in a row
     std::atomic<std::uint64_t> requests;     ///< approximate count (racy add), for status
+    std::atomic<std::uint64_t> turns;        ///< of round_robin, counted in the entry of an upstream's first server
     std::uint32_t key_length;
     char key[kServerKeyBytes];
 };
@@ -67,7 +68,8 @@ void repair_after_caretaker(ServerTable& table) noexcept;
 /// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then untouched).
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
 
-/// Publishes the addresses (caretaker only).
-void publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept;
+/// Publishes the addresses (caretaker only). False, and nothing is changed, while another caretaker is writing (during an upgrade
+/// there are two for a moment): try again later.
+[[nodiscard]] bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept;
 
 } // namespace ladle::shm

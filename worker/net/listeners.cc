@@ -107,11 +107,11 @@ void Listeners::resume()
     watch_all();
 }
 
-void Listeners::leave(Rest rest)
+void Listeners::leave(ipc::DrainRest rest)
 {
     unwatch_all();
     left_ = true;
-    if (rest == Rest::accept) {
+    if (rest == ipc::DrainRest::accept) {
         for (auto& address : addresses_) {
             for (auto& slot : address->slots) {
                 accept_some(*slot, kRestBatch);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "common/ipc/inheritance.h"
+#include "common/ipc/messages.h"
 #include "common/loop/loop.h"
 #include "common/os/fd.h"
 #include "common/shm/rows.h"
@@ -54,9 +55,8 @@ public:
     /// Leaves all sockets until resume(): the worker is full.
     void pause();
     void resume();
-    /// For good: takes what waits if `rest` says so, then leaves and closes all of them.
-    enum class Rest : std::uint8_t { leave_to_siblings, accept };
-    void leave(Rest rest);
+    /// For good: takes what waits in the queues if `rest` says so, then leaves and closes all of them.
+    void leave(ipc::DrainRest rest);
 
     /// Every 100 ms: ends an accept back-off, and closes addresses that are left.
     void on_tick();

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/cli/commands.h"
+
+#include "common/config/docs.h"
+#include "master/cli/daemon.h"
+#include "master/cli/find_master.h"
+#include "master/control/client.h"
+#include "master/handover.h"
+#include "master/running.h"
+#include "master/status.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+
+namespace ladle::master::cli {
+
+namespace {
+
+/// Standard output takes what was asked for, standard error everything else.
+int complain(const std::string& line)
+{
+    fmt::print(stderr, "ladle: {}\n", line);
+    return 1;
+}
+
+/// Asks the running master and says what it said. Sets `answer` where somebody answered.
+int ask_master(const CommandOptions& options, const nlohmann::json& request, nlohmann::json& answer)
+{
+    const auto connection = connect_control(find_admin(options.config_path));
+    if (!connection) {
+        return complain(connection.error().detail);
+    }
+    auto got = ask(connection->get(), request);
+    if (!got) {
+        return complain(got.error().detail);
+    }
+    answer = std::move(*got);
+    if (!answer.value("ok", false)) {
+        return complain(answer.value("message", "it did not work"));
+    }
+    return 0;
+}
+
+/// Asks, and prints the master's message.
+int order(const CommandOptions& options, const nlohmann::json& request)
+{
+    nlohmann::json answer;
+    const int code = ask_master(options, request, answer);
+    if (code == 0) {
+        fmt::print("ladle: {}\n", answer.value("message", "done"));
+    }
+    return code;
+}
+
+} // namespace
+
+int start(const CommandOptions& options)
+{
+    if (const auto connection = connect_control(find_admin(options.config_path))) {
+        return complain(fmt::format("already running (pid {})", peer_pid(connection->get())));
+    } else if (connection.error().code == EACCES) {
+        return complain(connection.error().detail);
+    }
+    const LoadedFile loaded = load_file(options.config_path, 1);
+    fmt::print(stderr, "{}", explain(loaded));
+    if (!loaded.running.config) {
+        return complain(fmt::format("not started: {} in {}", config::summary(loaded.diagnostics), options.config_path));
+    }
+    if (is_systemd_unit(options.config_path)) {
+        return run_systemctl("start");
+    }
+    const StartOutcome outcome = start_daemon(options, *loaded.running.config);
+    if (!outcome.failure.empty()) {
+        return complain("not started: " + outcome.failure);
+    }
+    std::string addresses;
+    for (const config::BindAddress& bind : bind_addresses(*loaded.running.config)) {
+        addresses += (addresses.empty() ? "" : ", ") + bind.text;
+    }
+    fmt::print("ladle: serving on {} (pid {}); errors are logged to {}\n", addresses, outcome.pid, outcome.error_log);
+    return 0;
+}
+
+int stop(const CommandOptions& options, When when)
+{
+    nlohmann::json state;
+    if (const auto connection = connect_control(find_admin(options.config_path))) {
+        if (auto answer = ask(connection->get(), {{"command", "status"}})) {
+            state = std::move(*answer);
+        }
+    }
+    if (when == When::drained && state.value("systemd", false) && is_systemd_unit(options.config_path)) {
+        return run_systemctl("stop"); // or it would be started again
+    }
+    return order(options, {{"command", "stop"}, {"now", when == When::now}});
+}
+
+int restart(const CommandOptions& options)
+{
+    const LoadedFile loaded = load_file(options.config_path, 1);
+    if (!loaded.running.config) {
+        fmt::print(stderr, "{}", explain(loaded));
+        return complain(fmt::format("not restarted: {} in {}", config::summary(loaded.diagnostics), options.config_path));
+    }
+    if (is_systemd_unit(options.config_path)) {
+        return run_systemctl("restart");
+    }
+    const auto connection = connect_control(find_admin(options.config_path));
+    if (connection) {
+        if (const int code = stop(options, When::drained); code != 0) {
+            return code;
+        }
+    }
+    return start(options);
+}
+
+int run(const CommandOptions& options)
+{
+    return run_master(options, {}, {}, [](const std::string& failure) {
+        if (!failure.empty()) {
+            complain("not started: " + failure);
+        }
+    });
+}
+
+int reload(const CommandOptions& options)
+{
+    nlohmann::json answer;
+    const int code = ask_master(options, {{"command", "reload"}}, answer);
+    if (answer.is_object()) {
+        fmt::print(stderr, "{}", answer.value("text", ""));
+        if (code == 0) {
+            fmt::print("ladle: {}\n", answer.value("message", "reloaded"));
+        } else if (answer.contains("since")) {
+            fmt::print(stderr, "ladle: still running configuration {} of {}\n", answer.value("generation", std::uint64_t{0}),
+                       answer.value("since", ""));
+        }
+    }
+    return code;
+}
+
+int upgrade(const CommandOptions& options)
+{
+    return order(options, {{"command", "upgrade"}});
+}
+
+int reopen(const CommandOptions& options)
+{
+    return order(options, {{"command", "reopen"}});
+}
+
+int status(const CommandOptions& options, Format format)
+{
+    const auto connection = connect_control(find_admin(options.config_path));
+    if (!connection) {
+        if (format == Format::json) {
+            const nlohmann::json none = {{"ok", false}, {"state", "unreachable"}, {"message", connection.error().detail}};
+            fmt::print("{}\n", none.dump(2));
+        }
+        return complain(connection.error().detail);
+    }
+    const auto answer = ask(connection->get(), {{"command", "status"}});
+    if (!answer) {
+        return complain(answer.error().detail);
+    }
+    if (format == Format::json) {
+        fmt::print("{}\n", answer->dump(2));
+    } else {
+        fmt::print("{}", render_status(*answer));
+    }
+    return 0;
+}
+
+int check(const CommandOptions& options, Format format)
+{
+    const LoadedFile loaded = load_file(options.config_path, 1);
+    if (format == Format::json) {
+        fmt::print("{}\n", config::to_json(loaded.diagnostics));
+        return loaded.running.config ? 0 : 1;
+    }
+    fmt::print(stderr, "{}", explain(loaded));
+    if (!loaded.running.config) {
+        fmt::print(stderr, "{}: {}\n", options.config_path, config::summary(loaded.diagnostics));
+        return 1;
+    }
+    fmt::print("{}: {}\n", options.config_path, loaded.diagnostics.empty() ? "good" : config::summary(loaded.diagnostics));
+    return 0;
+}
+
+int print_schema()
+{
+    fmt::print("{}\n", config::json_schema());
+    return 0;
+}
+
+int check_handover(int descriptor)
+{
+    const auto good = master::check_handover(descriptor);
+    if (!good) {
+        fmt::print(stderr, "{}\n", good.error().detail);
+        return 1;
+    }
+    return 0;
+}
+
+} // namespace ladle::master::cli

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What each command of the CLI does, after its options were read (cli.cc). Runs in the user's process; `run`, `start` and `demo` become a
+// master in it or in a child of it. Each returns the exit code: 0 done, 1 not done and said why on standard error.
+#pragma once
+
+#include "master/child.h"
+
+#include <cstdint>
+#include <string>
+
+namespace ladle::master::cli {
+
+enum class Format : std::uint8_t { text, json };
+enum class When : std::uint8_t { drained, now };
+
+struct CommandOptions {
+    std::string config_path = "/etc/ladle/ladle.toml"; ///< made absolute by run_cli()
+    std::string binary_path;                           ///< of this program, absolute
+    Roles roles;
+    int handover = -1;
+};
+
+int start(const CommandOptions& options);
+int stop(const CommandOptions& options, When when);
+int restart(const CommandOptions& options);
+int run(const CommandOptions& options);
+int reload(const CommandOptions& options);
+int upgrade(const CommandOptions& options);
+int reopen(const CommandOptions& options);
+int status(const CommandOptions& options, Format format);
+int check(const CommandOptions& options, Format format);
+int print_schema();
+int check_handover(int descriptor);
+
+} // namespace ladle::master::cli

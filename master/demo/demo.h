@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `ladle demo`: a proxy with two small origin servers behind it, in the foreground, until Ctrl-C. Everything it needs is in the program;
+// its files lie in a temporary folder that goes with it.
+#pragma once
+
+#include "master/cli/commands.h"
+
+#include <cstdint>
+
+namespace ladle::master::cli {
+
+struct DemoOptions {
+    std::uint16_t port = 8080; ///< on 127.0.0.1; 0 = any free one
+};
+
+/// The exit code.
+int run_demo(const DemoOptions& demo, CommandOptions options);
+
+} // namespace ladle::master::cli

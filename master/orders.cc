@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of Master that does what it is told: by signals and by the control socket.
+#include "master/master.h"
+
+#include "common/os/log.h"
+#include "master/notify.h"
+#include "master/status.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace ladle::master {
+
+namespace {
+constexpr std::chrono::milliseconds kStopGrace{1'000}; ///< of stop --now
+} // namespace
+
+void Master::on_signal(int number)
+{
+    switch (number) {
+    case SIGHUP:
+        return reload(0);
+    case SIGUSR1:
+        return reopen_logs(0);
+    case SIGUSR2:
+        return upgrade(0);
+    default:
+        return stop(phase_ == Phase::stopping);
+    }
+}
+
+void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
+{
+    const std::string command = request["command"];
+    if (command == "status") {
+        return control_->answer(id, status());
+    }
+    if (command == "stop") {
+        waiting_for_stop_.push_back(id);
+        return stop(request.value("now", false));
+    }
+    if (phase_ != Phase::serving || !supervisor_) {
+        return control_->answer(id, {{"ok", false}, {"message", phase_ == Phase::stopping ? "ladle is stopping" : "ladle is starting"}});
+    }
+    if (command == "reload") {
+        return reload(id);
+    }
+    if (command == "reopen") {
+        return reopen_logs(id);
+    }
+    if (command == "upgrade") {
+        return upgrade(id);
+    }
+    control_->answer(id, {{"ok", false}, {"message", "ladle " LADLE_VERSION " does not know the command \"" + command + "\""}});
+}
+
+nlohmann::json Master::status() const
+{
+    const char* state = phase_ == Phase::stopping ? "stopping" : upgrade_->is_running() ? "upgrading" : phase_ == Phase::starting ? "starting" : "serving";
+    return make_status(StatusParts{arena_->regions(), running_, listeners_, *supervisor_, last_reload_, state, options_.config_path, started_at_});
+}
+
+void Master::reload(ControlServer::Id id)
+{
+    if (phase_ != Phase::serving || upgrade_->is_running()) {
+        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is starting, stopping or being upgraded"}});
+    }
+    reload_->request([this, id](const ReloadResult& result) {
+        last_reload_ = result;
+        control_->answer(id, {{"ok", result.is_applied},
+                              {"message", result.message},
+                              {"text", result.diagnostics},
+                              {"since", to_iso(running_.since)},
+                              {"generation", running_.config->generation}});
+    });
+}
+
+void Master::reopen_logs(ControlServer::Id id)
+{
+    auto logs = open_logs(*running_.config);
+    if (!logs) {
+        os::log(os::Level::error, "cannot reopen the logs", {{"reason", logs.error().detail}});
+        return control_->answer(id, {{"ok", false}, {"message", logs.error().detail}});
+    }
+    adopt_logs(std::move(*logs));
+    send_logs();
+    os::log(os::Level::info, "logs reopened");
+    control_->answer(id, {{"ok", true}, {"message", "logs reopened"}});
+}
+
+void Master::upgrade(ControlServer::Id id)
+{
+    if (phase_ != Phase::serving || upgrade_->is_running() || reload_->is_running()) {
+        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is starting, stopping, reloading or being upgraded"}});
+    }
+    upgrade_->begin([this, id] { return make_handover(id); },
+                    [this, id](const Upgrade::Outcome& outcome) {
+                        control_->answer(id, {{"ok", false}, {"message", "not upgraded: " + outcome.message}});
+                    });
+}
+
+Handover Master::make_handover(ControlServer::Id asking) const
+{
+    Handover handover;
+    handover.from_version = LADLE_VERSION;
+    handover.generation = supervisor_->generation();
+    handover.bundle = running_.bundle.get();
+    handover.arena = arena_->fd();
+    handover.control_socket = control_->socket_descriptor();
+    handover.control_lock = control_->lock_descriptor();
+    handover.asking = control_->descriptor(asking);
+    handover.started_at = started_at_;
+    handover.config_since = running_.since;
+    handover.error_log = options_.error_log;
+    for (const BoundAddress& address : listeners_.active()) {
+        HandedAddress handed{address.bind.text, {}};
+        for (const os::Fd& slot : address.slots) {
+            handed.slots.push_back(slot.get());
+        }
+        handover.listeners.push_back(std::move(handed));
+    }
+    for (const auto& child : supervisor_->children()) {
+        handover.children.push_back({child->pid, child->role, child->number, child->generation, child->row,
+                                     child->phase == Child::Phase::draining, child->has_joined, child->channel.get()});
+    }
+    return handover;
+}
+
+void Master::stop(bool now)
+{
+    if (phase_ == Phase::stopping && !now) {
+        return;
+    }
+    phase_ = Phase::stopping;
+    const std::chrono::milliseconds limit = running_.config->server.drain_timeout;
+    os::log(os::Level::info, now ? "stopping now" : "stopping: finishing requests under way");
+    notify::stopping(limit + std::chrono::seconds(10));
+    notify::drop_stored();
+    if (now) {
+        supervisor_->stop_all(kStopGrace);
+    } else {
+        supervisor_->forget_wanted();
+        supervisor_->drain_if([](const Child&) { return true; }, ipc::DrainRest::accept);
+    }
+    // From here on the last worker that has taken what waited closes an address for good: new clients are refused, not kept waiting.
+    listeners_.close_all();
+    if (supervisor_->children().empty()) {
+        finish_stop();
+    }
+}
+
+void Master::finish_stop()
+{
+    if (std::exchange(is_finished_, true)) {
+        return;
+    }
+    control_->close();
+    if (options_.on_started && !start_failure_.empty()) {
+        options_.on_started(start_failure_);
+    }
+    os::log(os::Level::info, "stopped");
+    for (const ControlServer::Id id : std::exchange(waiting_for_stop_, {})) {
+        control_->answer_now(id, {{"ok", true}, {"message", "stopped"}});
+    }
+    loop_->stop();
+}
+
+} // namespace ladle::master

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/running.h"
+
+#include "common/os/process.h"
+
+#include <fmt/format.h>
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace ladle::master {
+
+LoadedFile load_file(const std::string& path, std::uint64_t generation)
+{
+    LoadedFile loaded;
+    config::DiskFiles files;
+    config::LoadResult result = config::load(files, path, generation);
+    loaded.diagnostics = std::move(result.diagnostics);
+    if (!result.config) {
+        return loaded;
+    }
+    auto bundle = config::make_bundle(files.recording(), path, generation);
+    if (!bundle) {
+        loaded.failure = bundle.error().detail;
+        return loaded;
+    }
+    loaded.running = Running{std::move(result.config), std::move(*bundle), std::time(nullptr)};
+    return loaded;
+}
+
+std::string explain(const LoadedFile& loaded)
+{
+    return config::to_text(loaded.diagnostics) + (loaded.failure.empty() ? "" : "error: " + loaded.failure + "\n");
+}
+
+std::uint32_t worker_count(const config::Config& config)
+{
+    const std::uint32_t wanted = config.server.workers != 0 ? config.server.workers : os::usable_cpus();
+    return std::min(wanted, config::kMaxWorkers);
+}
+
+Result<Identity> find_identity(const config::Config& config)
+{
+    if (::geteuid() != 0) {
+        return Identity{};
+    }
+    const passwd* user = ::getpwnam(config.server.user.c_str());
+    if (user == nullptr) {
+        return fail(Origin::local, fmt::format("there is no user \"{}\" for the workers: create it (adduser --system --group {}) or set "
+                                               "server.user",
+                                               config.server.user, config.server.user));
+    }
+    return Identity{user->pw_uid, user->pw_gid};
+}
+
+} // namespace ladle::master

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/status.h"
+
+#include "common/loop/loop.h"
+#include "common/os/socket.h"
+#include "master/notify.h"
+
+#include <fmt/format.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace ladle::master {
+
+namespace {
+
+using nlohmann::json;
+
+const char* phase_name(const Child& child)
+{
+    switch (child.phase) {
+    case Child::Phase::starting:
+        return "starting";
+    case Child::Phase::ready:
+        return "ready";
+    case Child::Phase::draining:
+        return "draining";
+    }
+    return "?";
+}
+
+json process_to_json(const StatusParts& parts, const Child& child)
+{
+    const loop::Nanos now = loop::clock_now();
+    json j = {{"pid", child.pid},
+              {"state", phase_name(child)},
+              {"generation", child.generation},
+              {"uptime_s", (now - child.started) / 1'000'000'000}};
+    if (child.role == shm::Role::worker) {
+        j["number"] = child.number;
+    }
+    if (child.row >= 0) {
+        const shm::ProcessRow& row = parts.regions.rows[child.row];
+        const loop::Nanos beat = row.heartbeat_ns.load(std::memory_order_relaxed);
+        j["heartbeat_age_ms"] = now > beat ? (now - beat) / 1'000'000 : 0;
+        j["config_generation"] = row.config_generation.load(std::memory_order_relaxed);
+        if (child.role == shm::Role::worker) {
+            j["connections"] = row.value(shm::Metric::connections_open);
+            j["requests"] = row.value(shm::Metric::requests);
+        }
+    }
+    return j;
+}
+
+const char* name_state(shm::NameState state)
+{
+    switch (state) {
+    case shm::NameState::literal:
+        return "literal";
+    case shm::NameState::unresolved:
+        return "unresolved";
+    case shm::NameState::resolved:
+        return "resolved";
+    case shm::NameState::failed:
+        return "failed";
+    }
+    return "?";
+}
+
+json server_to_json(const StatusParts& parts, const config::Upstream& upstream, const config::UpstreamServer& server)
+{
+    json j = {{"upstream", upstream.name}, {"server", server.text}, {"addresses", json::array()}};
+    const int index = shm::find_server(parts.regions.servers, upstream.name, server.text);
+    if (index < 0) {
+        return j;
+    }
+    const shm::ServerEntry& entry = parts.regions.servers.entries[index];
+    std::vector<sockaddr_storage> addresses;
+    if (server.host_name.empty()) {
+        j["addresses"].push_back(server.text);
+    } else if (shm::read_addresses(entry, addresses)) {
+        for (const sockaddr_storage& address : addresses) {
+            j["addresses"].push_back(os::to_text(address, sizeof address));
+        }
+    }
+    const loop::Nanos now = loop::clock_now();
+    const std::uint64_t until = entry.passed_over_until_ns.load(std::memory_order_relaxed);
+    j["name_state"] = name_state(entry.name_state.load(std::memory_order_relaxed));
+    j["in_flight"] = shm::in_flight(parts.regions, static_cast<std::uint32_t>(index));
+    j["passed_over_ms"] = until > now ? (until - now) / 1'000'000 : 0;
+    j["failures"] = entry.failures.load(std::memory_order_relaxed);
+    j["requests"] = entry.requests.load(std::memory_order_relaxed);
+    return j;
+}
+
+json config_to_json(const StatusParts& parts)
+{
+    json j = {{"file", parts.config_path},
+              {"generation", parts.running.config->generation},
+              {"since", to_iso(parts.running.since)},
+              {"last_reload", nullptr}};
+    if (parts.last_reload) {
+        j["last_reload"] = {{"at", to_iso(parts.last_reload->at)},
+                            {"ok", parts.last_reload->is_applied},
+                            {"message", parts.last_reload->message},
+                            {"text", parts.last_reload->diagnostics}};
+    }
+    return j;
+}
+
+std::string render_duration(std::int64_t seconds)
+{
+    if (seconds >= 86400) {
+        return fmt::format("{}d {}h", seconds / 86400, seconds % 86400 / 3600);
+    }
+    if (seconds >= 3600) {
+        return fmt::format("{}h {}m", seconds / 3600, seconds % 3600 / 60);
+    }
+    return seconds >= 60 ? fmt::format("{}m {}s", seconds / 60, seconds % 60) : fmt::format("{}s", seconds);
+}
+
+void render_servers(std::string& out, const json& servers)
+{
+    for (const json& server : servers) {
+        std::string addresses;
+        for (const json& address : server["addresses"]) {
+            addresses += (addresses.empty() ? "" : ", ") + address.get<std::string>();
+        }
+        const std::string text = server["server"];
+        fmt::format_to(std::back_inserter(out), "  {:<28} {}{}  in flight {}, requests {}{}{}\n", server["upstream"].get<std::string>(),
+                       text, addresses.empty() || addresses == text ? "" : " (" + addresses + ")", server.value("in_flight", 0),
+                       server.value("requests", std::uint64_t{0}),
+                       server.value("passed_over_ms", 0) > 0 ? ", passed over after failures" : "",
+                       server.value("name_state", "") == "failed"       ? ", name does not resolve"
+                       : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
+                                                                        : "");
+    }
+}
+
+} // namespace
+
+std::string to_iso(std::time_t time)
+{
+    std::tm t{};
+    ::gmtime_r(&time, &t);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &t);
+    return text;
+}
+
+json make_status(const StatusParts& parts)
+{
+    const loop::Nanos now = loop::clock_now();
+    const Backoff& backoff = parts.supervisor.workers_backoff();
+    json j = {{"ok", true},
+              {"version", LADLE_VERSION},
+              {"pid", ::getpid()},
+              {"state", parts.state},
+              {"systemd", notify::is_used()},
+              {"started", to_iso(parts.started_at)},
+              {"uptime_s", std::time(nullptr) - parts.started_at},
+              {"config", config_to_json(parts)},
+              {"workers", json::array()},
+              {"workers_wanted", parts.supervisor.wanted_workers()},
+              {"caretaker", nullptr},
+              {"restarts", parts.supervisor.restarts()},
+              {"crash_loop", parts.supervisor.is_crash_loop()},
+              {"next_start_ms", backoff.not_before() > now ? (backoff.not_before() - now) / 1'000'000 : 0},
+              {"connections", shm::total(parts.regions, shm::Metric::connections_open)},
+              {"requests", shm::total(parts.regions, shm::Metric::requests)},
+              {"listeners", json::array()},
+              {"servers", json::array()},
+              {"metrics", json::object()}};
+    for (const auto& child : parts.supervisor.children()) {
+        json process = process_to_json(parts, *child);
+        if (child->role == shm::Role::worker) {
+            j["workers"].push_back(std::move(process));
+        } else if (j["caretaker"].is_null() || child->phase != Child::Phase::draining) {
+            j["caretaker"] = std::move(process);
+        }
+    }
+    for (const BoundAddress& address : parts.listeners.active()) {
+        j["listeners"].push_back({{"address", address.bind.text}, {"slots", address.slots.size()}, {"state", "open"}});
+    }
+    for (const BoundAddress& address : parts.listeners.leaving()) {
+        j["listeners"].push_back({{"address", address.bind.text}, {"slots", address.slots.size()}, {"state", "leaving"}});
+    }
+    for (const config::Upstream& upstream : parts.running.config->upstreams) {
+        for (const config::UpstreamServer& server : upstream.servers) {
+            j["servers"].push_back(server_to_json(parts, upstream, server));
+        }
+    }
+    for (std::size_t i = 0; i < shm::kMetricCount; ++i) {
+        j["metrics"][shm::kMetrics[i].name] = shm::total(parts.regions, static_cast<shm::Metric>(i));
+    }
+    return j;
+}
+
+std::string render_status(const json& s)
+{
+    std::string out = fmt::format("ladle {} is {} (pid {}), up {}\n", s["version"].get<std::string>(), s["state"].get<std::string>(),
+                                  s["pid"].get<int>(), render_duration(s["uptime_s"]));
+    const json& config = s["config"];
+    fmt::format_to(std::back_inserter(out), "configuration {} of {} since {}\n", config["generation"].get<std::uint64_t>(),
+                   config["file"].get<std::string>(), config["since"].get<std::string>());
+    if (!config["last_reload"].is_null()) {
+        fmt::format_to(std::back_inserter(out), "last reload {}: {}\n", config["last_reload"]["at"].get<std::string>(),
+                       config["last_reload"]["ok"] ? "applied" : "refused: " + config["last_reload"]["message"].get<std::string>());
+    }
+    fmt::format_to(std::back_inserter(out), "connections {}, requests {}, restarts of crashed processes {}\n",
+                   s["connections"].get<std::uint64_t>(), s["requests"].get<std::uint64_t>(), s["restarts"].get<std::uint64_t>());
+    if (s["crash_loop"].get<bool>()) {
+        fmt::format_to(std::back_inserter(out), "CRASH LOOP: processes crash again and again; next start in {} ms; see the error log\n",
+                       s["next_start_ms"].get<std::uint64_t>());
+    }
+    out += "\nworkers\n";
+    for (const json& w : s["workers"]) {
+        fmt::format_to(std::back_inserter(out), "  {:<3} pid {:<8} {:<9} up {:<8} connections {}, requests {}{}\n", w["number"].get<int>(),
+                       w["pid"].get<int>(), w["state"].get<std::string>(), render_duration(w["uptime_s"]),
+                       w.value("connections", std::uint64_t{0}), w.value("requests", std::uint64_t{0}),
+                       w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0)) : "");
+    }
+    out += "\nlisteners\n";
+    for (const json& l : s["listeners"]) {
+        fmt::format_to(std::back_inserter(out), "  {:<28} {} slots{}\n", l["address"].get<std::string>(), l["slots"].get<int>(),
+                       l["state"] == "leaving" ? ", leaving" : "");
+    }
+    out += "\nservers\n";
+    render_servers(out, s["servers"]);
+    return out;
+}
+
+} // namespace ladle::master

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/caretaker/resolver.h"
+
+#include <ares.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::chrono::milliseconds kPulse{100};
+constexpr int kTimeoutMs = 2'000;
+constexpr int kTries = 3;
+
+std::int64_t change_time(const char* path)
+{
+    struct stat st{};
+    if (::stat(path, &st) != 0) {
+        return 0;
+    }
+    return st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
+}
+
+void append_address(std::vector<shm::ServerAddress>& out, const ares_addrinfo_node& node)
+{
+    shm::ServerAddress address{};
+    if (node.ai_family == AF_INET) {
+        sockaddr_in in{};
+        std::memcpy(&in, node.ai_addr, sizeof in);
+        address.family = AF_INET;
+        std::memcpy(address.address.data(), &in.sin_addr, 4);
+    } else if (node.ai_family == AF_INET6) {
+        sockaddr_in6 in{};
+        std::memcpy(&in, node.ai_addr, sizeof in);
+        address.family = AF_INET6;
+        std::memcpy(address.address.data(), &in.sin6_addr, 16);
+    } else {
+        return;
+    }
+    const auto is_same = [&address](const shm::ServerAddress& a) { return a.family == address.family && a.address == address.address; };
+    if (std::none_of(out.begin(), out.end(), is_same)) {
+        out.push_back(address);
+    }
+}
+
+} // namespace
+
+struct Resolver::Socket {
+    Channel* channel = nullptr;
+    int fd = -1;
+    loop::Watch watch;
+};
+
+/// One c-ares channel: one reading of resolv.conf.
+struct Resolver::Channel {
+    Resolver* owner = nullptr;
+    ares_channel ares = nullptr;
+    std::size_t open_questions = 0;
+    std::map<int, std::unique_ptr<Socket>> sockets;
+    std::vector<std::unique_ptr<Socket>> closed; ///< freed outside their own callback
+
+    ~Channel()
+    {
+        owner = nullptr; // answers that come from the destruction are nobody's
+        if (ares != nullptr) {
+            ares_destroy(ares);
+        }
+    }
+};
+
+struct Resolver::Question {
+    Channel* channel;
+    std::string host;
+
+    static void on_answer(void* self, int status, int, ares_addrinfo* answer)
+    {
+        const std::unique_ptr<Question> question(static_cast<Question*>(self));
+        Resolution resolution;
+        resolution.host = question->host;
+        if (status != ARES_SUCCESS) {
+            resolution.failure = ares_strerror(status);
+        } else {
+            int ttl = 0x7fffffff;
+            for (const ares_addrinfo_node* node = answer->nodes; node != nullptr; node = node->ai_next) {
+                append_address(resolution.addresses, *node);
+                ttl = std::min(ttl, node->ai_ttl);
+            }
+            resolution.ttl = std::chrono::seconds(ttl);
+            if (resolution.addresses.empty()) {
+                resolution.failure = "no address";
+            }
+        }
+        if (answer != nullptr) {
+            ares_freeaddrinfo(answer);
+        }
+        --question->channel->open_questions;
+        if (Resolver* owner = question->channel->owner) {
+            owner->on_resolved_(owner->self_, std::move(resolution));
+        }
+    }
+};
+
+Resolver::Resolver(loop::Loop& loop, OnResolved on_resolved, void* self) : loop_(loop), on_resolved_(on_resolved), self_(self) {}
+
+Resolver::~Resolver() = default;
+
+Result<void> Resolver::init()
+{
+    if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
+        return fail(Origin::local, "c-ares does not start");
+    }
+    auto channel = std::make_shared<Channel>();
+    channel->owner = this;
+    ares_options options{};
+    options.timeout = kTimeoutMs;
+    options.tries = kTries;
+    char lookups[] = "fb"; // files, then DNS
+    options.lookups = lookups;
+    options.sock_state_cb = &Resolver::on_socket_state;
+    options.sock_state_cb_data = channel.get();
+    servers_changed_ = change_time("/etc/resolv.conf");
+    const int status = ares_init_options(&channel->ares, &options,
+                                         ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+    if (status != ARES_SUCCESS) {
+        return fail(Origin::local, std::string("c-ares does not start: ") + ares_strerror(status));
+    }
+    if (channel_) {
+        former_.push_back(std::move(channel_));
+    }
+    channel_ = std::move(channel);
+    return {};
+}
+
+void Resolver::ask(const std::string& host)
+{
+    ares_addrinfo_hints hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = ARES_AI_NOSORT;
+    ++channel_->open_questions;
+    auto question = std::make_unique<Question>(Question{channel_.get(), host});
+    if (!pulse_.is_active()) {
+        std::ignore = pulse_.start(loop_, kPulse, loop::Timer::Repeat::every,
+                                   [](void* self) { static_cast<Resolver*>(self)->process_all(); }, this);
+    }
+    const auto keep = channel_; // the answer may come at once
+    ares_getaddrinfo(keep->ares, host.c_str(), nullptr, &hints, &Question::on_answer, question.release());
+}
+
+void Resolver::refresh_servers()
+{
+    if (change_time("/etc/resolv.conf") != servers_changed_) {
+        std::ignore = init();
+    }
+}
+
+void Resolver::on_socket_state(void* self, int fd, int readable, int writable)
+{
+    auto& channel = *static_cast<Channel*>(self);
+    if (readable == 0 && writable == 0) {
+        if (const auto it = channel.sockets.find(fd); it != channel.sockets.end()) {
+            it->second->watch.stop(); // c-ares closes it next
+            channel.closed.push_back(std::move(it->second));
+            channel.sockets.erase(it);
+        }
+        return;
+    }
+    if (channel.owner == nullptr || channel.sockets.contains(fd)) {
+        return;
+    }
+    auto socket = std::make_unique<Socket>();
+    socket->channel = &channel;
+    socket->fd = fd;
+    const auto on_ready = [](void* s, loop::Ready ready) {
+        const auto& ready_socket = *static_cast<Socket*>(s);
+        ares_process_fd(ready_socket.channel->ares, loop::is_readable(ready) ? ready_socket.fd : ARES_SOCKET_BAD,
+                        loop::is_writable(ready) ? ready_socket.fd : ARES_SOCKET_BAD);
+    };
+    // Where it fails the pulse does the work, only later.
+    std::ignore = socket->watch.start(channel.owner->loop_, fd, loop::WatchMode::edges, on_ready, socket.get());
+    channel.sockets.emplace(fd, std::move(socket));
+}
+
+void Resolver::process_all()
+{
+    std::vector<std::shared_ptr<Channel>> all = former_;
+    all.push_back(channel_);
+    std::size_t open = 0;
+    for (const auto& channel : all) {
+        channel->closed.clear();
+        std::vector<int> descriptors;
+        for (const auto& [fd, socket] : channel->sockets) {
+            descriptors.push_back(fd);
+        }
+        for (const int fd : descriptors) {
+            if (channel->sockets.contains(fd)) {
+                ares_process_fd(channel->ares, fd, fd);
+            }
+        }
+        ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+        open += channel->open_questions;
+    }
+    std::erase_if(former_, [](const auto& channel) { return channel->open_questions == 0; });
+    if (open == 0) {
+        pulse_.stop();
+    }
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the servers of
+// /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the caretaker
+// uses it: workers do no DNS.
+#pragma once
+
+#include "common/base/error.h"
+#include "common/loop/loop.h"
+#include "common/shm/server_table.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+struct ares_channeldata;
+
+namespace ladle::worker {
+
+/// What came of a question. Addresses have port 0.
+struct Resolution {
+    std::string host;
+    std::string failure; ///< empty = good; else why, for people
+    std::vector<shm::ServerAddress> addresses;
+    std::chrono::seconds ttl{0}; ///< the shortest of all records
+};
+
+class Resolver {
+public:
+    using OnResolved = void (*)(void* self, Resolution resolution);
+
+    Resolver(loop::Loop& loop, OnResolved on_resolved, void* self);
+    ~Resolver();
+    Resolver(const Resolver&) = delete;
+    Resolver& operator=(const Resolver&) = delete;
+
+    /// Reads the system's configuration. Fails if c-ares cannot start.
+    Result<void> init();
+    /// Asks; the answer comes by on_resolved, perhaps before this returns.
+    void ask(const std::string& host);
+    /// Looks whether resolv.conf has changed. Call now and then.
+    void refresh_servers();
+
+private:
+    struct Socket;
+    struct Question;
+    struct Channel;
+    static void on_socket_state(void* self, int fd, int readable, int writable);
+    void process_all();
+
+    loop::Loop& loop_;
+    OnResolved on_resolved_;
+    void* self_;
+    std::shared_ptr<Channel> channel_;             ///< asked from now on
+    std::vector<std::shared_ptr<Channel>> former_; ///< with the servers before; kept until their questions are answered
+    loop::Timer pulse_;                            ///< timeouts, and what an edge may have missed
+    std::int64_t servers_changed_ = 0;             ///< resolv.conf's time of change, in nanoseconds
+};
+
+} // namespace ladle::worker
