@@ -126,7 +126,7 @@ std::string propose_unit(const Setting& setting, std::int64_t integer)
     }
     std::string plain = setting.type == Type::duration ? fmt::format("{}s", value) : fmt::format("{}B", value);
     std::string larger = setting.type == Type::duration ? format_duration(value * factor) : format_size(value);
-    if (setting.type == Type::size && larger == plain && value > 0 && (value << 20) <= bounds.greatest) {
+    if (setting.type == Type::size && larger == plain && value > 0 && value <= 10'240 && (value << 20) <= bounds.greatest) {
         larger = value << 20 >= bounds.least ? fmt::format("{}MiB", value) : plain;
     }
     if (value * factor < bounds.least) {
@@ -187,8 +187,8 @@ void Checker::check_range(Node& node, const Setting& setting, const std::string&
     }
     const std::size_t dots = setting.range.find("..");
     reject(node, path,
-           fmt::format("{} must be from {} to {}, got {}", setting.key, setting.range.substr(0, dots),
-                       setting.range.substr(dots + 2), node.is_text() ? node.text : fmt::format("{}", node.integer)),
+           fmt::format("{} must be from {} to {}, got {}", path, setting.range.substr(0, dots), setting.range.substr(dots + 2),
+                       node.is_text() ? node.text : fmt::format("{}", node.integer)),
            std::string(setting.why));
 }
 
@@ -296,7 +296,9 @@ void Checker::check_tables(Node& node, const Setting& setting, const Position& a
 void Checker::check_named(Node& node, const Setting& setting, const std::string& path)
 {
     if (!node.is_table()) {
-        return reject(node, path, fmt::format("expected tables [{}.NAME], got {}", path, describe(node)));
+        return reject(
+            node, path, fmt::format("expected tables [{}.NAME], got {}", path, describe(node)),
+            find_setting("site", node.key) != nullptr ? fmt::format("the {} of a site stands in [site.\"NAME\"]", node.key) : "");
     }
     const Level level = setting.range == "site" ? Level::site : Level::server;
     for (Node& child : node.children) {

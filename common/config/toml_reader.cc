@@ -7,6 +7,8 @@
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_MAX_NESTED_VALUES 32
+// Some malformed files trip toml++'s own assertions; where those are silent, it goes on to report a syntax error.
+#define TOML_ASSERT(expression) static_cast<void>(0)
 #include "common/config/node.h"
 
 #include <fmt/format.h>
@@ -193,20 +195,23 @@ void report_syntax_error(const toml::parse_error& error, std::uint32_t file, Fin
 {
     const Place place = place_of(error.source(), file);
     std::string message(error.description());
-    std::string hint;
     if (message.find("cannot redefine") != std::string::npos) {
         Place start{file, place.line, 1, 1};
         const std::string line = findings.source_line(file, place.line);
         const std::string_view what = defined_by(line);
-        start.column = static_cast<std::uint32_t>(line.find_first_not_of(" \t") + 1);
+        start.column = static_cast<std::uint32_t>(std::max<std::size_t>(line.find_first_not_of(" \t") + 1, 1));
         start.width = static_cast<std::uint32_t>(std::max<std::size_t>(what.size(), 1));
         const std::uint32_t first = first_definition(findings, start);
         message = fmt::format("{} is defined twice", what.empty() ? "this key" : what);
-        hint = first > 0 ? fmt::format("first at {}:{}:1", findings.file_name(file), first) : "it has a value further up";
+        std::string hint =
+            first > 0 ? fmt::format("first at {}:{}:1", findings.file_name(file), first) : "it has a value further up";
         findings.error(start, {}, std::move(message), std::move(hint));
         return;
     }
-    findings.error(place, {}, fmt::format("not valid TOML: {}", message), std::move(hint));
+    constexpr std::string_view kLead = "Error while parsing ";
+    findings.error(place, {},
+                   message.starts_with(kLead) ? fmt::format("not valid TOML in this {}", message.substr(kLead.size()))
+                                              : fmt::format("not valid TOML: {}", message));
 }
 
 } // namespace

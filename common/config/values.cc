@@ -266,11 +266,11 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
         rest.remove_suffix(1);
     }
     if (const std::size_t slash = rest.find_first_of("/?#"); slash != std::string_view::npos) {
-        return std::unexpected(Complaint{fmt::format("an address {} has no path, got \"{}\"", whose, rest.substr(slash)),
+        return std::unexpected(Complaint{fmt::format("the address {} has no path, got \"{}\"", whose, rest.substr(slash)),
                                          fmt::format("write \"http://{}\"", rest.substr(0, slash))});
     }
     if (const std::size_t at = rest.find('@'); at != std::string_view::npos) {
-        return std::unexpected(Complaint{fmt::format("an address {} has no user name", whose),
+        return std::unexpected(Complaint{fmt::format("the address {} has no user name", whose),
                                          fmt::format("write \"http://{}\"", rest.substr(at + 1))});
     }
     return rest;
@@ -377,7 +377,7 @@ Parsed<BindAddress> parse_bind(std::string_view text)
 
 Parsed<UpstreamServer> parse_server(std::string_view text)
 {
-    const Parsed<std::string_view> bare = without_scheme(text, "to servers");
+    const Parsed<std::string_view> bare = without_scheme(text, "of a server");
     if (!bare) {
         return std::unexpected(bare.error());
     }

@@ -30,6 +30,12 @@ inline std::string complaints(const std::string& toml, std::map<std::string, std
     return config::to_text(result.diagnostics);
 }
 
+/// Checks that loading `toml` prints exactly `expected`. Both begin with a line break, which does not count.
+inline void check_says(std::string_view toml, std::string_view expected)
+{
+    CHECK(complaints(std::string(toml.substr(1))) == expected.substr(1));
+}
+
 /// The configuration of a text that must be without errors.
 inline std::shared_ptr<const config::Config> load_good(const std::string& toml, std::map<std::string, std::string> others = {},
                                                        std::map<std::string, std::vector<std::string>> expansions = {})
