@@ -51,7 +51,7 @@ public:
     bool has_errors() const { return errors_ > 0; }
     std::size_t error_count() const { return errors_; }
     /// There are so many errors that it is of no use to look for more.
-    bool is_full() const { return errors_ >= kMaxFindings; }
+    bool is_full() const { return errors_ > kMaxFindings; }
     const std::string& file_name(std::uint32_t file) const { return files_[file].name; }
     const std::string& file_text(std::uint32_t file) const { return files_[file].text; }
     /// "/etc/ladle/ladle.toml:12:1"

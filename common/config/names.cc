@@ -139,7 +139,7 @@ std::string_view nearest(std::string_view written, std::span<const std::string_v
     if (written.size() > 64) {
         return {};
     }
-    const std::size_t limit = std::max<std::size_t>(1, written.size() / 3);
+    const std::size_t limit = std::max<std::size_t>(1, (written.size() + 1) / 3);
     std::string_view best;
     std::size_t best_distance = limit + 1;
     for (const std::string_view candidate : candidates) {

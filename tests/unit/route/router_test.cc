@@ -37,8 +37,9 @@ struct Routing {
         }
         const config::Site* on = router.find_site(0, host);
         REQUIRE(on != nullptr);
-        const config::Route* found = router.find_route(
-            *on, {host, path_and_query.substr(0, mark), path_and_query.substr(std::min(mark + 1, path_and_query.size())), method, fields});
+        const config::Route* found =
+            router.find_route(*on, {host, path_and_query.substr(0, mark),
+                                    path_and_query.substr(std::min(mark + 1, path_and_query.size())), method, fields});
         return found == nullptr ? "404" : found->name;
     }
 
@@ -82,9 +83,10 @@ TEST_CASE("route: a host that no site has is no site")
 
 TEST_CASE("route: a site is only found on the addresses that it listens on")
 {
-    const Routing routing("[listen.inside]\nbind = [\"127.0.0.1:81\", \"[::1]:81\"]\n"
-                          "[site.\"a.test\"]\nlisten = [\"inside\", \"http://127.0.0.1:80\"]\nupstream = \"http://127.0.0.1:3000\"\n"
-                          "[site.\"*\"]\nlisten = \"http://127.0.0.1:80\"\nupstream = \"http://127.0.0.1:3000\"\n");
+    const Routing routing(
+        "[listen.inside]\nbind = [\"127.0.0.1:81\", \"[::1]:81\"]\n"
+        "[site.\"a.test\"]\nlisten = [\"inside\", \"http://127.0.0.1:80\"]\nupstream = \"http://127.0.0.1:3000\"\n"
+        "[site.\"*\"]\nlisten = \"http://127.0.0.1:80\"\nupstream = \"http://127.0.0.1:3000\"\n");
     const std::uint32_t inside = routing.router.listen_index("[::1]:81");
     const std::uint32_t outside = routing.router.listen_index("127.0.0.1:80");
     CHECK(inside == routing.router.listen_index("127.0.0.1:81"));
@@ -122,12 +124,13 @@ TEST_CASE("route: a site without an upstream of its own answers only what its ro
 
 TEST_CASE("route: every match that is given must hold: method, header, query, host")
 {
-    const Routing routing(site_toml("a.test", "aliases = [\"b.test\"]\n"
-                                              "[[site.\"a.test\".route]]\nname = \"method\"\nmethod = [\"PUT\", \"POST\"]\npath = \"/m\"\n"
-                                              "[[site.\"a.test\".route]]\nname = \"header\"\nheader = { X-Version = \"2*\" }\n"
-                                              "[[site.\"a.test\".route]]\nname = \"agent\"\nheader = { user-agent = \"*bot*\" }\n"
-                                              "[[site.\"a.test\".route]]\nname = \"query\"\nquery = { page = \"1\", \"a b\" = \"*\" }\n"
-                                              "[[site.\"a.test\".route]]\nname = \"host\"\nhost = \"b.test\"\n"));
+    const Routing routing(site_toml("a.test",
+                                    "aliases = [\"b.test\"]\n"
+                                    "[[site.\"a.test\".route]]\nname = \"method\"\nmethod = [\"PUT\", \"POST\"]\npath = \"/m\"\n"
+                                    "[[site.\"a.test\".route]]\nname = \"header\"\nheader = { X-Version = \"2*\" }\n"
+                                    "[[site.\"a.test\".route]]\nname = \"agent\"\nheader = { user-agent = \"*bot*\" }\n"
+                                    "[[site.\"a.test\".route]]\nname = \"query\"\nquery = { page = \"1\", \"a b\" = \"*\" }\n"
+                                    "[[site.\"a.test\".route]]\nname = \"host\"\nhost = \"b.test\"\n"));
     CHECK(routing.route("POST", "/m") == "method");
     CHECK(routing.route("post", "/m") == "default");
     CHECK(routing.route("PUT", "/n") == "default");
