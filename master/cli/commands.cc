@@ -85,7 +85,7 @@ int start(const CommandOptions& options)
 
 int stop(const CommandOptions& options, When when)
 {
-    nlohmann::json state;
+    nlohmann::json state = nlohmann::json::object();
     if (const auto connection = connect_control(find_admin(options.config_path))) {
         if (auto answer = ask(connection->get(), {{"command", "status"}})) {
             state = std::move(*answer);

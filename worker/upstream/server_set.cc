@@ -72,7 +72,8 @@ std::unique_ptr<ServerConnection> Server::take_kept()
 
 void Server::keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout)
 {
-    if (most == 0) {
+    // What came with the response's last bytes (the end, or bytes too many) is not announced again.
+    if (most == 0 || (connection->socket.may_read() && !connection->socket.is_silent())) {
         return;
     }
     ServerConnection* kept = connection.release();
