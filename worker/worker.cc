@@ -49,7 +49,7 @@ private:
     Result<void> load_configuration();
     Result<void> open_front();
     void start_listening();
-    void watch_signals();
+    Result<void> watch_signals();
     static void on_channel(void* self, loop::Ready);
     void on_message(ipc::Message message);
     void on_listener(ipc::Message message);
@@ -68,7 +68,8 @@ private:
     shm::ProcessRow& row_;
     std::unique_ptr<loop::Loop> loop_;
     loop::Watch channel_;
-    loop::Signal terminate_;
+    os::Fd terminate_signal_;
+    loop::Watch terminate_;
     std::shared_ptr<const config::Config> config_;
     std::shared_ptr<const config::Config> prepared_;
     std::map<std::string, std::uint32_t> listen_by_text_; ///< of config_: bind text → index into listens
@@ -103,7 +104,9 @@ Result<void> Worker::init()
         return std::unexpected(loop.error());
     }
     loop_ = std::move(*loop);
-    watch_signals();
+    if (auto watching = watch_signals(); !watching) {
+        return watching;
+    }
     if (auto loaded = load_configuration(); !loaded) {
         return loaded;
     }
@@ -171,19 +174,23 @@ void Worker::start_listening()
     listeners_->apply(texts);
 }
 
-void Worker::watch_signals()
+Result<void> Worker::watch_signals()
 {
     // A terminal sends these to the whole group; the master decides what they mean and tells us.
     for (const int number : {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
         ::signal(number, SIG_IGN);
     }
-    const auto on_terminate = [](void* self, int) {
+    const auto on_terminate = [](void* self, loop::Ready) {
         auto& worker = *static_cast<Worker*>(self);
+        worker.terminate_.stop();
         worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::leave_to_siblings);
     };
-    if (!terminate_.start(*loop_, SIGTERM, on_terminate, this)) {
-        ::signal(SIGTERM, SIG_IGN);
+    auto descriptor = os::make_signal_descriptor(SIGTERM);
+    if (!descriptor) {
+        return std::unexpected(descriptor.error());
     }
+    terminate_signal_ = std::move(*descriptor);
+    return terminate_.start(*loop_, terminate_signal_.get(), loop::WatchMode::level_read, on_terminate, this);
 }
 
 void Worker::on_channel(void* self, loop::Ready)

@@ -101,7 +101,7 @@ void add_other_commands(CommandLine& line)
     check_command->add_option("--format", line.format, "text, or json for editors")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
     check_command->add_flag("--schema", line.schema, "print the JSON schema of the configuration file instead");
     CLI::App* demo_command = line.app.add_subcommand("demo", "Try Ladle: a proxy with two small servers behind it, until Ctrl-C.");
-    demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1")->check(CLI::Range(0, 65535))->capture_default_str();
+    demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1 (8080, or a free one)")->check(CLI::Range(0, 65535));
     demo_command->callback([&line] {
         line.chosen = [&line] { return run_demo(line.demo, line.options); };
     });

@@ -118,7 +118,7 @@ int restart(const CommandOptions& options)
 
 int run(const CommandOptions& options)
 {
-    return run_master(options, {}, {}, [](const std::string& failure) {
+    return run_master(options, {}, [](const std::string& failure) {
         if (!failure.empty()) {
             complain("not started: " + failure);
         }

@@ -52,7 +52,7 @@ std::string read_all(int fd)
 [[noreturn]] void become_daemon(const CommandOptions& options, const std::string& error_log, os::Fd pipe)
 {
     leave_terminal();
-    const int status = run_master(options, error_log, {}, [&pipe](const std::string& failure) {
+    const int status = run_master(options, error_log, [&pipe](const std::string& failure) {
         const std::string text = failure.empty() ? std::string(1, kServes) : kFailed + failure;
         if (::write(pipe.get(), text.data(), text.size()) >= 0) {
             pipe.reset();
@@ -94,8 +94,7 @@ StartOutcome start_daemon(const CommandOptions& options, const config::Config& c
     return outcome;
 }
 
-int run_master(const CommandOptions& options, const std::string& error_log, const std::function<void()>& before_loop,
-               std::function<void(const std::string& failure)> on_started)
+int run_master(const CommandOptions& options, const std::string& error_log, std::function<void(const std::string& failure)> on_started)
 {
     Master master(StartOptions{options.config_path, options.binary_path, options.roles, error_log, options.handover, on_started});
     if (const auto started = master.start(); !started) {
@@ -103,9 +102,6 @@ int run_master(const CommandOptions& options, const std::string& error_log, cons
             on_started(started.error().detail);
         }
         return 1;
-    }
-    if (before_loop) {
-        before_loop();
     }
     return master.run();
 }

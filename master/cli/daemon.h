@@ -23,8 +23,7 @@ struct StartOutcome {
 StartOutcome start_daemon(const CommandOptions& options, const config::Config& config);
 
 /// This process becomes a master and serves until it is told to stop; the exit code. `on_started` is called once, with the reason where
-/// it does not come to serve; `on_loop` before children are forked, may be empty.
-int run_master(const CommandOptions& options, const std::string& error_log, const std::function<void()>& before_loop,
-               std::function<void(const std::string& failure)> on_started);
+/// it does not come to serve.
+int run_master(const CommandOptions& options, const std::string& error_log, std::function<void(const std::string& failure)> on_started);
 
 } // namespace ladle::master::cli

@@ -7,11 +7,12 @@
 #include "master/cli/commands.h"
 
 #include <cstdint>
+#include <optional>
 
 namespace ladle::master::cli {
 
 struct DemoOptions {
-    std::uint16_t port = 8080; ///< on 127.0.0.1; 0 = any free one
+    std::optional<std::uint16_t> port; ///< on 127.0.0.1; 0 = any free one; left out = 8080, or any free one
 };
 
 /// The exit code.

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/demo/demo.h"
+
+#include "common/os/process.h"
+#include "common/os/socket.h"
+#include "master/cli/daemon.h"
+#include "master/demo/origin.h"
+
+#include <fmt/format.h>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <utility>
+
+namespace ladle::master::cli {
+
+namespace {
+
+constexpr std::uint16_t kDefaultPort = 8080;
+
+struct Origin {
+    std::string name;
+    std::uint16_t port = 0;
+    pid_t pid = 0;
+};
+
+std::optional<os::Fd> listen_on(std::uint16_t port, std::uint16_t& bound)
+{
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    in.sin_port = htons(port);
+    sockaddr_storage address{};
+    std::memcpy(&address, &in, sizeof in);
+    auto socket = os::bind_stream(address, sizeof in, os::Sharing::alone);
+    if (!socket) {
+        return std::nullopt;
+    }
+    socklen_t length = sizeof in;
+    ::getsockname(socket->get(), reinterpret_cast<sockaddr*>(&in), &length);
+    bound = ntohs(in.sin_port);
+    return std::move(*socket);
+}
+
+/// The port that was asked for; where none was, the usual one, or any that is free.
+std::uint16_t choose_port(std::optional<std::uint16_t> wanted)
+{
+    std::uint16_t port = 0;
+    if (wanted && *wanted != 0) {
+        return *wanted;
+    }
+    if (!wanted && listen_on(kDefaultPort, port)) {
+        return port;
+    }
+    return listen_on(0, port) ? port : kDefaultPort;
+}
+
+bool start_origin(Origin& origin)
+{
+    auto socket = listen_on(0, origin.port);
+    if (!socket || !os::start_listening(socket->get())) {
+        return false;
+    }
+    ::fcntl(socket->get(), F_SETFL, ::fcntl(socket->get(), F_GETFL) & ~O_NONBLOCK);
+    const pid_t parent = ::getpid();
+    origin.pid = ::fork();
+    if (origin.pid == 0) {
+        ::signal(SIGINT, SIG_IGN); // Ctrl-C goes to all: the proxy first finishes what these still answer
+        ::signal(SIGTERM, SIG_DFL);
+        if (::geteuid() == 0) {
+            std::ignore = os::drop_privileges(65534, 65534, parent, SIGKILL);
+        } else {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        }
+        os::set_title("ladle: demo server " + origin.name);
+        serve_origin(std::move(*socket), origin.name);
+    }
+    return origin.pid > 0;
+}
+
+bool write_config(const std::string& folder, std::uint16_t port, const std::array<Origin, 2>& origins)
+{
+    std::ofstream file(folder + "/ladle.toml");
+    file << fmt::format(R"(# Written by "ladle demo"; goes when it ends.
+[server]
+workers = 2
+user = "nobody"
+admin = "{0}/control.sock"
+drain_timeout = "2s"
+
+[log]
+access = "stderr"
+error = {{ to = "stderr", level = "warning" }}
+
+[budget]
+spool_path = "{0}/spool"
+
+[upstream.demo]
+servers = ["127.0.0.1:{1}", "127.0.0.1:{2}"]
+balance = "round_robin"
+
+[site."*"]
+listen = "http://127.0.0.1:{3}"
+upstream = "demo"
+)",
+                        folder, origins[0].port, origins[1].port, port);
+    return file.good();
+}
+
+void print_welcome(const std::string& folder, std::uint16_t port)
+{
+    const std::string base = fmt::format("http://127.0.0.1:{}", port);
+    fmt::print("Ladle serves {0} with two small servers behind it. Open it in a browser, or try:\n\n"
+               "  curl {0}/              the page; do it twice, the servers take turns\n"
+               "  curl {0}/headers       what the server was asked, with what Ladle added\n"
+               "  curl {0}/picture.svg   a picture\n"
+               "  curl {0}/slow          an answer that takes three seconds\n"
+               "  curl -N {0}/ticks      an event stream, a line a second\n"
+               "  curl -i -N -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \\\n"
+               "       -H 'Sec-WebSocket-Key: bGFkbGUtZGVtby1rZXkhIQ==' {0}/ws    a WebSocket's handshake (echo in the browser)\n\n"
+               "Its configuration is {1}/ladle.toml; edit it and put it in force, or look inside:\n\n"
+               "  ladle reload --config {1}/ladle.toml\n"
+               "  ladle status --config {1}/ladle.toml\n\n"
+               "The access log follows. Ctrl-C ends all.\n\n",
+               base, folder);
+    std::fflush(stdout);
+}
+
+} // namespace
+
+int run_demo(const DemoOptions& demo, CommandOptions options)
+{
+    std::string folder = (std::filesystem::temp_directory_path() / "ladle-demo-XXXXXX").string();
+    if (::mkdtemp(folder.data()) == nullptr) {
+        fmt::print(stderr, "ladle: cannot make a folder {}: {}\n", folder, strerrordesc_np(errno));
+        return 1;
+    }
+    const std::uint16_t port = choose_port(demo.port);
+    std::array<Origin, 2> origins = {Origin{"A"}, Origin{"B"}};
+    int code = 1;
+    if (!start_origin(origins[0]) || !start_origin(origins[1])) {
+        fmt::print(stderr, "ladle: cannot start the demo's servers: {}\n", strerrordesc_np(errno));
+    } else if (!write_config(folder, port, origins)) {
+        fmt::print(stderr, "ladle: cannot write {}/ladle.toml\n", folder);
+    } else {
+        options.config_path = folder + "/ladle.toml";
+        code = run_master(options, {}, [&folder, port](const std::string& failure) {
+            if (failure.empty()) {
+                print_welcome(folder, port);
+            } else {
+                fmt::print(stderr, "ladle: the demo does not start: {}\n", failure);
+            }
+        });
+    }
+    for (const Origin& origin : origins) {
+        if (origin.pid > 0) {
+            ::kill(origin.pid, SIGKILL);
+            ::waitpid(origin.pid, nullptr, 0);
+        }
+    }
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+    return code;
+}
+
+} // namespace ladle::master::cli
