@@ -153,7 +153,7 @@ class Reader:
     @staticmethod
     def _length(headers):
         lengths = headers.all("content-length")
-        if len(lengths) > 1 or (lengths and not re.fullmatch("[0-9]{1,18}", lengths[0])):
+        if len(lengths) > 1 or (lengths and not re.fullmatch("[0-9]{1,19}", lengths[0])):
             raise WireError(f"bad content-length {lengths}")
         codings = headers.all("transfer-encoding")
         if codings and (codings != ["chunked"] or lengths):

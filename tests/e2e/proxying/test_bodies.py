@@ -18,13 +18,19 @@ def payload(size):
 
 
 @pytest.fixture(scope="module", params=MODES)
-def streamed(request):
+def _streamed(request):
     from tests.e2e.conftest import Relay
     made = Relay({"site": {"*": {"buffer": {"request": request.param, "response": "spool" if request.param == "full" else "stream"}}},
                   "timeouts": {"stall": "3s", "response": "3s"}})
     made.mode = request.param
     yield made
     made.stop()
+
+
+@pytest.fixture
+def streamed(_streamed):
+    _streamed.answer = reply()
+    return _streamed
 
 
 @pytest.mark.parametrize("size", SIZES)

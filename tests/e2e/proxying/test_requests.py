@@ -48,7 +48,7 @@ def test_absolute_form_without_path(relay):
     assert relay.last.target == "/?q=1"
 
 
-@pytest.mark.parametrize("target", ["/a/../b", "/a//b", "/%41%2f%2e", "/./", "/a;b=c?d=e&f=%20", "/é".encode().decode("latin-1"), "/?", "/a?", "//x"])
+@pytest.mark.parametrize("target", ["/a/../b", "/a//b", "/%41%2f%2e", "/./", "/a;b=c?d=e&f=%20", "/?", "/a?", "//x"])
 def test_the_target_is_never_changed(relay, target):
     """What the server gets is the target byte for byte, unless the configuration says otherwise."""
     assert relay.get(target).status == 200
@@ -169,7 +169,7 @@ def test_a_client_that_leaves_frees_the_server(relay):
     def slow(request, connection):
         started.append(connection)
         connection.is_ended_by_peer(8)
-        return False
+        return b""
     relay.answer = slow
     client = relay.client()
     client.send(b"GET /leave HTTP/1.1\r\nHost: site.test\r\n\r\n")

@@ -42,15 +42,14 @@ def test_a_slow_reader_does_not_hold_the_server(ladle, origin):
     """A response larger than all socket buffers is absorbed at once; the server is free while the client reads slowly."""
     body = os.urandom(8 * MEGABYTE)
     server = origin(reply(body))
-    proxy = ladle(server)
+    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"timeout": "3s"}}}, "site": {"*": {"upstream": "app"}}})
     with proxy.client(receive_buffer=8192, timeout=30) as client:
         started = time.monotonic()
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
         connection = waiting.until(lambda: server.connections and server.connections[0], "the request")
         waiting.until(lambda: connection.last_sent_at, "the server to have sent all", 5)
         with proxy.client() as other:
-            assert other.request("HEAD").status == 200, "the server's connection serves others"
-        assert len(server.connections) == 1, "it was the same connection"
+            assert other.request("HEAD").status == 200, "the server takes one request at a time, and it took this one"
         assert time.monotonic() - started < 4
         assert client.response().body == body
 
@@ -70,7 +69,7 @@ def test_the_spool_goes_to_an_unlinked_file(ladle, origin):
                     links.append(os.readlink(f"/proc/{worker}/fd/{number}"))
                 except OSError:
                     pass
-            return [link for link in links if "spool" in link]
+            return [link for link in links if link.startswith(proxy.path("spool") + "/")]
         waiting.until(deleted_files, "a spool file", 5)
         assert all("deleted" in link for link in deleted_files())
         assert not os.listdir(proxy.path("spool"))

@@ -145,6 +145,28 @@ x.toml:1:2: error: unknown table [timeuots]
 )~");
 }
 
+TEST_CASE("config: a name with dots without its quotes")
+{
+    check_says(R"~(
+[site.www.example.com]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:1:11: error: unknown key "example" in [site.www]
+    1 | [site.www.example.com]
+      |           ^^^^^^^ a name with dots stands in quotes: write [site."www.example.com"]
+)~");
+    check_says(R"~(
+[site.example.com.timeouts]
+connect = "1s"
+)~",
+               R"~(
+x.toml:1:15: error: unknown key "com" in [site.example]
+    1 | [site.example.com.timeouts]
+      |               ^^^ a name with dots stands in quotes: write [site."example.com"]
+)~");
+}
+
 TEST_CASE("config: a plain key at the top is an error")
 {
     check_says(R"~(

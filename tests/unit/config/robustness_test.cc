@@ -87,6 +87,14 @@ TEST_CASE("config: odd bytes, line ends and marks")
     CHECK(test::complaints("[server]\r\nuser = 5\r\n").find("    2 | user = 5\n") != std::string::npos);
 }
 
+TEST_CASE("config: letters outside ASCII where toml++ asks for blanks")
+{
+    const auto config =
+        test::load_good("[site.\"a.test\"]\n[[site.\"a.test\".route]]\nrespond.body = \"\"\"a \\\n  \u00e4rger\"\"\"\n");
+    CHECK(config->sites[0].routes[0].respond->body == "a \u00e4rger");
+    CHECK(refusal("[log.error\u00e4\u00e4]\n") == "not valid TOML in this table header: expected ']', saw '\u00e4'");
+}
+
 TEST_CASE("config: diagnostics as JSON, for editors")
 {
     const config::LoadResult result =

@@ -34,7 +34,7 @@ x = "abc
                R"~(
 x.toml:1:9: error: not valid TOML in this string: unescaped control characters other than TAB (U+0009) are explicitly prohibited
     1 | x = "abc
-      |         ^
+      |         ^ the closing quote is missing
 )~");
     check_says(R"~(
 [server]
@@ -52,6 +52,64 @@ a = [1, 2
 x.toml:1:11: error: not valid TOML in this array: encountered end-of-file
     1 | a = [1, 2
       |          ^
+)~");
+}
+
+TEST_CASE("config: a string without its quotes, or with one only")
+{
+    check_says(R"~(
+[server]
+user = ladle # x
+)~",
+               R"~(
+x.toml:2:8: error: not valid TOML in this value: could not determine value type
+    2 | user = ladle # x
+      |        ^ a string stands in quotes: write "ladle"
+)~");
+    check_says(R"~(
+[timeouts]
+idle = 10s
+)~",
+               R"~(
+x.toml:2:10: error: not valid TOML in this decimal integer: expected digit, saw 's'
+    2 | idle = 10s
+      |          ^ a string stands in quotes: write "10s"
+)~");
+    check_says(R"~(
+[site."a.test"]
+upstream = http://127.0.0.1:3000
+)~",
+               R"~(
+x.toml:2:12: error: not valid TOML in this value: could not determine value type
+    2 | upstream = http://127.0.0.1:3000
+      |            ^ a string stands in quotes: write "http://127.0.0.1:3000"
+)~");
+    check_says(R"~(
+[server]
+user = “me”
+)~",
+               R"~(
+x.toml:2:8: error: not valid TOML in this value: could not determine value type
+    2 | user = “me”
+      |        ^ a string stands in quotes: write "me"
+)~");
+    check_says(R"~(
+[server]
+user = "me
+)~",
+               R"~(
+x.toml:2:11: error: not valid TOML in this string: unescaped control characters other than TAB (U+0009) are explicitly prohibited
+    2 | user = "me
+      |           ^ the closing quote is missing
+)~");
+    check_says(R"~(
+[server]
+user = 'me
+)~",
+               R"~(
+x.toml:2:11: error: not valid TOML in this literal string: control characters other than TAB (U+0009) are explicitly prohibited
+    2 | user = 'me
+      |           ^ the closing quote is missing
 )~");
 }
 
