@@ -343,6 +343,24 @@ void Checker::check_servers(Node& node, const Setting& setting, const Position& 
     }
 }
 
+/// site."example.com" for the "com" of [site.example.com], which TOML takes for a table in a table; empty where that was not meant.
+std::string dotted_name(const Node& node, const Position& at)
+{
+    const std::size_t dot = at.path.find('.');
+    if (at.schema != "site" || !node.is_table() || dot == std::string::npos || at.path.find('"') != std::string::npos) {
+        return {};
+    }
+    std::string name = at.path.substr(dot + 1) + "." + node.key;
+    for (const Node* inner = &node; inner->children.size() == 1 && inner->children[0].is_table();) {
+        inner = &inner->children[0];
+        if (find_setting("site", inner->key) != nullptr) {
+            break;
+        }
+        name += "." + inner->key;
+    }
+    return fmt::format("site.\"{}\"", name);
+}
+
 void Checker::unknown_key(Node& node, const Position& at)
 {
     node.state = Node::State::bad;
@@ -354,7 +372,9 @@ void Checker::unknown_key(Node& node, const Position& at)
         }
     }
     std::string hint;
-    if (const std::string_view near = nearest(node.key, names); !near.empty()) {
+    if (std::string dotted = dotted_name(node, at); !dotted.empty()) {
+        hint = fmt::format("a name with dots stands in quotes: write [{}]", dotted);
+    } else if (const std::string_view near = nearest(node.key, names); !near.empty()) {
         hint = fmt::format("did you mean \"{}\"?", near);
     }
     // A key that is right somewhere else beats a vague likeness only where there is none.
