@@ -130,7 +130,7 @@ loop::Task<Session::Begin> Session::wait_for_bytes()
             is_armed = true;
             row.add(shm::Metric::connections_idle);
             idle_since_ = front_.parts().loop.now();
-            client_.alarm.set(live_->config->timeouts.idle);
+            client_.alarm.set(idle_time_.value_or(live_->config->timeouts.idle));
         }
         co_await client_.wake.wait();
     }
@@ -194,6 +194,7 @@ loop::Task<After> Session::serve()
             request.after = After::close;
         }
         co_await run_exchange(request);
+        idle_time_ = request.timeouts().idle;
     }
     co_return request.after;
 }

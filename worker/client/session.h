@@ -48,6 +48,7 @@ private:
     bool listener_is_gone_ = false;
     bool is_closing_ = false;
     loop::Nanos idle_since_ = 0;
+    std::optional<config::Duration> idle_time_; ///< of the last request's route
     ClientConnection client_;
     loop::Task<void> main_; ///< last: its frames use all of the above
 };
