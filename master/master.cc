@@ -278,9 +278,7 @@ void Master::make_parts()
         LADLE_ASSERT(signal->start(*loop_, number, [](void* self, int n) { static_cast<Master*>(self)->on_signal(n); }, this));
         signals_.push_back(std::move(signal));
     }
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr); // the image before blocked them all
+    loop::unblock_other_signals(); // the image before blocked them all
     LADLE_ASSERT(tick_.start(*loop_, std::chrono::seconds(1), loop::Timer::Repeat::every,
                              [](void* self) { static_cast<Master*>(self)->on_tick(); }, this));
 }

@@ -36,7 +36,7 @@ unsigned from_hex(char c) noexcept
 /// Splits "/path?query"; the path must be there.
 std::expected<Target, TargetError> split_path(std::string_view text, TargetForm form, std::string_view authority) noexcept
 {
-    Target target{form, authority, {}, {}, text};
+    Target target{form, authority, {}, {}, text, false};
     const std::size_t mark = text.find('?');
     target.path = text.substr(0, mark);
     target.query = mark == std::string_view::npos ? std::string_view{} : text.substr(mark + 1);
@@ -63,10 +63,10 @@ std::expected<Target, TargetError> parse_absolute(std::string_view text) noexcep
         return std::unexpected(TargetError::bad_host);
     }
     if (end == std::string_view::npos) {
-        return Target{TargetForm::absolute, authority, "/", {}, "/"};
+        return Target{TargetForm::absolute, authority, "/", {}, "/", false};
     }
-    if (rest[end] == '?') { // "http://a?b": the path is empty, and an origin-form would need a '/' that is not there
-        return std::unexpected(TargetError::bad_target);
+    if (rest[end] == '?') {
+        return Target{TargetForm::absolute, authority, "/", rest.substr(end + 1), rest.substr(end), true};
     }
     return split_path(rest.substr(end), TargetForm::absolute, authority);
 }
@@ -96,7 +96,7 @@ std::expected<Target, TargetError> parse_target(const RequestHead& head) noexcep
         if (head.method != Method::options) {
             return std::unexpected(TargetError::form_not_allowed);
         }
-        return Target{TargetForm::asterisk, {}, "*", {}, "*"};
+        return Target{TargetForm::asterisk, {}, "*", {}, "*", false};
     }
     if (text.front() == '/') {
         return split_path(text, TargetForm::origin, {});

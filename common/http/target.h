@@ -20,7 +20,8 @@ struct Target {
     std::string_view authority; ///< of absolute-form; else empty
     std::string_view path;      ///< as received, with its leading '/'; "/" for an absolute-form without one; "*" for asterisk-form
     std::string_view query;     ///< without '?'; empty when there is none
-    std::string_view path_and_query; ///< what goes on to the server
+    std::string_view path_and_query; ///< what goes on to the server, after a '/' if `lacks_slash`
+    bool lacks_slash = false;        ///< an absolute-form with a query and no path: "http://a?b"
 };
 
 enum class TargetError : std::uint8_t {

@@ -4,7 +4,9 @@
 #include "common/base/assert.h"
 
 #include <event2/event.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +25,8 @@ Nanos clock_now() noexcept
 }
 
 namespace {
+
+sigset_t g_watched_signals{}; // all zero = the empty set
 
 timeval to_timeval(std::chrono::milliseconds d) noexcept
 {
@@ -258,25 +262,49 @@ Result<void> Signal::start(Loop& loop, int number, Function function, void* self
     stop();
     function_ = function;
     self_ = self;
-    event_ = event_new(loop.base_, number, EV_SIGNAL | EV_PERSIST, &Signal::on_event, this);
-    if (event_ == nullptr || event_add(event_, nullptr) != 0) {
-        stop();
-        return fail(Origin::local, "cannot watch a signal");
+    number_ = number;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    sigaddset(&g_watched_signals, number);
+    descriptor_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (descriptor_ < 0) {
+        return fail_errno("cannot watch a signal", errno);
     }
-    return {};
+    return watch_.start(loop, descriptor_, WatchMode::level_read, &Signal::on_readable, this);
 }
 
 void Signal::stop() noexcept
 {
-    if (event_ != nullptr) {
-        event_free(std::exchange(event_, nullptr));
+    if (descriptor_ < 0) {
+        return;
+    }
+    watch_.stop();
+    ::close(std::exchange(descriptor_, -1));
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number_);
+    ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+    sigdelset(&g_watched_signals, number_);
+}
+
+void Signal::on_readable(void* self, Ready)
+{
+    auto& signal = *static_cast<Signal*>(self);
+    signalfd_siginfo news{};
+    bool came = false;
+    while (::read(signal.descriptor_, &news, sizeof news) == sizeof news) {
+        came = true;
+    }
+    if (came) {
+        signal.function_(signal.self_, signal.number_);
     }
 }
 
-void Signal::on_event(int number, short, void* self)
+void unblock_other_signals() noexcept
 {
-    auto& signal = *static_cast<Signal*>(self);
-    signal.function_(signal.self_, number);
+    ::sigprocmask(SIG_SETMASK, &g_watched_signals, nullptr);
 }
 
 } // namespace ladle::loop

@@ -128,7 +128,6 @@ private:
     friend class Deadline;
     friend class Watch;
     friend class Timer;
-    friend class Signal;
     static constexpr std::size_t kSlots = 1024;
     static constexpr Nanos kGrain = 100'000'000;
 
@@ -207,7 +206,8 @@ private:
     void* self_ = nullptr;
 };
 
-/// Delivery of one signal number in the loop, not in signal context.
+/// Delivery of one signal number in the loop, not in signal context: the number is blocked for the process and read from a signalfd
+/// (libevent's own signals live in one base per process image, which a fork would share).
 class Signal {
 public:
     using Function = void (*)(void* self, int number);
@@ -219,10 +219,15 @@ public:
     void stop() noexcept;
 
 private:
-    static void on_event(int number, short, void* self);
-    event* event_ = nullptr;
+    static void on_readable(void* self, Ready);
+    int descriptor_ = -1;
+    int number_ = 0;
+    Watch watch_;
     Function function_ = nullptr;
     void* self_ = nullptr;
 };
+
+/// Unblocks every signal but those that a Signal of this process reads: for an image that was executed with all of them blocked.
+void unblock_other_signals() noexcept;
 
 } // namespace ladle::loop

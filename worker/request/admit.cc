@@ -108,9 +108,7 @@ std::optional<Answer> admit(Request& request)
         return Answer{400, Reason::bad_request};
     }
     read_upgrade(request);
-    if (!mark_hop_by_hop(head.fields)) {
-        return Answer{400, Reason::bad_request};
-    }
+    mark_hop_by_hop(head.fields);
     return std::nullopt;
 }
 

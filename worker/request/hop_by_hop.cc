@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace ladle::worker {
 
 namespace {
 
 using http::FieldName;
-
-constexpr unsigned kMostOptions = 64;
 
 bool is_always_dropped(FieldName id) noexcept
 {
@@ -53,6 +52,33 @@ bool is_protected(FieldName id, std::string_view name) noexcept
     }
 }
 
+/// An order of names without case.
+bool comes_before(std::string_view a, std::string_view b) noexcept
+{
+    return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
+                                        [](char x, char y) { return http::to_lower(x) < http::to_lower(y); });
+}
+
+/// Drops the known fields that one Connection field lists; the other options go into `listed`.
+void mark_listed(http::Fields& fields, const http::Field& connection, std::vector<std::string_view>& listed)
+{
+    std::string_view rest = fields.value(connection);
+    std::string_view option;
+    while (http::next_list_element(rest, option)) {
+        const FieldName id = http::find_field_name(option);
+        if (is_protected(id, option) || http::equals_ignoring_case(option, "close")) {
+            continue;
+        }
+        if (id == FieldName::other) {
+            listed.push_back(option);
+        } else if (fields.has(id)) {
+            for (http::Field& field : fields) {
+                field.is_dropped = field.is_dropped || field.id == id;
+            }
+        }
+    }
+}
+
 constexpr std::array<std::string_view, 12> kForbiddenTrailers = {
     "if-match",         "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "vary",
     "www-authenticate", "expires",       "proxy-authenticate", "proxy-authorization", "pragma",   "retry-after",
@@ -60,33 +86,27 @@ constexpr std::array<std::string_view, 12> kForbiddenTrailers = {
 
 } // namespace
 
-bool mark_hop_by_hop(http::Fields& fields) noexcept
+void mark_hop_by_hop(http::Fields& fields)
 {
-    unsigned options = 0;
+    std::vector<std::string_view> listed; // options that name no known field
     for (http::Field& field : fields) {
         if (is_always_dropped(field.id)) {
             field.is_dropped = true;
         }
-        if (field.id != FieldName::connection) {
-            continue;
-        }
-        std::string_view rest = fields.value(field);
-        std::string_view option;
-        while (http::next_list_element(rest, option)) {
-            if (++options > kMostOptions) {
-                return false;
-            }
-            const FieldName id = http::find_field_name(option);
-            if ((id != FieldName::other && !fields.has(id)) || is_protected(id, option) || http::equals_ignoring_case(option, "close")) {
-                continue;
-            }
-            for (http::Field& listed : fields) {
-                const bool same = id != FieldName::other ? listed.id == id : http::equals_ignoring_case(fields.name(listed), option);
-                listed.is_dropped = listed.is_dropped || same;
-            }
+        if (field.id == FieldName::connection) {
+            mark_listed(fields, field, listed);
         }
     }
-    return true;
+    if (listed.empty()) {
+        return;
+    }
+    // Sorted, so that thousands of options and fields cost no more than their number says.
+    std::sort(listed.begin(), listed.end(), comes_before);
+    for (http::Field& field : fields) {
+        if (field.id == FieldName::other && std::binary_search(listed.begin(), listed.end(), fields.name(field), comes_before)) {
+            field.is_dropped = true;
+        }
+    }
 }
 
 bool is_forbidden_trailer(FieldName id, std::string_view name) noexcept

@@ -10,8 +10,8 @@
 namespace ladle::worker {
 
 /// Marks fields as dropped: the hop-by-hop ones, those that Connection lists, and those that we write ourselves (framing, Host). Listing
-/// a field that decides framing, routing or identity in Connection changes nothing. False: Connection lists more than 64 options.
-bool mark_hop_by_hop(http::Fields& fields) noexcept;
+/// a field that decides framing, routing or identity in Connection changes nothing.
+void mark_hop_by_hop(http::Fields& fields);
 
 /// Whether a trailer of this name must not be passed on (RFC 9110 §6.5.1): framing, routing, authentication, content and control fields.
 bool is_forbidden_trailer(http::FieldName id, std::string_view name) noexcept;

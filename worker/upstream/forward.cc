@@ -88,6 +88,9 @@ bool Sender::step()
         const BodyStep taken = take_body_part(request_);
         moved = taken.moved;
         client_failure = taken.failed;
+        if (client_failure) {
+            return moved; // never a clean end of a body that had none
+        }
     }
     if (!holds_body_) {
         line_up();

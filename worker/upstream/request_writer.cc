@@ -94,7 +94,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     const std::size_t most = request.head.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() + 768;
     HeadText text(out, most);
-    text << request.head.method_text() << " " << request.target.path_and_query << " HTTP/1.1\r\n";
+    text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query << " HTTP/1.1\r\n";
     text.field("Host", host_for_server(request));
     for (const http::Field& field : fields) {
         if (!field.is_dropped && !is_rewritten(request, field.id)) {
