@@ -68,8 +68,7 @@ private:
     shm::ProcessRow& row_;
     std::unique_ptr<loop::Loop> loop_;
     loop::Watch channel_;
-    os::Fd terminate_signal_;
-    loop::Watch terminate_;
+    loop::Signal terminate_;
     std::shared_ptr<const config::Config> config_;
     std::shared_ptr<const config::Config> prepared_;
     std::map<std::string, std::uint32_t> listen_by_text_; ///< of config_: bind text → index into listens
@@ -180,17 +179,11 @@ Result<void> Worker::watch_signals()
     for (const int number : {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
         ::signal(number, SIG_IGN);
     }
-    const auto on_terminate = [](void* self, loop::Ready) {
+    const auto on_terminate = [](void* self, int) {
         auto& worker = *static_cast<Worker*>(self);
-        worker.terminate_.stop();
         worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::leave_to_siblings);
     };
-    auto descriptor = os::make_signal_descriptor(SIGTERM);
-    if (!descriptor) {
-        return std::unexpected(descriptor.error());
-    }
-    terminate_signal_ = std::move(*descriptor);
-    return terminate_.start(*loop_, terminate_signal_.get(), loop::WatchMode::level_read, on_terminate, this);
+    return terminate_.start(*loop_, SIGTERM, on_terminate, this);
 }
 
 void Worker::on_channel(void* self, loop::Ready)

@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,19 +155,6 @@ void reset_signals() noexcept
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
-Result<Fd> make_signal_descriptor(int number)
-{
-    sigset_t set;
-    ::sigemptyset(&set);
-    ::sigaddset(&set, number);
-    ::sigprocmask(SIG_BLOCK, &set, nullptr);
-    Fd descriptor(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-    if (!descriptor) {
-        return fail_errno("cannot watch a signal", errno);
-    }
-    return descriptor;
 }
 
 SignalsBlocked::SignalsBlocked() noexcept

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "common/base/error.h"
-#include "common/os/fd.h"
 
 #include <sys/types.h>
 
@@ -35,10 +34,6 @@ Result<void> drop_privileges(uid_t uid, gid_t gid, pid_t parent, int death_signa
 
 /// All signals to default action, none blocked. For a child, whose handlers would speak to the parent's loop.
 void reset_signals() noexcept;
-
-/// Blocks the signal for good and gives a descriptor that is readable when it has come: for a child, which cannot use the
-/// loop's Signal (libevent goes on thinking of the parent's).
-Result<Fd> make_signal_descriptor(int number);
 
 /// Blocks all signals while it lives: around fork and exec.
 class SignalsBlocked {

@@ -126,7 +126,7 @@ int run_cli(int argc, char** argv, const Roles& roles)
     CommandLine line;
     line.options.roles = roles;
     line.options.binary_path = find_binary(argc > 0 ? argv[0] : "ladle");
-    line.app.require_subcommand(1);
+    line.app.require_subcommand(0, 1);
     line.app.set_version_flag("--version", "ladle " LADLE_VERSION);
     line.app.add_option("-c,--config", line.options.config_path, "the configuration file")->type_name("FILE")->capture_default_str();
     add_life_commands(line);
@@ -136,6 +136,10 @@ int run_cli(int argc, char** argv, const Roles& roles)
         line.app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return line.app.exit(error) == 0 ? 0 : 2;
+    }
+    if (!line.chosen) {
+        std::fputs(line.app.help().c_str(), stderr);
+        return 2;
     }
     os::keep_title_space(argc, argv);
     line.options.config_path = std::filesystem::absolute(line.options.config_path).lexically_normal().string();

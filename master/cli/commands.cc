@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 
 namespace ladle::master::cli {
 
@@ -25,33 +26,33 @@ int complain(const std::string& line)
     return 1;
 }
 
-/// Asks the running master and says what it said. Sets `answer` where somebody answered.
-int ask_master(const CommandOptions& options, const nlohmann::json& request, nlohmann::json& answer)
+/// Asks the running master; the reason where nobody answers.
+std::optional<std::string> ask_master(const CommandOptions& options, const nlohmann::json& request, nlohmann::json& answer)
 {
     const auto connection = connect_control(find_admin(options.config_path));
     if (!connection) {
-        return complain(connection.error().detail);
+        return connection.error().detail;
     }
     auto got = ask(connection->get(), request);
     if (!got) {
-        return complain(got.error().detail);
+        return got.error().detail;
     }
     answer = std::move(*got);
-    if (!answer.value("ok", false)) {
-        return complain(answer.value("message", "it did not work"));
-    }
-    return 0;
+    return std::nullopt;
 }
 
 /// Asks, and prints the master's message.
 int order(const CommandOptions& options, const nlohmann::json& request)
 {
     nlohmann::json answer;
-    const int code = ask_master(options, request, answer);
-    if (code == 0) {
-        fmt::print("ladle: {}\n", answer.value("message", "done"));
+    if (const auto reason = ask_master(options, request, answer)) {
+        return complain(*reason);
     }
-    return code;
+    if (!answer.value("ok", false)) {
+        return complain(answer.value("message", "it did not work"));
+    }
+    fmt::print("ladle: {}\n", answer.value("message", "done"));
+    return 0;
 }
 
 } // namespace
@@ -128,17 +129,17 @@ int run(const CommandOptions& options)
 int reload(const CommandOptions& options)
 {
     nlohmann::json answer;
-    const int code = ask_master(options, {{"command", "reload"}}, answer);
-    if (answer.is_object()) {
-        fmt::print(stderr, "{}", answer.value("text", ""));
-        if (code == 0) {
-            fmt::print("ladle: {}\n", answer.value("message", "reloaded"));
-        } else if (answer.contains("since")) {
-            fmt::print(stderr, "ladle: still running configuration {} of {}\n", answer.value("generation", std::uint64_t{0}),
-                       answer.value("since", ""));
-        }
+    if (const auto reason = ask_master(options, {{"command", "reload"}}, answer)) {
+        return complain(*reason);
     }
-    return code;
+    fmt::print(stderr, "{}", answer.value("text", ""));
+    if (answer.value("ok", false)) {
+        fmt::print("ladle: {}\n", answer.value("message", "reloaded"));
+        return 0;
+    }
+    const std::string since = answer.value("since", "");
+    return complain(answer.value("message", "not applied") +
+                    (since.empty() ? "" : fmt::format(", still running the configuration of {}", since)));
 }
 
 int upgrade(const CommandOptions& options)

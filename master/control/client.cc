@@ -24,13 +24,13 @@ Result<os::Fd> connect_control(const std::string& path)
     const int code = errno;
     std::string why;
     if (code == ENOENT || code == ENOTDIR) {
-        why = fmt::format("ladle is not running (no control socket at {})", path);
+        why = fmt::format("not running (no control socket at {})", path);
     } else if (code == ECONNREFUSED) {
-        why = fmt::format("ladle is not running (nobody serves the control socket {})", path);
+        why = fmt::format("not running (nobody serves the control socket {})", path);
     } else if (code == EACCES || code == EPERM) {
-        why = fmt::format("no permission to control the ladle at {}: run as root or as its user", path);
+        why = fmt::format("no permission to use the control socket {}: run as root or as its user", path);
     } else {
-        why = fmt::format("cannot reach the ladle at {}: {}", path, strerrordesc_np(code));
+        why = fmt::format("cannot use the control socket {}: {}", path, strerrordesc_np(code));
     }
     return std::unexpected(Error{code == ENOTDIR ? ENOENT : code, Origin::local, Retry::no, std::move(why)});
 }
@@ -62,7 +62,7 @@ Result<nlohmann::json> ask(int connection, const nlohmann::json& request)
     }
     auto parsed = nlohmann::json::parse(answer, nullptr, false);
     if (!parsed.is_object()) {
-        return std::unexpected(Error{EPIPE, Origin::local, Retry::no, "ladle went away without an answer"});
+        return std::unexpected(Error{EPIPE, Origin::local, Retry::no, "the running ladle went away without an answer"});
     }
     return parsed;
 }

@@ -80,7 +80,7 @@ Result<void> ControlServer::open(const std::string& path)
         return cannot("make the control socket", lock.error().code);
     }
     if (!*lock) {
-        return fail(Origin::local, fmt::format("ladle is already running (its control socket is {})", path));
+        return fail(Origin::local, fmt::format("already running (its control socket is {})", path));
     }
     ::unlink(path.c_str()); // we hold the lock: whoever made it is dead
     auto socket = os::bind_stream(address, *length, os::Sharing::alone);

@@ -57,8 +57,7 @@ private:
     shm::ProcessRow& row_;
     std::unique_ptr<loop::Loop> loop_;
     loop::Watch channel_;
-    os::Fd terminate_signal_;
-    loop::Watch terminate_;
+    loop::Signal terminate_;
     std::shared_ptr<const config::Config> config_;
     std::shared_ptr<const config::Config> prepared_;
     std::unique_ptr<NameBook> names_;
@@ -95,13 +94,8 @@ Result<void> Caretaker::init()
     for (const int number : {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
         ::signal(number, SIG_IGN);
     }
-    auto descriptor = os::make_signal_descriptor(SIGTERM);
-    if (!descriptor) {
-        return std::unexpected(descriptor.error());
-    }
-    terminate_signal_ = std::move(*descriptor);
-    const auto on_terminate = [](void* self, loop::Ready) { static_cast<Caretaker*>(self)->drain(); };
-    if (auto watching = terminate_.start(*loop_, terminate_signal_.get(), loop::WatchMode::level_read, on_terminate, this); !watching) {
+    if (auto watching = terminate_.start(*loop_, SIGTERM, [](void* self, int) { static_cast<Caretaker*>(self)->drain(); }, this);
+        !watching) {
         return watching;
     }
     config::LoadResult loaded = config::load_bundle(inherited_.bundle.get());
