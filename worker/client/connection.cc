@@ -23,4 +23,10 @@ bool ClientConnection::flush()
     return true;
 }
 
+bool ClientConnection::has_left() noexcept
+{
+    is_gone = is_gone || (socket.may_read() && socket.take_error() != 0);
+    return is_gone;
+}
+
 } // namespace ladle::worker

@@ -23,6 +23,10 @@ public:
     /// Sends what stands in `out`, as far as the socket takes it. False = the client is gone.
     bool flush();
 
+    /// Whether the client has reset the connection: asked while waiting for a server. (A client that only finished sending is still
+    /// waiting for its answer.)
+    bool has_left() noexcept;
+
     /// Whether everything written so far has been handed to the kernel.
     bool is_flushed() const noexcept { return out.empty(); }
 

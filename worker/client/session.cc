@@ -167,7 +167,7 @@ loop::Task<std::optional<Answer>> Session::receive_head(Request& request)
                 continue;
             }
             if (io.state != IoState::would_block) {
-                co_return Answer{400, Reason::client_left};
+                co_return Answer{499, Reason::client_left};
             }
         }
         if (client_.alarm.rang()) {

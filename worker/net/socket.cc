@@ -138,7 +138,7 @@ bool Socket::is_silent() const noexcept
     return ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
-int Socket::connect_result() const noexcept
+int Socket::take_error() noexcept
 {
     int code = 0;
     socklen_t length = sizeof code;

@@ -50,8 +50,8 @@ public:
     void expect_writable() noexcept { may_write_ = false; }
     /// Whether nothing at all waits to be read, not even the end: asks the kernel. For idle connections.
     bool is_silent() const noexcept;
-    /// The error of a connect() that has ended; 0 = connected.
-    int connect_result() const noexcept;
+    /// Takes the socket's pending error (of a connect() that has ended, or a reset that came); 0 = none.
+    int take_error() noexcept;
 
     /// No more will be written; the peer sees the end.
     void finish_writing() noexcept;

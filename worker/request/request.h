@@ -26,7 +26,7 @@ enum class After : std::uint8_t { keep, close, abort };
 
 /// A fixed answer of our own: an error, or a route's `respond`.
 struct Answer {
-    std::uint16_t status = 0;
+    std::uint16_t status = 0; ///< 499 = nobody is there to be answered; only logged
     Reason reason = Reason::ok;
 };
 

@@ -10,7 +10,7 @@ constexpr unsigned kReadsPerTurn = 4; // then the other connections have a turn
 
 Answer failure_of(BodyReader::Pull pull) noexcept
 {
-    return pull == BodyReader::Pull::refused ? Answer{400, Reason::bad_chunk} : Answer{400, Reason::client_left};
+    return pull == BodyReader::Pull::refused ? Answer{400, Reason::bad_chunk} : Answer{499, Reason::client_left};
 }
 
 /// Keeps the trailers, or refuses the body because of them.

@@ -25,6 +25,9 @@ loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upst
         client.alarm.set(upstream.settings().queue_timeout);
     }
     co_await client.wake.wait();
+    if (client.has_left()) {
+        co_return Answer{499, Reason::client_left};
+    }
     if (client.alarm.rang()) {
         request.parts.row.add(shm::Metric::server_queue_refused);
         co_return Answer{503, Reason::queue_timeout};

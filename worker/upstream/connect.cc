@@ -93,7 +93,7 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
             turn.connection.reset();
             continue;
         }
-        code = code != 0 ? code : turn.connection->socket.connect_result();
+        code = code != 0 ? code : turn.connection->socket.take_error();
         if (code == 0) {
             request.parts.row.add(shm::Metric::server_connections_made);
             Upstream::report_success(turn.upstream->members()[turn.member]);

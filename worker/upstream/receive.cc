@@ -108,6 +108,9 @@ loop::Task<Received> receive(Request& request, Turn& turn)
                 co_return Received{Answer{504, Reason::server_timeout}, false};
             }
             co_await client.wake.wait();
+            if (client.has_left()) {
+                co_return Received{Answer{499, Reason::client_left}, false};
+            }
             continue;
         }
         if (step == HeadStep::ended) {
