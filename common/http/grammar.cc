@@ -55,26 +55,40 @@ bool all_class(std::string_view text, CharClass wanted) noexcept
     return true;
 }
 
-bool is_field_value(std::string_view text) noexcept
-{
-    const char* at = text.data();
-    const char* const end = at + text.size();
 #if defined(__SSE2__)
+namespace {
+
+bool has_only_value_bytes(const char* sixteen) noexcept
+{
     const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
     const __m128i space = _mm_set1_epi8(static_cast<char>(0x20 ^ 0x80));
-    const __m128i tab = _mm_set1_epi8('\t');
-    const __m128i del = _mm_set1_epi8(0x7f);
-    for (; end - at >= 16; at += 16) {
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-        const __m128i low = _mm_cmplt_epi8(_mm_xor_si128(bytes, sign), space); // unsigned < 0x20
-        const __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), low), _mm_cmpeq_epi8(bytes, del));
-        if (_mm_movemask_epi8(bad) != 0) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen));
+    const __m128i low = _mm_cmplt_epi8(_mm_xor_si128(bytes, sign), space); // unsigned < 0x20
+    const __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), low);
+    return _mm_movemask_epi8(_mm_or_si128(control, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)))) == 0;
+}
+
+} // namespace
+
+bool is_field_value(std::string_view text) noexcept
+{
+    if (text.size() < 16) {
+        return all_class(text, kFieldValue);
+    }
+    const char* const last = text.data() + text.size() - 16;
+    for (const char* at = text.data(); at < last; at += 16) {
+        if (!has_only_value_bytes(at)) {
             return false;
         }
     }
-#endif
-    return all_class(std::string_view(at, static_cast<std::size_t>(end - at)), kFieldValue);
+    return has_only_value_bytes(last); // may look at some bytes twice
 }
+#else
+bool is_field_value(std::string_view text) noexcept
+{
+    return all_class(text, kFieldValue);
+}
+#endif
 
 std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept
 {

@@ -134,6 +134,9 @@ std::pair<char*, std::size_t> Chain::room(std::size_t least)
 
 void Chain::filled(std::size_t n)
 {
+    if (n == 0) {
+        return;
+    }
     const std::uint32_t at = tail_->used;
     tail_->used += static_cast<std::uint32_t>(n);
     append(Slice{tail_, at, static_cast<std::uint32_t>(n)});

@@ -19,7 +19,7 @@ constexpr int kOwnBatch = 64;
 constexpr int kSiblingBatch = 8;
 constexpr int kRestBatch = 100'000; ///< the whole queue
 constexpr loop::Nanos kQuiet = 1'000'000'000;
-constexpr loop::Nanos kMaxLeaving = 10'000'000'000;
+constexpr loop::Nanos kMaxLeaving = 2'000'000'000;
 
 } // namespace
 

@@ -66,13 +66,24 @@ Io Socket::read(char* at, std::size_t size)
 
 Io Socket::read(Chain& into, std::size_t most)
 {
-    // The first piece goes into what room the last block has; what does not fit there, into fresh blocks.
+    const auto [at, size] = into.room(2048);
+    if (size < most) {
+        return read_pieces(into, at, size, most);
+    }
+    iovec vector{at, most};
+    const Io io = read_vectors(&vector, 1, most);
+    into.filled(io.bytes);
+    return io;
+}
+
+/// The first piece goes into what room the last block has; what does not fit there, into fresh blocks.
+Io Socket::read_pieces(Chain& into, char* at, std::size_t size, std::size_t most)
+{
     constexpr int kPieces = 8;
     iovec vectors[kPieces];
     BlockRef fresh[kPieces];
-    const auto [at, size] = into.room(2048);
-    vectors[0] = {at, std::min(size, most)};
-    std::size_t wanted = vectors[0].iov_len;
+    vectors[0] = {at, size};
+    std::size_t wanted = size;
     int count = 1;
     while (count < kPieces && wanted < most) {
         fresh[count] = BlockRef::make();
@@ -81,17 +92,13 @@ Io Socket::read(Chain& into, std::size_t most)
         ++count;
     }
     const Io io = read_vectors(vectors, count, wanted);
-    std::size_t left = io.bytes;
-    if (left > 0) {
-        const std::size_t first = std::min(left, vectors[0].iov_len);
-        into.filled(first);
-        left -= first;
-    }
+    std::size_t left = io.bytes - std::min(io.bytes, size);
+    into.filled(io.bytes - left);
     for (int i = 1; i < count && left > 0; ++i) {
         const auto n = static_cast<std::uint32_t>(std::min<std::size_t>(left, fresh[i]->capacity));
         fresh[i]->used = n;
         left -= n;
-        into.append(Slice{fresh[i], 0, n});
+        into.append(Slice{std::move(fresh[i]), 0, n});
     }
     return io;
 }

@@ -63,6 +63,7 @@ public:
 
 private:
     static void on_ready(void* self, loop::Ready what);
+    Io read_pieces(Chain& into, char* at, std::size_t size, std::size_t most);
     Io read_vectors(iovec* vectors, int count, std::size_t wanted);
 
     os::Fd fd_;
