@@ -59,6 +59,7 @@ Result<os::Fd> write_handover(const Handover& handover)
               {"asking", handover.asking},
               {"started_at", handover.started_at},
               {"config_since", handover.config_since},
+              {"restarts", handover.restarts},
               {"error_log", handover.error_log},
               {"listeners", json::array()},
               {"children", json::array()}};
@@ -95,6 +96,7 @@ Result<Handover> read_handover(int fd)
     handover.asking = j.value("asking", -1);
     handover.started_at = j.value("started_at", std::time_t{0});
     handover.config_since = j.value("config_since", std::time_t{0});
+    handover.restarts = j.value("restarts", std::uint64_t{0});
     handover.error_log = j.value("error_log", "");
     for (const json& address : j.value("listeners", json::array())) {
         handover.listeners.push_back({address.value("text", ""), address.value("slots", std::vector<int>{})});

@@ -49,6 +49,7 @@ struct Handover {
     int asking = -1; ///< the connection of who asked for the upgrade
     std::time_t started_at = 0;
     std::time_t config_since = 0;
+    std::uint64_t restarts = 0;
     std::string error_log;
     std::vector<HandedAddress> listeners;
     std::vector<HandedChild> children;

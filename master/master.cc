@@ -228,6 +228,7 @@ void Master::adopt_children(const Handover& handover, bool is_same_layout)
         child->channel = os::Fd(handed.channel);
         supervisor_->adopt(std::move(child));
     }
+    supervisor_->adopt_restarts(handover.restarts);
     const std::uint32_t before = handover.generation;
     supervisor_->set_arena(*arena_, before + 1);
     const ControlServer::Id asking = handover.asking >= 0 ? control_->adopt_connection(os::Fd(handover.asking)) : 0;

@@ -114,6 +114,7 @@ Handover Master::make_handover(ControlServer::Id asking) const
     handover.asking = control_->descriptor(asking);
     handover.started_at = started_at_;
     handover.config_since = running_.since;
+    handover.restarts = supervisor_->restarts();
     handover.error_log = options_.error_log;
     for (const BoundAddress& address : listeners_.active()) {
         HandedAddress handed{address.bind.text, {}};

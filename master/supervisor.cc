@@ -135,7 +135,7 @@ void Supervisor::reconcile()
         if (now < backoff.not_before()) {
             next = std::min(next, backoff.not_before());
         } else if (!start(role, number)) {
-            backoff.on_crash(now);
+            backoff.on_crash(now, Siblings::none);
             next = std::min(next, std::max(backoff.not_before(), now + kSecond));
         }
     };
@@ -345,15 +345,25 @@ void Supervisor::on_reaped(pid_t pid, int status)
         repair_after(arena_->regions(), child->row);
     }
     if (is_crash) {
-        Backoff& backoff = child->role == shm::Role::worker ? workers_backoff_ : caretaker_backoff_;
-        backoff.on_crash(loop::clock_now());
-        if (backoff.delay() != 0) {
-            os::log(os::Level::error, "crash loop: waiting before the next start",
-                    {{"process", name_of(*child)}, {"seconds", backoff.delay() / kSecond}});
-        }
+        count_crash(*child);
     }
     events_.on_exit(*child, is_crash);
     check_barrier();
+}
+
+void Supervisor::count_crash(const Child& child)
+{
+    const bool do_siblings_serve =
+        child.phase == Child::Phase::ready && std::any_of(children_.begin(), children_.end(), [this, &child](const auto& other) {
+            return other->role == child.role && is_current(*other) && other->phase == Child::Phase::ready;
+        });
+    const loop::Nanos now = loop::clock_now();
+    Backoff& backoff = child.role == shm::Role::worker ? workers_backoff_ : caretaker_backoff_;
+    backoff.on_crash(now, do_siblings_serve ? Siblings::serve : Siblings::none);
+    if (backoff.is_crash_loop(now)) {
+        os::log(os::Level::error, "crash loop: waiting before the next start",
+                {{"process", name_of(child)}, {"wait_ms", backoff.not_before() > now ? (backoff.not_before() - now) / 1'000'000 : 0}});
+    }
 }
 
 void Supervisor::log_end(const Child& child, int status, bool is_crash) const

@@ -72,6 +72,8 @@ public:
     bool is_crash_loop() const;
     const Backoff& workers_backoff() const { return workers_backoff_; }
     void forgive();
+    /// Counts restarts on from those of the image before.
+    void adopt_restarts(std::uint64_t restarts) { workers_backoff_.add_former(restarts); }
 
 private:
     void reconcile();
@@ -82,6 +84,7 @@ private:
     void check_barrier();
     void begin_drain(Child& child, ipc::DrainRest rest);
     void on_reaped(pid_t pid, int status);
+    void count_crash(const Child& child);
     void log_end(const Child& child, int status, bool is_crash) const;
     void check_heartbeats();
     void check_heartbeat(Child& child, loop::Nanos now);
