@@ -93,21 +93,13 @@ std::string_view spelling(FieldName id) noexcept
     return kSpellings[static_cast<std::size_t>(id)];
 }
 
-Fields::Added Fields::add(const Field& field)
+void Fields::grow()
 {
-    if (size_ >= limit_) {
-        return Added::too_many;
-    }
-    if (size_ == capacity_) {
-        const std::size_t grown = std::min(capacity_ * 4, std::max(limit_, capacity_ + 1));
-        auto larger = std::make_unique_for_overwrite<Field[]>(grown);
-        std::copy(begin(), end(), larger.get());
-        heap_ = std::move(larger);
-        capacity_ = grown;
-    }
-    fields()[size_++] = field;
-    known_ |= std::uint64_t{1} << static_cast<unsigned>(field.id);
-    return Added::ok;
+    const std::size_t grown = std::min(capacity_ * 4, std::max(limit_, capacity_ + 1));
+    auto larger = std::make_unique_for_overwrite<Field[]>(grown);
+    std::copy(begin(), end(), larger.get());
+    heap_ = std::move(larger);
+    capacity_ = grown;
 }
 
 const Field* Fields::find(FieldName id) const noexcept

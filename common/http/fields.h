@@ -79,7 +79,18 @@ public:
     Fields& operator=(const Fields&) = delete;
 
     enum class Added : std::uint8_t { ok, too_many };
-    Added add(const Field& field);
+    Added add(const Field& field)
+    {
+        if (size_ >= limit_) {
+            return Added::too_many;
+        }
+        if (size_ == capacity_) {
+            grow();
+        }
+        fields()[size_++] = field;
+        known_ |= std::uint64_t{1} << static_cast<unsigned>(field.id);
+        return Added::ok;
+    }
 
     void set_limit(std::size_t limit) noexcept { limit_ = limit; }
     void clear() noexcept
@@ -113,6 +124,8 @@ private:
     static constexpr std::size_t kInline = 24;
     Field* fields() noexcept { return heap_ ? heap_.get() : inline_; }
     const Field* fields() const noexcept { return heap_ ? heap_.get() : inline_; }
+
+    void grow();
 
     const char* base_ = nullptr;
     std::uint64_t known_ = 0;

@@ -122,17 +122,6 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept
     return true;
 }
 
-std::string_view trim(std::string_view text) noexcept
-{
-    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
-        text.remove_prefix(1);
-    }
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
-        text.remove_suffix(1);
-    }
-    return text;
-}
-
 bool next_list_element(std::string_view& rest, std::string_view& element) noexcept
 {
     while (!rest.empty()) {

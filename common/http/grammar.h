@@ -51,7 +51,17 @@ constexpr char to_lower(char c) noexcept
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept;
 
 /// Without SP and HTAB at both ends.
-std::string_view trim(std::string_view text) noexcept;
+inline std::string_view trim(std::string_view text) noexcept
+{
+    const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+    while (!text.empty() && is_blank(text.front())) {
+        text.remove_prefix(1);
+    }
+    while (!text.empty() && is_blank(text.back())) {
+        text.remove_suffix(1);
+    }
+    return text;
+}
 
 /// Takes the next element off a comma-separated list (RFC 9110 §5.6.1), trimmed; empty elements are skipped. False at the end.
 /// Knows no quoted strings: for lists of tokens.

@@ -57,17 +57,16 @@ BlockRef BlockRef::make(std::size_t capacity)
     return BlockRef(block);
 }
 
-void BlockRef::reset() noexcept
+void BlockRef::drop(Block& block) noexcept
 {
-    Block* block = std::exchange(block_, nullptr);
-    if (block == nullptr || --block->references != 0) {
+    if (--block.references != 0) {
         return;
     }
-    count(kHeaderBytes + block->capacity, false);
-    if (block->capacity == kPooledCapacity && g_free.size() < kKeptBlocks) {
-        g_free.push_back(block);
+    count(kHeaderBytes + block.capacity, false);
+    if (block.capacity == kPooledCapacity && g_free.size() < kKeptBlocks) {
+        g_free.push_back(&block);
     } else {
-        std::free(block);
+        std::free(&block);
     }
 }
 

@@ -50,7 +50,12 @@ public:
         return *this;
     }
     ~BlockRef() { reset(); }
-    void reset() noexcept;
+    void reset() noexcept
+    {
+        if (block_ != nullptr) {
+            drop(*std::exchange(block_, nullptr));
+        }
+    }
 
     explicit operator bool() const noexcept { return block_ != nullptr; }
     Block* operator->() const noexcept { return block_; }
@@ -59,6 +64,7 @@ public:
 
 private:
     explicit BlockRef(Block* block) noexcept : block_(block) {}
+    static void drop(Block& block) noexcept;
     Block* block_ = nullptr;
 };
 
