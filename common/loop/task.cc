@@ -9,7 +9,11 @@ namespace {
 
 constexpr std::size_t kStep = 64;
 constexpr std::size_t kClasses = 16384 / kStep;
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kKeptPerClass = 0; // the sanitizer sees each use after the release
+#else
 constexpr std::size_t kKeptPerClass = 256; // a burst's frames go back to the heap
+#endif
 
 struct FreeFrame {
     FreeFrame* next;

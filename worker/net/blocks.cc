@@ -15,7 +15,11 @@ namespace {
 
 constexpr std::size_t kHeaderBytes = offsetof(Block, data);
 constexpr std::size_t kPooledCapacity = kBlockBytes - kHeaderBytes;
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kKeptBlocks = 0; // the sanitizer sees each use after the release
+#else
 constexpr std::size_t kKeptBlocks = 256; // 4 MiB; a burst's blocks go back to the heap
+#endif
 constexpr std::size_t kCopyBelow = 256;  // copying this much is cheaper than another iovec and slice
 
 shm::ProcessRow* g_row = nullptr;
