@@ -61,6 +61,12 @@ public:
 
     Progress parse(std::string_view bytes, const HeadLimits& limits);
     void clear() noexcept;
+    /// The bytes have moved, and none came: what has been parsed stands there now.
+    void rebase(const char* base) noexcept
+    {
+        base_ = base;
+        fields.rebase(base);
+    }
 
     /// Bytes of the head, with the empty line; valid when complete.
     std::size_t size() const noexcept { return position_; }

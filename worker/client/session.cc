@@ -123,7 +123,7 @@ loop::Task<Session::Begin> Session::wait_for_bytes()
                 break;
             }
         }
-        if (is_closing_ || client_.alarm.rang()) {
+        if (is_closing_ || (is_armed && client_.alarm.rang())) { // a ring before that was for the last request
             break;
         }
         if (!is_armed) {
@@ -166,6 +166,7 @@ loop::Task<std::optional<Answer>> Session::receive_head(Request& request)
             if (io.state == IoState::done) {
                 continue;
             }
+            request.head.rebase(client_.input.unread().data());
             if (io.state != IoState::would_block) {
                 co_return Answer{499, Reason::client_left};
             }

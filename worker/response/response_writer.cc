@@ -58,7 +58,7 @@ void write_interim(Request& request)
 {
     const http::Fields& fields = request.response.fields;
     mark_hop_by_hop(request.response.fields);
-    HeadText text(request.client.out, request.response.size() + 64);
+    HeadText text(request.client.out, request.response.size() + fields.size() + 64); // a space for each field
     write_status_line(text, request.response.status, request.response.reason());
     for (const http::Field& field : fields) {
         if (!field.is_dropped) {
@@ -74,7 +74,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     http::ResponseHead& response = request.response;
     mark_hop_by_hop(response.fields);
     decide_after(request, form);
-    HeadText text(request.client.out, response.size() + request.upgrade.size() + 256);
+    HeadText text(request.client.out, response.size() + response.fields.size() + request.upgrade.size() + 256);
     write_status_line(text, response.status, response.reason());
     for (const http::Field& field : response.fields) {
         if (!field.is_dropped && field.id != FieldName::via) {

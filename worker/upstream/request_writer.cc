@@ -90,8 +90,9 @@ void write_forwarded(HeadText& text, const Request& request)
 void write_request_head(const Request& request, RequestBodyForm form, Chain& out)
 {
     const http::Fields& fields = request.head.fields;
-    // What is copied is no longer than the received head, list joins included; the rest is bounded by its parts.
-    const std::size_t most = request.head.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
+    // What is copied is no longer than the received head, list joins included, and a space in each field that came without one; the
+    // rest is bounded by its parts.
+    const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() + 768;
     HeadText text(out, most);
     text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query << " HTTP/1.1\r\n";
