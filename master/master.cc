@@ -331,8 +331,10 @@ void Master::on_commit(LogFiles logs)
     spool_ = open_spool(running_.config->budget.spool_path, identity_.uid, identity_.gid);
     supervisor_->set_limits(running_.config->server.worker_hang_timeout, running_.config->server.drain_timeout);
     supervisor_->forgive();
-    notify::drop_stored();
-    notify::store(all_sockets(listeners_));
+    if (!listeners_.leaving().empty()) {
+        notify::drop_stored();
+    }
+    notify::store(all_sockets(listeners_)); // systemd knows which of them it has already
 }
 
 void Master::send_logs()

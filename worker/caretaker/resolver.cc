@@ -15,8 +15,8 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::chrono::milliseconds kPulse{100};
-constexpr int kTimeoutMs = 2'000;
-constexpr int kTries = 3;
+constexpr int kTimeoutMs = 500; ///< doubled with each round: a lost datagram costs half a second, a slow server is waited for 4
+constexpr int kTries = 4;
 
 std::int64_t change_time(const char* path)
 {
