@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real nginx as origin: files /1k /64k /1m and /sizes/N, /slow (rate limited), on a TCP port or a Unix socket."""
+"""A real nginx as origin: files /1k /64k /1m and one for each asked size, /slow (rate limited), /held/ (logs how long each was sent)."""
 
 import os
 import shutil
@@ -18,10 +18,12 @@ http {{
     access_log off; keepalive_requests 100000000; keepalive_timeout 300; sendfile on; tcp_nopush off; tcp_nodelay on;
     client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
     default_type application/octet-stream; client_max_body_size 0; open_file_cache max=1000;
+    log_format held "$request_time";
     server {{
         listen {listen} reuseport backlog=4096;
         root {dir}/files;
         location = /slow {{ limit_rate 100k; try_files /1m =404; }}
+        location /held/ {{ alias {dir}/files/; access_log {dir}/held.log held; }}
         location / {{ }}
     }}
 }}
@@ -56,6 +58,11 @@ class NginxOrigin:
     def body(self, name):
         with open(os.path.join(self.files, name), "rb") as file:
             return file.read()
+
+    def held_seconds(self):
+        """For each answer under /held/: how long nginx was busy sending it, to its last byte."""
+        with open(os.path.join(self.dir, "held.log"), encoding="ascii") as log:
+            return [float(line) for line in log]
 
     def _answers(self):
         if self.process.poll() is not None:
