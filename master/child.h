@@ -27,12 +27,12 @@ struct Child {
     std::uint32_t generation = 0; ///< of the binary that forked it
     int row = -1;                 ///< -1: its row lies in an arena of another layout
     Phase phase = Phase::starting;
-    bool has_joined = false;      ///< its siblings' slots
+    bool has_joined = false; ///< its siblings' slots
     loop::Nanos started = 0;
-    loop::Nanos leave_by = loop::kNever;  ///< of draining: then it is killed
-    bool was_warned = false;      ///< watchdog: silent for a second
-    loop::Nanos aborted = 0;      ///< watchdog: when SIGABRT was sent; 0 = not
-    std::string last_words;       ///< why it refused to start
+    loop::Nanos leave_by = loop::kNever; ///< of draining: then it is killed
+    bool was_warned = false;             ///< watchdog: silent for a second
+    loop::Nanos aborted = 0;             ///< watchdog: when SIGABRT was sent; 0 = not
+    std::string last_words;              ///< why it refused to start
     os::Fd channel;
     std::unique_ptr<std::pair<Supervisor*, Child*>> watch_self; ///< what the watch calls back with
     loop::Watch watch;

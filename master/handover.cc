@@ -21,14 +21,9 @@ constexpr std::size_t kMaxBytes = 4 << 20;
 
 json to_json(const HandedChild& child)
 {
-    return {{"pid", child.pid},
-            {"role", static_cast<int>(child.role)},
-            {"number", child.number},
-            {"generation", child.generation},
-            {"row", child.row},
-            {"draining", child.is_draining},
-            {"joined", child.has_joined},
-            {"channel", child.channel}};
+    return {
+        {"pid", child.pid}, {"role", static_cast<int>(child.role)}, {"number", child.number},     {"generation", child.generation},
+        {"row", child.row}, {"draining", child.is_draining},        {"joined", child.has_joined}, {"channel", child.channel}};
 }
 
 HandedChild to_child(const json& j)
@@ -83,8 +78,8 @@ Result<Handover> read_handover(int fd)
         return fail(Origin::local, "the handover is not readable");
     }
     if (j.value("version", 0) != Handover::kVersion) {
-        return fail(Origin::local, fmt::format("the handover has version {}, this program reads {}", j.value("version", 0),
-                                               Handover::kVersion));
+        return fail(Origin::local,
+                    fmt::format("the handover has version {}, this program reads {}", j.value("version", 0), Handover::kVersion));
     }
     Handover handover;
     handover.from_version = j.value("from_version", "");
@@ -133,7 +128,8 @@ Result<void> check_handover(int fd)
     }
     const config::LoadResult loaded = config::load_bundle(handover->bundle);
     if (!loaded.config) {
-        return fail(Origin::local, "the running configuration is not valid for this version:\n" + config::to_text(loaded.diagnostics));
+        return fail(Origin::local,
+                    "the running configuration is not valid for this version:\n" + config::to_text(loaded.diagnostics));
     }
     return {};
 }

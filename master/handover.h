@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What one image of the master leaves to the next over an exec: a JSON text in a memfd, and the descriptors that it names, which stay
-// open. Written by the old image and read by the new one, perhaps of another version: members are only ever added, and kVersion
-// changes when an old reader would go wrong.
+// What one image of the master leaves to the next over an exec: a JSON text in a memfd, and the descriptors that it names, which
+// stay open. Written by the old image and read by the new one, perhaps of another version: members are only ever added, and
+// kVersion changes when an old reader would go wrong.
 #pragma once
 
 #include "common/base/error.h"

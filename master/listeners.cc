@@ -70,12 +70,13 @@ std::unexpected<Error> cannot_listen(const config::BindAddress& bind, int code)
 /// A socket file that nobody serves any more is removed; one that is served is left alone.
 void remove_stale_socket_file(const config::BindAddress& bind)
 {
-    struct stat st{};
+    struct stat st {};
     if (::lstat(unix_path(bind).c_str(), &st) != 0 || !S_ISSOCK(st.st_mode)) {
         return;
     }
     const os::Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&bind.address), bind.address_length) != 0 && errno == ECONNREFUSED) {
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&bind.address), bind.address_length) != 0 &&
+        errno == ECONNREFUSED) {
         ::unlink(unix_path(bind).c_str());
     }
 }
@@ -95,7 +96,8 @@ Result<void> probe_is_free(const config::BindAddress& bind)
 bool may_be_skipped(const config::BindAddress& bind, int code, const std::vector<config::BindAddress>& all)
 {
     return (code == EAFNOSUPPORT || code == EADDRNOTAVAIL) && bind.text.starts_with("[::]:") &&
-           std::any_of(all.begin(), all.end(), [&](const auto& other) { return other.text == fmt::format("0.0.0.0:{}", port_of(bind)); });
+           std::any_of(all.begin(), all.end(),
+                       [&](const auto& other) { return other.text == fmt::format("0.0.0.0:{}", port_of(bind)); });
 }
 
 } // namespace

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The listening sockets, all of which the master owns. One SO_REUSEPORT socket per slot and TCP address, one socket per Unix address;
-// each stays open while its address is configured, whatever happens to workers: a connection waiting in it is never lost.
+// The listening sockets, all of which the master owns. One SO_REUSEPORT socket per slot and TCP address, one socket per Unix
+// address; each stays open while its address is configured, whatever happens to workers: a connection waiting in it is never lost.
 // Sockets of one group are bound by one user, with the same options. Only a change of configuration goes through the phases:
 //
-//   prepare (bound) ──listen_pending──► (listening) ──commit──► active ──commit of another configuration──► leaving ──close_left──► gone
+//   prepare (bound) ──listen_pending──► (listening) ──commit──► active ──commit of another configuration──► leaving ──close_left──►
+//   gone
 #pragma once
 
 #include "common/base/error.h"
@@ -33,8 +34,8 @@ public:
     /// Closes what nobody wanted.
     void drop_offered();
 
-    /// Binds the addresses of `config` that are not active, with `slots` sockets each. On failure nothing has changed; `detail` is one
-    /// line for the user.
+    /// Binds the addresses of `config` that are not active, with `slots` sockets each. On failure nothing has changed; `detail` is
+    /// one line for the user.
     Result<void> prepare(const config::Config& config, std::uint32_t slots);
     /// Lets the prepared sockets listen. On failure they are dropped.
     Result<void> listen_pending();

@@ -35,11 +35,11 @@ Result<os::Fd> open_one(const config::LogTarget& target, const char* setting)
     }
     if (!file) {
         const int code = errno;
-        return std::unexpected(Error{code, Origin::local, Retry::no,
-                                     fmt::format("cannot write the log {}: {}{}", target.path, strerrordesc_np(code),
-                                                 ::geteuid() == 0 ? fmt::format(" (log.{}.to)", setting)
-                                                                  : fmt::format(": set log.{} to a file of yours, \"stderr\" or \"off\"",
-                                                                                setting))});
+        return std::unexpected(
+            Error{code, Origin::local, Retry::no,
+                  fmt::format("cannot write the log {}: {}{}", target.path, strerrordesc_np(code),
+                              ::geteuid() == 0 ? fmt::format(" (log.{}.to)", setting)
+                                               : fmt::format(": set log.{} to a file of yours, \"stderr\" or \"off\"", setting))});
     }
     return file;
 }
@@ -82,7 +82,7 @@ os::Fd open_spool(const std::string& path, uid_t uid, gid_t gid)
     ::mkdir(path.c_str(), 0700);
     // Not through a symbolic link: the folder above may belong to the workers' user, and we may be about to give it away.
     const os::Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    struct stat st{};
+    struct stat st {};
     if (!folder || ::fstat(folder.get(), &st) != 0) {
         return unusable(errno);
     }

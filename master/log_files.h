@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The log files and the spool folder: the master opens them, with its rights, and hands the descriptors to the children, which could
-// not open them. Reopened on SIGUSR1 and `ladle reopen`, after logrotate has moved the old ones away.
+// The log files and the spool folder: the master opens them, with its rights, and hands the descriptors to the children, which
+// could not open them. Reopened on SIGUSR1 and `ladle reopen`, after logrotate has moved the old ones away.
 #pragma once
 
 #include "common/base/error.h"

@@ -35,7 +35,9 @@ std::vector<int> all_sockets(const ListenerSet& listeners)
 
 } // namespace
 
-Master::Master(StartOptions options) : options_(std::move(options)) {}
+Master::Master(StartOptions options) : options_(std::move(options))
+{
+}
 
 Master::~Master() = default;
 
@@ -64,7 +66,8 @@ Result<void> Master::start_fresh()
         return fail(Origin::local, explain(loaded) + config::summary(loaded.diagnostics));
     }
     for (const config::Diagnostic& warning : loaded.diagnostics) {
-        os::log(os::Level::warning, "configuration", {{"file", warning.file}, {"line", warning.line}, {"message", warning.message}});
+        os::log(os::Level::warning, "configuration",
+                {{"file", warning.file}, {"line", warning.line}, {"message", warning.message}});
     }
     running_ = std::move(loaded.running);
     auto identity = find_identity(*running_.config);
@@ -164,7 +167,8 @@ Result<void> Master::take_over()
     if (auto identity = find_identity(*running_.config)) {
         identity_ = *identity;
     }
-    if (auto adopted = control_->adopt(running_.config->server.admin, os::Fd(handover->control_socket), os::Fd(handover->control_lock));
+    if (auto adopted =
+            control_->adopt(running_.config->server.admin, os::Fd(handover->control_socket), os::Fd(handover->control_lock));
         !adopted) {
         return adopted;
     }
@@ -199,7 +203,8 @@ void Master::adopt_listeners(const Handover& handover)
 {
     const std::vector<config::BindAddress> configured = bind_addresses(*running_.config);
     for (const HandedAddress& handed : handover.listeners) {
-        const auto it = std::find_if(configured.begin(), configured.end(), [&](const auto& bind) { return bind.text == handed.text; });
+        const auto it =
+            std::find_if(configured.begin(), configured.end(), [&](const auto& bind) { return bind.text == handed.text; });
         BoundAddress address;
         if (it != configured.end()) {
             address.bind = *it;
@@ -268,20 +273,25 @@ void Master::make_parts()
     events.on_message = [this](Child& child, ipc::Message& message) { reload_->on_message(child, message); };
     events.on_ready = [this](Child&) { on_child_ready(); };
     events.on_exit = [this](const Child& child, bool is_crash) { on_child_exit(child, is_crash); };
-    events.on_stranger = [this](pid_t pid, int status) { upgrade_->on_stranger(pid, status); };
+    events.on_stranger = [this](pid_t pid, int status) {
+        if (phase_ != Phase::stopping) {
+            upgrade_->on_stranger(pid, status);
+        }
+    };
     supervisor_ = std::make_unique<Supervisor>(*loop_, options_.roles, std::move(events));
-    reload_ = std::make_unique<Reload>(
-        ReloadParts{*loop_, *arena_, listeners_, *supervisor_, running_, options_.config_path,
-                    [this](const config::Config& config) { return open_logs(config); }},
-        [this](LogFiles logs) { on_commit(std::move(logs)); });
+    reload_ = std::make_unique<Reload>(ReloadParts{*loop_, *arena_, listeners_, *supervisor_, running_, options_.config_path,
+                                                   [this](const config::Config& config) { return open_logs(config); }},
+                                       [this](LogFiles logs) { on_commit(std::move(logs)); });
     for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
         auto signal = std::make_unique<loop::Signal>();
-        LADLE_ASSERT(signal->start(*loop_, number, [](void* self, int n) { static_cast<Master*>(self)->on_signal(n); }, this));
+        LADLE_ASSERT(signal->start(
+            *loop_, number, [](void* self, int n) { static_cast<Master*>(self)->on_signal(n); }, this));
         signals_.push_back(std::move(signal));
     }
     loop::unblock_other_signals(); // the image before blocked them all
-    LADLE_ASSERT(tick_.start(*loop_, std::chrono::seconds(1), loop::Timer::Repeat::every,
-                             [](void* self) { static_cast<Master*>(self)->on_tick(); }, this));
+    LADLE_ASSERT(tick_.start(
+        *loop_, std::chrono::seconds(1), loop::Timer::Repeat::every, [](void* self) { static_cast<Master*>(self)->on_tick(); },
+        this));
 }
 
 void Master::start_children()
@@ -365,7 +375,8 @@ void Master::on_child_ready()
         return upgrade_->on_complete();
     }
     phase_ = Phase::serving;
-    os::log(os::Level::info, "serving", {{"version", LADLE_VERSION}, {"pid", ::getpid()}, {"workers", supervisor_->wanted_workers()}});
+    os::log(os::Level::info, "serving",
+            {{"version", LADLE_VERSION}, {"pid", ::getpid()}, {"workers", supervisor_->wanted_workers()}});
     notify::store(all_sockets(listeners_));
     notify::ready("serving");
     if (options_.on_started) {

@@ -28,11 +28,11 @@
 namespace ladle::master {
 
 struct StartOptions {
-    std::string config_path;  ///< absolute
-    std::string binary_path;  ///< absolute: what an upgrade executes
+    std::string config_path; ///< absolute
+    std::string binary_path; ///< absolute: what an upgrade executes
     Roles roles;
-    std::string error_log;    ///< a daemon's: used where the configuration says standard error; empty = standard error itself
-    int handover = -1;        ///< memfd of the image before (upgrade.h); -1 = a fresh start
+    std::string error_log; ///< a daemon's: used where the configuration says standard error; empty = standard error itself
+    int handover = -1;     ///< memfd of the image before (upgrade.h); -1 = a fresh start
     /// Called once, when all children are ready (empty) or when that failed (one line).
     std::function<void(const std::string& failure)> on_started;
 };

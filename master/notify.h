@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the master tells systemd, and gets from it: readiness, reloads, the end; the watchdog; listening sockets in its
-// descriptor store, so that a master started in place of a dead one gets them back with whatever waits in them. All of it does nothing
-// where systemd did not start us.
+// descriptor store, so that a master started in place of a dead one gets them back with whatever waits in them. All of it does
+// nothing where systemd did not start us.
 #pragma once
 
 #include "common/os/fd.h"

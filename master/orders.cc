@@ -43,7 +43,8 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
         return stop(request.value("now", false));
     }
     if (phase_ != Phase::serving || !supervisor_) {
-        return control_->answer(id, {{"ok", false}, {"message", phase_ == Phase::stopping ? "ladle is stopping" : "ladle is starting"}});
+        return control_->answer(
+            id, {{"ok", false}, {"message", phase_ == Phase::stopping ? "ladle is stopping" : "ladle is starting"}});
     }
     if (command == "reload") {
         return reload(id);
@@ -59,8 +60,12 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
 
 nlohmann::json Master::status() const
 {
-    const char* state = phase_ == Phase::stopping ? "stopping" : upgrade_->is_running() ? "upgrading" : phase_ == Phase::starting ? "starting" : "serving";
-    return make_status(StatusParts{arena_->regions(), running_, listeners_, *supervisor_, last_reload_, state, options_.config_path, started_at_});
+    const char* state = phase_ == Phase::stopping   ? "stopping"
+                        : upgrade_->is_running()    ? "upgrading"
+                        : phase_ == Phase::starting ? "starting"
+                                                    : "serving";
+    return make_status(
+        StatusParts{arena_->regions(), running_, listeners_, *supervisor_, last_reload_, state, options_.config_path, started_at_});
 }
 
 void Master::reload(ControlServer::Id id)
@@ -94,7 +99,8 @@ void Master::reopen_logs(ControlServer::Id id)
 void Master::upgrade(ControlServer::Id id)
 {
     if (phase_ != Phase::serving || upgrade_->is_running() || reload_->is_running()) {
-        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is starting, stopping, reloading or being upgraded"}});
+        return control_->answer(id,
+                                {{"ok", false}, {"message", "not now: ladle is starting, stopping, reloading or being upgraded"}});
     }
     upgrade_->begin([this, id] { return make_handover(id); },
                     [this, id](const Upgrade::Outcome& outcome) {
@@ -136,6 +142,7 @@ void Master::stop(bool now)
         return;
     }
     phase_ = Phase::stopping;
+    reload_->cancel();
     const std::chrono::milliseconds limit = running_.config->server.drain_timeout;
     os::log(os::Level::info, now ? "stopping now" : "stopping: finishing requests under way");
     notify::stopping(limit + std::chrono::seconds(10));
@@ -146,7 +153,8 @@ void Master::stop(bool now)
         supervisor_->forget_wanted();
         supervisor_->drain_if([](const Child&) { return true; }, ipc::DrainRest::accept);
     }
-    // From here on the last worker that has taken what waited closes an address for good: new clients are refused, not kept waiting.
+    // From here on the last worker that has taken what waited closes an address for good: new clients are refused, not kept
+    // waiting.
     listeners_.close_all();
     if (supervisor_->children().empty()) {
         finish_stop();

@@ -20,7 +20,8 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
 {
     std::string text;
     const auto add = [&text](std::string_view key) {
-        text += fmt::format("warning: {} changed: takes effect for workers started from now on (ladle upgrade replaces all)\n", key);
+        text +=
+            fmt::format("warning: {} changed: takes effect for workers started from now on (ladle upgrade replaces all)\n", key);
     };
     if (now.server.user != next.server.user) {
         add("server.user");
@@ -33,7 +34,9 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
 
 } // namespace
 
-Reload::Reload(ReloadParts parts, OnCommit on_commit) : parts_(parts), on_commit_(std::move(on_commit)) {}
+Reload::Reload(ReloadParts parts, OnCommit on_commit) : parts_(parts), on_commit_(std::move(on_commit))
+{
+}
 
 void Reload::request(Done done)
 {
@@ -43,6 +46,15 @@ void Reload::request(Done done)
     }
     asking_.push_back(std::move(done));
     begin();
+}
+
+void Reload::cancel()
+{
+    queued_.clear();
+    if (is_running()) {
+        parts_.listeners.drop_pending();
+        finish(false, "ladle is stopping");
+    }
 }
 
 void Reload::begin()
@@ -239,10 +251,13 @@ void Reload::commit()
 void Reload::complete()
 {
     phase_ = Phase::completing;
-    std::ignore = limit_.start(parts_.loop, kCompleteLimit, loop::Timer::Repeat::once, [](void* self) {
-        static_cast<Reload*>(self)->finish(true, "applied, but not all workers are ready yet: see the error log",
-                                           static_cast<Reload*>(self)->warnings_);
-    }, this);
+    std::ignore = limit_.start(
+        parts_.loop, kCompleteLimit, loop::Timer::Repeat::once,
+        [](void* self) {
+            static_cast<Reload*>(self)->finish(true, "applied, but not all workers are ready yet: see the error log",
+                                               static_cast<Reload*>(self)->warnings_);
+        },
+        this);
     const std::uint32_t workers = worker_count(*parts_.running.config);
     auto grown = parts_.listeners.grow(workers);
     if (!grown) {

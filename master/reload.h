@@ -55,6 +55,8 @@ public:
     /// Begins one, or one more after that which is under way. `done` is called once, perhaps at once.
     void request(Done done);
     bool is_running() const { return phase_ != Phase::none; }
+    /// The proxy stops: whoever asked is told so, and nothing is begun any more.
+    void cancel();
 
     /// News of children, from the supervisor.
     void on_message(Child& child, const ipc::Message& message);
@@ -84,8 +86,8 @@ private:
     std::string warnings_;
     std::set<pid_t> waiting_for_;
     std::string refusal_;
-    std::vector<Done> asking_;  ///< answered by the one under way
-    std::vector<Done> queued_;  ///< by the next
+    std::vector<Done> asking_; ///< answered by the one under way
+    std::vector<Done> queued_; ///< by the next
     loop::Timer limit_;
     std::map<std::string, std::set<pid_t>> leaving_; ///< removed address → workers that have not left it yet
 };

@@ -48,9 +48,10 @@ Result<Identity> find_identity(const config::Config& config)
     }
     const passwd* user = ::getpwnam(config.server.user.c_str());
     if (user == nullptr) {
-        return fail(Origin::local, fmt::format("there is no user \"{}\" for the workers: create it (adduser --system --group {}) or set "
-                                               "server.user",
-                                               config.server.user, config.server.user));
+        return fail(Origin::local,
+                    fmt::format("there is no user \"{}\" for the workers: create it (adduser --system --group {}) or set "
+                                "server.user",
+                                config.server.user, config.server.user));
     }
     return Identity{user->pw_uid, user->pw_gid};
 }

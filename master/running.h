@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The configuration that the proxy runs, and loading another one. A file is read, checked and made into a bundle in one step, so that
-// what the workers get is what was checked. Master process; also `ladle check` and `start` use load_file().
+// The configuration that the proxy runs, and loading another one. A file is read, checked and made into a bundle in one step, so
+// that what the workers get is what was checked. Master process; also `ladle check` and `start` use load_file().
 #pragma once
 
 #include "common/base/error.h"

@@ -129,13 +129,13 @@ void render_servers(std::string& out, const json& servers)
             addresses += (addresses.empty() ? "" : ", ") + address.get<std::string>();
         }
         const std::string text = server["server"];
-        fmt::format_to(std::back_inserter(out), "  {:<28} {}{}  in flight {}, requests {}{}{}\n", server["upstream"].get<std::string>(),
-                       text, addresses.empty() || addresses == text ? "" : " (" + addresses + ")", server.value("in_flight", 0),
-                       server.value("requests", std::uint64_t{0}),
-                       server.value("passed_over_ms", 0) > 0 ? ", passed over after failures" : "",
-                       server.value("name_state", "") == "failed"       ? ", name does not resolve"
-                       : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
-                                                                        : "");
+        fmt::format_to(
+            std::back_inserter(out), "  {:<28} {}{}  in flight {}, requests {}{}{}\n", server["upstream"].get<std::string>(), text,
+            addresses.empty() || addresses == text ? "" : " (" + addresses + ")", server.value("in_flight", 0),
+            server.value("requests", std::uint64_t{0}), server.value("passed_over_ms", 0) > 0 ? ", passed over after failures" : "",
+            server.value("name_state", "") == "failed"       ? ", name does not resolve"
+            : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
+                                                             : "");
     }
 }
 
@@ -200,8 +200,8 @@ json make_status(const StatusParts& parts)
 
 std::string render_status(const json& s)
 {
-    std::string out = fmt::format("ladle {} is {} (pid {}), up {}\n", s["version"].get<std::string>(), s["state"].get<std::string>(),
-                                  s["pid"].get<int>(), render_duration(s["uptime_s"]));
+    std::string out = fmt::format("ladle {} is {} (pid {}), up {}\n", s["version"].get<std::string>(),
+                                  s["state"].get<std::string>(), s["pid"].get<int>(), render_duration(s["uptime_s"]));
     const json& config = s["config"];
     fmt::format_to(std::back_inserter(out), "configuration {} of {} since {}\n", config["generation"].get<std::uint64_t>(),
                    config["file"].get<std::string>(), config["since"].get<std::string>());
@@ -212,15 +212,17 @@ std::string render_status(const json& s)
     fmt::format_to(std::back_inserter(out), "connections {}, requests {}, restarts of crashed processes {}\n",
                    s["connections"].get<std::uint64_t>(), s["requests"].get<std::uint64_t>(), s["restarts"].get<std::uint64_t>());
     if (s["crash_loop"].get<bool>()) {
-        fmt::format_to(std::back_inserter(out), "CRASH LOOP: processes crash again and again; next start in {} ms; see the error log\n",
+        fmt::format_to(std::back_inserter(out),
+                       "CRASH LOOP: processes crash again and again; next start in {} ms; see the error log\n",
                        s["next_start_ms"].get<std::uint64_t>());
     }
     out += "\nworkers\n";
     for (const json& w : s["workers"]) {
-        fmt::format_to(std::back_inserter(out), "  {:<3} pid {:<8} {:<9} up {:<8} connections {}, requests {}{}\n", w["number"].get<int>(),
-                       w["pid"].get<int>(), w["state"].get<std::string>(), render_duration(w["uptime_s"]),
+        fmt::format_to(std::back_inserter(out), "  {:<3} pid {:<8} {:<9} up {:<8} connections {}, requests {}{}\n",
+                       w["number"].get<int>(), w["pid"].get<int>(), w["state"].get<std::string>(), render_duration(w["uptime_s"]),
                        w.value("connections", std::uint64_t{0}), w.value("requests", std::uint64_t{0}),
-                       w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0)) : "");
+                       w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0))
+                                                              : "");
     }
     out += "\nlisteners\n";
     for (const json& l : s["listeners"]) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What `ladle status` shows, gathered in the master from its own state and the shared arena; the CLI prints it for people or as it is.
+// What `ladle status` shows, gathered in the master from its own state and the shared arena; the CLI prints it for people or as it
+// is.
 #pragma once
 
 #include "master/listeners.h"

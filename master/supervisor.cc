@@ -26,6 +26,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kWatchInterval{100};
 constexpr milliseconds kKillGrace{5'000}; ///< after the drain limit
+/// For a worker that a reload made superfluous: nothing follows it and its sockets are its siblings', so that its tunnels and
+/// downloads may go on to their end; a reload closes nothing.
+constexpr milliseconds kNoHaste = std::chrono::hours(24);
 constexpr loop::Nanos kSecond = 1'000'000'000;
 
 ipc::Message make_message(ipc::MessageType type)
@@ -45,9 +48,11 @@ std::string name_of(const Child& child)
 Supervisor::Supervisor(loop::Loop& loop, Roles roles, SupervisorEvents events)
     : loop_(loop), roles_(roles), events_(std::move(events)), last_check_(loop::clock_now())
 {
-    const auto signal = child_ended_.start(loop_, SIGCHLD, [](void* self, int) { static_cast<Supervisor*>(self)->reap(); }, this);
-    const auto timer = watchdog_.start(loop_, kWatchInterval, loop::Timer::Repeat::every,
-                                       [](void* self) { static_cast<Supervisor*>(self)->check_heartbeats(); }, this);
+    const auto signal = child_ended_.start(
+        loop_, SIGCHLD, [](void* self, int) { static_cast<Supervisor*>(self)->reap(); }, this);
+    const auto timer = watchdog_.start(
+        loop_, kWatchInterval, loop::Timer::Repeat::every, [](void* self) { static_cast<Supervisor*>(self)->check_heartbeats(); },
+        this);
     LADLE_ASSERT(signal && timer);
 }
 
@@ -83,7 +88,8 @@ void Supervisor::adopt(std::unique_ptr<Child> child)
     Child& adopted = *child;
     children_.push_back(std::move(child));
     std::ignore = adopted.watch.start(
-        loop_, adopted.channel.get(), loop::WatchMode::level_read, [](void* self, loop::Ready) {
+        loop_, adopted.channel.get(), loop::WatchMode::level_read,
+        [](void* self, loop::Ready) {
             auto& [supervisor, c] = *static_cast<std::pair<Supervisor*, Child*>*>(self);
             supervisor->on_channel(*c);
         },
@@ -92,9 +98,8 @@ void Supervisor::adopt(std::unique_ptr<Child> child)
 
 bool Supervisor::has(shm::Role role, std::uint32_t number) const
 {
-    return std::any_of(children_.begin(), children_.end(), [&](const auto& child) {
-        return child->role == role && child->number == number && is_current(*child);
-    });
+    return std::any_of(children_.begin(), children_.end(),
+                       [&](const auto& child) { return child->role == role && child->number == number && is_current(*child); });
 }
 
 bool Supervisor::is_complete() const
@@ -119,10 +124,12 @@ void Supervisor::forgive()
 
 void Supervisor::reconcile()
 {
-    drain_if([this](const Child& child) {
-        return child.generation == generation_ &&
-               (child.role == shm::Role::worker ? child.number >= wanted_workers_ : !wanted_caretaker_);
-    }, ipc::DrainRest::leave_to_siblings);
+    for (const auto& child : children_) {
+        const bool is_worker = child->role == shm::Role::worker;
+        if (child->generation == generation_ && (is_worker ? child->number >= wanted_workers_ : !wanted_caretaker_)) {
+            begin_drain(*child, ipc::DrainRest::leave_to_siblings, is_worker ? kNoHaste : drain_timeout_);
+        }
+    }
     if (held_) {
         return;
     }
@@ -146,8 +153,9 @@ void Supervisor::reconcile()
         start_missing(shm::Role::worker, number, workers_backoff_);
     }
     if (next != loop::kNever) {
-        std::ignore = retry_.start(loop_, milliseconds((next - now) / 1'000'000 + 1), loop::Timer::Repeat::once,
-                                   [](void* self) { static_cast<Supervisor*>(self)->reconcile(); }, this);
+        std::ignore = retry_.start(
+            loop_, milliseconds((next - now) / 1'000'000 + 1), loop::Timer::Repeat::once,
+            [](void* self) { static_cast<Supervisor*>(self)->reconcile(); }, this);
     }
 }
 
@@ -266,15 +274,16 @@ Result<void> Supervisor::send_borrowed(const Child& child, ipc::Message message,
     return sent;
 }
 
-void Supervisor::begin_drain(Child& child, ipc::DrainRest rest)
+void Supervisor::begin_drain(Child& child, ipc::DrainRest rest, milliseconds limit)
 {
-    if (child.phase == Child::Phase::draining) {
+    const loop::Nanos leave_by = loop::clock_now() + loop::to_nanos(limit + kKillGrace);
+    if (child.phase == Child::Phase::draining && child.leave_by <= leave_by) {
         return;
     }
     child.phase = Child::Phase::draining;
-    child.leave_by = loop::clock_now() + loop::to_nanos(drain_timeout_ + kKillGrace);
+    child.leave_by = leave_by;
     ipc::Message message = make_message(ipc::MessageType::drain);
-    message.number = static_cast<std::uint64_t>(drain_timeout_.count());
+    message.number = static_cast<std::uint64_t>(limit.count());
     message.generation = static_cast<std::uint64_t>(rest);
     std::ignore = ipc::send(child.channel.get(), message);
 }
@@ -283,7 +292,7 @@ void Supervisor::drain_if(const std::function<bool(const Child&)>& which, ipc::D
 {
     for (const auto& child : children_) {
         if (which(*child)) {
-            begin_drain(*child, rest);
+            begin_drain(*child, rest, drain_timeout_);
         }
     }
 }
@@ -361,8 +370,9 @@ void Supervisor::count_crash(const Child& child)
     Backoff& backoff = child.role == shm::Role::worker ? workers_backoff_ : caretaker_backoff_;
     backoff.on_crash(now, do_siblings_serve ? Siblings::serve : Siblings::none);
     if (backoff.is_crash_loop(now)) {
-        os::log(os::Level::error, "crash loop: waiting before the next start",
-                {{"process", name_of(child)}, {"wait_ms", backoff.not_before() > now ? (backoff.not_before() - now) / 1'000'000 : 0}});
+        os::log(
+            os::Level::error, "crash loop: waiting before the next start",
+            {{"process", name_of(child)}, {"wait_ms", backoff.not_before() > now ? (backoff.not_before() - now) / 1'000'000 : 0}});
     }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The supervisor keeps the wanted processes running: `workers` workers, numbered from 0, and one caretaker, all of the current binary.
-// It forks, reaps, repairs what the dead leave in shared memory, replaces crashed ones (backoff.h), watches heartbeats (warns after a
-// second, then SIGABRT, then SIGKILL), and drains those that are no longer wanted. Master process; owned by Master.
+// The supervisor keeps the wanted processes running: `workers` workers, numbered from 0, and one caretaker, all of the current
+// binary. It forks, reaps, repairs what the dead leave in shared memory, replaces crashed ones (backoff.h), watches heartbeats
+// (warns after a second, then SIGABRT, then SIGKILL), and drains those that are no longer wanted. Master process; owned by Master.
 //
 // READY barrier: a worker registers its own slot and says ready; only when every worker that is alive is ready are all told to join
 // their siblings' slots. So the own slot's owner stays first in the kernel's queue of waiters.
@@ -26,7 +26,7 @@ namespace ladle::master {
 struct SupervisorEvents {
     /// Fills what a new child inherits, with borrowed descriptors: the child alone will use them.
     std::function<Result<ipc::Inheritance>(shm::Role role, std::uint32_t number)> prepare;
-    std::function<void(Child&, ipc::Message&)> on_message;  ///< of any type but ready and refused-at-start
+    std::function<void(Child&, ipc::Message&)> on_message; ///< of any type but ready and refused-at-start
     std::function<void(Child&)> on_ready;
     std::function<void(const Child&, bool is_crash)> on_exit; ///< reaped; the child is forgotten after the call
     std::function<void(pid_t pid, int status)> on_stranger;   ///< a child that is not ours to supervise ended
@@ -82,7 +82,8 @@ private:
     [[noreturn]] void become_child(ipc::Inheritance inheritance);
     void on_channel(Child& child);
     void check_barrier();
-    void begin_drain(Child& child, ipc::DrainRest rest);
+    /// Asks the child to leave within `limit`; of one that is leaving already, only an earlier end counts.
+    void begin_drain(Child& child, ipc::DrainRest rest, std::chrono::milliseconds limit);
     void on_reaped(pid_t pid, int status);
     void count_crash(const Child& child);
     void log_end(const Child& child, int status, bool is_crash) const;

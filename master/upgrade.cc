@@ -36,7 +36,8 @@ void keep_over_exec(const std::vector<int>& descriptors, bool kept)
 
 Upgrade::Upgrade(loop::Loop& loop, std::string binary_path, std::string config_path)
     : loop_(loop), binary_path_(std::move(binary_path)), config_path_(std::move(config_path))
-{}
+{
+}
 
 void Upgrade::begin(MakeState make_state, Done done)
 {
@@ -69,9 +70,9 @@ void Upgrade::begin(MakeState make_state, Done done)
         return finish(false, "cannot fork");
     }
     checking_ = pid;
-    std::ignore = limit_.start(loop_, kCheckLimit, loop::Timer::Repeat::once, [](void* self) {
-        ::kill(static_cast<Upgrade*>(self)->checking_, SIGKILL);
-    }, this);
+    std::ignore = limit_.start(
+        loop_, kCheckLimit, loop::Timer::Repeat::once, [](void* self) { ::kill(static_cast<Upgrade*>(self)->checking_, SIGKILL); },
+        this);
 }
 
 std::string Upgrade::check_output() const
@@ -120,9 +121,9 @@ void Upgrade::continue_after_exec(Done done)
 {
     done_ = std::move(done);
     phase_ = Phase::replacing;
-    std::ignore = limit_.start(loop_, kReplaceLimit, loop::Timer::Repeat::once, [](void* self) {
-        static_cast<Upgrade*>(self)->on_failure("the new workers are not ready in time");
-    }, this);
+    std::ignore = limit_.start(
+        loop_, kReplaceLimit, loop::Timer::Repeat::once,
+        [](void* self) { static_cast<Upgrade*>(self)->on_failure("the new workers are not ready in time"); }, this);
 }
 
 void Upgrade::on_complete()

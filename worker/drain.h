@@ -8,7 +8,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 
@@ -20,13 +19,13 @@ public:
     bool start(loop::Nanos now, std::chrono::milliseconds limit) noexcept
     {
         const loop::Nanos end = now + loop::to_nanos(limit);
-        if (is_started()) {
-            end_ = std::min(end_, end);
+        if (is_started() && end_ <= end) {
             return false;
         }
+        const bool is_first = !is_started();
         end_ = end;
         ::alarm(static_cast<unsigned>(limit.count() / 1000) + 5);
-        return true;
+        return is_first;
     }
     bool is_started() const noexcept { return end_ != loop::kNever; }
     bool is_over(std::size_t still_open, loop::Nanos now) const noexcept { return still_open == 0 || now >= end_; }

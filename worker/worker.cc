@@ -39,7 +39,8 @@ class Worker {
 public:
     explicit Worker(ipc::Inheritance inheritance)
         : inherited_(std::move(inheritance)), row_(inherited_.arena->regions().rows[inherited_.row])
-    {}
+    {
+    }
 
     /// The exit status.
     int run();

@@ -2,8 +2,8 @@
 //
 // The worker process: client traffic, on one event loop, in one thread. worker/README.md tells a request's life in it.
 //
-// Forked by the master with an Inheritance; keeps nothing else of it. It opens no path, reads no configuration file and does no DNS:
-// what it needs comes by descriptor. It leaves when told to (drain, stop), when the master is gone, and on SIGTERM; any other
+// Forked by the master with an Inheritance; keeps nothing else of it. It opens no path, reads no configuration file and does no
+// DNS: what it needs comes by descriptor. It leaves when told to (drain, stop), when the master is gone, and on SIGTERM; any other
 // end is a crash, after which the master puts another in its place.
 #pragma once
 

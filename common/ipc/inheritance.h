@@ -24,18 +24,18 @@ struct ListenerSlots {
 
 struct Inheritance {
     shm::Role role = shm::Role::none;
-    std::uint32_t number = 0;       ///< worker number; its own slot is number % slots
-    std::uint32_t row = 0;          ///< index of its process row
-    std::uint64_t generation = 0;   ///< of the bundle
-    shm::Arena* arena = nullptr;    ///< mapped, lives as long as the process
-    os::Fd control;                 ///< SOCK_SEQPACKET to the master; EOF = the master is gone: finish and leave
-    os::Fd bundle;                  ///< sealed memfd
+    std::uint32_t number = 0;             ///< worker number; its own slot is number % slots
+    std::uint32_t row = 0;                ///< index of its process row
+    std::uint64_t generation = 0;         ///< of the bundle
+    shm::Arena* arena = nullptr;          ///< mapped, lives as long as the process
+    os::Fd control;                       ///< SOCK_SEQPACKET to the master; EOF = the master is gone: finish and leave
+    os::Fd bundle;                        ///< sealed memfd
     std::vector<ListenerSlots> listeners; ///< workers only
-    os::Fd access_log;              ///< -1 = off
+    os::Fd access_log;                    ///< -1 = off
     os::Fd error_log;
-    os::Fd spool_directory;         ///< O_PATH|O_DIRECTORY; -1 = no spool on disk
+    os::Fd spool_directory; ///< O_PATH|O_DIRECTORY; -1 = no spool on disk
     pid_t master_pid = 0;
-    uid_t uid = 0;                  ///< to become; 0 = stay as it is
+    uid_t uid = 0; ///< to become; 0 = stay as it is
     gid_t gid = 0;
 };
 

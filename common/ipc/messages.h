@@ -3,9 +3,9 @@
 // Every message between the master and its children after the fork. One SOCK_SEQPACKET datagram each: the fixed struct Message,
 // then text_bytes of text, then descriptors as SCM_RIGHTS. Our own process sent it: a malformed one is a bug (LADLE_ASSERT).
 //
-// A reload: master sends listener (once per new address), prepare_config(generation, bundle fd) to every worker; each answers prepared
-// or refused(text); when all have prepared, commit_config(generation) (each swaps one pointer, leaves removed listeners, answers
-// committed), else abort_config(generation).
+// A reload: master sends listener (once per new address), prepare_config(generation, bundle fd) to every worker; each answers
+// prepared or refused(text); when all have prepared, commit_config(generation) (each swaps one pointer, leaves removed listeners,
+// answers committed), else abort_config(generation).
 #pragma once
 
 #include "common/base/error.h"
@@ -19,8 +19,8 @@ namespace ladle::ipc {
 
 enum class MessageType : std::uint32_t {
     // master to child
-    listener,       ///< text = address, descriptors = slots. number 0: of a new address, which the next committed configuration names;
-                    ///< 1: further ones of an address in use, to be joined now
+    listener, ///< text = address, descriptors = slots. number 0: of a new address, which the next committed configuration names;
+              ///< 1: further ones of an address in use, to be joined now
     prepare_config, ///< generation, descriptor = bundle
     commit_config,  ///< generation
     abort_config,   ///< generation
@@ -29,11 +29,11 @@ enum class MessageType : std::uint32_t {
     drain,          ///< number = milliseconds, generation = DrainRest: leave the listeners, finish requests, exit
     stop,           ///< exit now
     // child to master
-    ready,          ///< own slot registered
-    prepared,       ///< generation
-    refused,        ///< generation, text = why
-    committed,      ///< generation
-    listener_left,  ///< text = a removed address that this worker no longer accepts on
+    ready,         ///< own slot registered
+    prepared,      ///< generation
+    refused,       ///< generation, text = why
+    committed,     ///< generation
+    listener_left, ///< text = a removed address that this worker no longer accepts on
 };
 
 /// What a draining worker does with connections that still wait in the queues.

@@ -31,7 +31,8 @@ struct Field {
     Field(std::string_view k, const char* v) : key(k), value(v) {}
     template <std::integral T>
     Field(std::string_view k, T v) : key(k), value(fmt::to_string(v))
-    {}
+    {
+    }
 };
 
 /// Writes the line, unless `level` is below the set one. Never fails and never blocks.

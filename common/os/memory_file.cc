@@ -44,7 +44,7 @@ Result<Fd> make_shared_file(const char* name, std::size_t bytes)
 
 Result<std::string> read_whole(int fd, std::size_t max_bytes)
 {
-    struct stat st{};
+    struct stat st {};
     if (::fstat(fd, &st) != 0) {
         return fail_errno("cannot read", errno);
     }

@@ -29,7 +29,7 @@ namespace ladle::os {
 
 namespace {
 char* g_title = nullptr;
-std::size_t g_title_space = 0; ///< argv's strings and environ's
+std::size_t g_title_space = 0;    ///< argv's strings and environ's
 std::size_t g_argument_bytes = 0; ///< argv's strings alone
 } // namespace
 

@@ -26,8 +26,8 @@ bool turn_on(int fd, int level, int option) noexcept
 
 bool set_tcp_options(int fd, int family, Sharing sharing) noexcept
 {
-    return turn_on(fd, SOL_SOCKET, SO_REUSEADDR) && turn_on(fd, IPPROTO_TCP, TCP_NODELAY) && turn_on(fd, SOL_SOCKET, SO_KEEPALIVE) &&
-           (sharing == Sharing::alone || turn_on(fd, SOL_SOCKET, SO_REUSEPORT)) &&
+    return turn_on(fd, SOL_SOCKET, SO_REUSEADDR) && turn_on(fd, IPPROTO_TCP, TCP_NODELAY) &&
+           turn_on(fd, SOL_SOCKET, SO_KEEPALIVE) && (sharing == Sharing::alone || turn_on(fd, SOL_SOCKET, SO_REUSEPORT)) &&
            (family != AF_INET6 || turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY));
 }
 

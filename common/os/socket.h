@@ -17,8 +17,8 @@ namespace ladle::os {
 /// Whether several sockets may be bound to the address (SO_REUSEPORT), each with its own queue.
 enum class Sharing : std::uint8_t { alone, group };
 
-/// A bound stream socket that does not listen yet. TCP: SO_REUSEADDR, TCP_NODELAY and SO_KEEPALIVE (accepted sockets inherit the last
-/// two), IPv6 without IPv4. Fails with the errno of bind(); `detail` is only strerror's text.
+/// A bound stream socket that does not listen yet. TCP: SO_REUSEADDR, TCP_NODELAY and SO_KEEPALIVE (accepted sockets inherit the
+/// last two), IPv6 without IPv4. Fails with the errno of bind(); `detail` is only strerror's text.
 Result<Fd> bind_stream(const sockaddr_storage& address, socklen_t length, Sharing sharing);
 
 /// listen() with a long queue (the kernel cuts it to net.core.somaxconn).

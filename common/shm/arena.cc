@@ -76,9 +76,13 @@ void clear_row(ProcessRow& row) noexcept
 
 } // namespace
 
-Arena::Arena(os::Fd fd, Regions* regions) noexcept : fd_(std::move(fd)), regions_(regions) {}
+Arena::Arena(os::Fd fd, Regions* regions) noexcept : fd_(std::move(fd)), regions_(regions)
+{
+}
 
-Arena::Arena(Arena&& other) noexcept : fd_(std::move(other.fd_)), regions_(std::exchange(other.regions_, nullptr)) {}
+Arena::Arena(Arena&& other) noexcept : fd_(std::move(other.fd_)), regions_(std::exchange(other.regions_, nullptr))
+{
+}
 
 Arena& Arena::operator=(Arena&& other) noexcept
 {
@@ -124,7 +128,7 @@ Result<Arena> Arena::make()
 
 Result<Arena> Arena::adopt(os::Fd fd)
 {
-    struct stat st{};
+    struct stat st {};
     if (::fstat(fd.get(), &st) != 0 || st.st_size != static_cast<off_t>(sizeof(Regions))) {
         return fail(Origin::local, "the shared arena has another size");
     }
@@ -181,7 +185,8 @@ void retire_row(Regions& regions, std::uint32_t index) noexcept
             regions.retired.add(static_cast<Metric>(i), row.metrics[i].load(std::memory_order_relaxed));
         }
     }
-    // pid goes first: from here on readers skip the row, so a sum may miss it for a moment's reading but never counts it twice after.
+    // pid goes first: from here on readers skip the row, so a sum may miss it for a moment's reading but never counts it twice
+    // after.
     row.pid.store(0, std::memory_order_release);
     clear_row(row);
 }

@@ -43,11 +43,15 @@ sockaddr_storage to_socket_address(const ServerAddress& a) noexcept
 
 } // namespace
 
+bool is_of_server(const ServerEntry& entry, std::string_view upstream, std::string_view server_text) noexcept
+{
+    return entry.used.load(std::memory_order_acquire) == 1 && has_key(entry, upstream, server_text);
+}
+
 int find_server(const ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept
 {
     for (std::uint32_t i = 0; i < kMaxServers; ++i) {
-        const ServerEntry& entry = table.entries[i];
-        if (entry.used.load(std::memory_order_acquire) == 1 && has_key(entry, upstream, server_text)) {
+        if (is_of_server(table.entries[i], upstream, server_text)) {
             return static_cast<int>(i);
         }
     }
@@ -119,7 +123,8 @@ bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out
     return false;
 }
 
-bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept
+bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state,
+                       std::uint64_t now_ns) noexcept
 {
     std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
     if ((seq & 1u) != 0 || !entry.seq.compare_exchange_strong(seq, seq + 1, std::memory_order_relaxed)) {

@@ -53,6 +53,9 @@ struct ServerTable {
     ServerEntry entries[kMaxServers];
 };
 
+/// Whether the entry is still this server's: a reload may have given it to another one.
+bool is_of_server(const ServerEntry& entry, std::string_view upstream, std::string_view server_text) noexcept;
+
 /// The entry's index, or -1. Any process.
 int find_server(const ServerTable& table, std::string_view upstream, std::string_view server_text) noexcept;
 

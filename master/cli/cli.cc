@@ -21,9 +21,10 @@ namespace {
 
 bool is_same_file(const std::string& a, const std::string& b)
 {
-    struct stat one{};
-    struct stat other{};
-    return ::stat(a.c_str(), &one) == 0 && ::stat(b.c_str(), &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+    struct stat one {};
+    struct stat other {};
+    return ::stat(a.c_str(), &one) == 0 && ::stat(b.c_str(), &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
 }
 
 /// Where this program lies, as it was called if that names a path: a symbolic link that is moved on is what an upgrade follows.
@@ -65,9 +66,8 @@ struct CommandLine {
 void add_life_commands(CommandLine& line)
 {
     line.add("start", "Start in the background; returns when clients are served.", [&line] { return start(line.options); });
-    CLI::App* stop_command = line.add("stop", "Finish the requests under way, then stop.", [&line] {
-        return stop(line.options, line.now ? When::now : When::drained);
-    });
+    CLI::App* stop_command = line.add("stop", "Finish the requests under way, then stop.",
+                                      [&line] { return stop(line.options, line.now ? When::now : When::drained); });
     stop_command->add_flag("--now", line.now, "cut requests off instead");
     line.add("restart", "Stop, then start. (reload and upgrade need no restart.)", [&line] { return restart(line.options); });
     CLI::App* run_command =
@@ -79,7 +79,8 @@ void add_running_commands(CommandLine& line)
 {
     line.add("reload", "Put the changed configuration in force, without closing a connection; says whether it is.",
              [&line] { return reload(line.options); });
-    line.add("upgrade", "Become the program that is installed now, without closing a connection.", [&line] { return upgrade(line.options); });
+    line.add("upgrade", "Become the program that is installed now, without closing a connection.",
+             [&line] { return upgrade(line.options); });
     line.add("reopen", "Open the log files anew, after they were rotated.", [&line] { return reopen(line.options); });
     CLI::App* status_command = line.add("status", "Show workers, listeners, servers and counters.",
                                         [&line] { return status(line.options, line.as_json ? Format::json : Format::text); });
@@ -98,13 +99,14 @@ void add_other_commands(CommandLine& line)
         return check(line.options, line.format == "json" ? Format::json : Format::text);
     });
     check_command->add_option("FILE", line.check_file, "the file to check, instead of --config");
-    check_command->add_option("--format", line.format, "text, or json for editors")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+    check_command->add_option("--format", line.format, "text, or json for editors")
+        ->check(CLI::IsMember({"text", "json"}))
+        ->capture_default_str();
     check_command->add_flag("--schema", line.schema, "print the JSON schema of the configuration file instead");
     CLI::App* demo_command = line.app.add_subcommand("demo", "Try Ladle: a proxy with two small servers behind it, until Ctrl-C.");
-    demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1 (8080, or a free one)")->check(CLI::Range(0, 65535));
-    demo_command->callback([&line] {
-        line.chosen = [&line] { return run_demo(line.demo, line.options); };
-    });
+    demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1 (8080, or a free one)")
+        ->check(CLI::Range(0, 65535));
+    demo_command->callback([&line] { line.chosen = [&line] { return run_demo(line.demo, line.options); }; });
     CLI::App* version_command = line.app.add_subcommand("version", "Show the version.");
     version_command->callback([&line] {
         line.chosen = [] {
@@ -114,9 +116,7 @@ void add_other_commands(CommandLine& line)
     });
     CLI::App* handover_command = line.app.add_subcommand("check-handover", "")->group("");
     handover_command->add_option("FD", line.descriptor)->required();
-    handover_command->callback([&line] {
-        line.chosen = [&line] { return check_handover(line.descriptor); };
-    });
+    handover_command->callback([&line] { line.chosen = [&line] { return check_handover(line.descriptor); }; });
 }
 
 } // namespace
@@ -128,7 +128,9 @@ int run_cli(int argc, char** argv, const Roles& roles)
     line.options.binary_path = find_binary(argc > 0 ? argv[0] : "ladle");
     line.app.require_subcommand(0, 1);
     line.app.set_version_flag("--version", "ladle " LADLE_VERSION);
-    line.app.add_option("-c,--config", line.options.config_path, "the configuration file")->type_name("FILE")->capture_default_str();
+    line.app.add_option("-c,--config", line.options.config_path, "the configuration file")
+        ->type_name("FILE")
+        ->capture_default_str();
     add_life_commands(line);
     add_running_commands(line);
     add_other_commands(line);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each command of the CLI does, after its options were read (cli.cc). Runs in the user's process; `run`, `start` and `demo` become a
-// master in it or in a child of it. Each returns the exit code: 0 done, 1 not done and said why on standard error.
+// What each command of the CLI does, after its options were read (cli.cc). Runs in the user's process; `run`, `start` and `demo`
+// become a master in it or in a child of it. Each returns the exit code: 0 done, 1 not done and said why on standard error.
 #pragma once
 
 #include "master/child.h"

@@ -36,8 +36,8 @@ Result<os::Fd> take_lock(const std::string& path)
             return os::Fd();
         }
         // A master that ends removes the file: a lock on one that has no name any more keeps nobody out.
-        struct stat held{};
-        struct stat named{};
+        struct stat held {};
+        struct stat named {};
         if (::fstat(lock.get(), &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino) {
             return lock;
         }
@@ -58,7 +58,8 @@ struct ControlServer::Connection {
 ControlServer::ControlServer(loop::Loop& loop, OnRequest on_request)
     : loop_(loop), on_request_(std::move(on_request)),
       free_finished_([](void* self) { static_cast<ControlServer*>(self)->finished_.clear(); }, this)
-{}
+{
+}
 
 ControlServer::~ControlServer() = default;
 
@@ -82,7 +83,10 @@ Result<void> ControlServer::open(const std::string& path)
     if (!*lock) {
         return fail(Origin::local, fmt::format("already running (its control socket is {})", path));
     }
-    ::unlink(path.c_str()); // we hold the lock: whoever made it is dead
+    struct stat left {};
+    if (::lstat(path.c_str(), &left) == 0 && S_ISSOCK(left.st_mode)) {
+        ::unlink(path.c_str()); // we hold the lock: whoever made it is dead
+    }
     auto socket = os::bind_stream(address, *length, os::Sharing::alone);
     if (!socket) {
         return cannot("make the control socket", socket.error().code);
@@ -99,8 +103,9 @@ Result<void> ControlServer::adopt(const std::string& path, os::Fd socket, os::Fd
     path_ = path;
     socket_ = std::move(socket);
     lock_ = std::move(lock);
-    return watch_.start(loop_, socket_.get(), loop::WatchMode::level_read,
-                        [](void* self, loop::Ready) { static_cast<ControlServer*>(self)->on_acceptable(); }, this);
+    return watch_.start(
+        loop_, socket_.get(), loop::WatchMode::level_read,
+        [](void* self, loop::Ready) { static_cast<ControlServer*>(self)->on_acceptable(); }, this);
 }
 
 void ControlServer::close()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The control socket: how the commands of the CLI reach the running master. One connection carries one request, a line of JSON
-// such as {"command":"status"}, and gets one answer, a line of JSON with at least "ok" and, if it is false, "message". The answer may
-// take its time (reload, stop). The socket is the identity of a running proxy: a lock file beside it keeps two masters from racing, a
-// socket that nobody serves is replaced. Mode 0600: who may open it may command. Master process, owned by Master.
+// such as {"command":"status"}, and gets one answer, a line of JSON with at least "ok" and, if it is false, "message". The answer
+// may take its time (reload, stop). The socket is the identity of a running proxy: a lock file beside it keeps two masters from
+// racing, a socket that nobody serves is replaced. Mode 0600: who may open it may command. Master process, owned by Master.
 #pragma once
 
 #include "common/base/error.h"
@@ -29,7 +29,8 @@ public:
     ControlServer(loop::Loop& loop, OnRequest on_request);
     ~ControlServer();
 
-    /// Takes the lock and opens the socket, making its folder if only that is missing. `detail` of a failure is a line for the user.
+    /// Takes the lock and opens the socket, making its folder if only that is missing. `detail` of a failure is a line for the
+    /// user.
     Result<void> open(const std::string& path);
     /// The same with what a former image of this process had open.
     Result<void> adopt(const std::string& path, os::Fd socket, os::Fd lock);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `ladle demo`: a proxy with two small origin servers behind it, in the foreground, until Ctrl-C. Everything it needs is in the program;
-// its files lie in a temporary folder that goes with it.
+// `ladle demo`: a proxy with two small origin servers behind it, in the foreground, until Ctrl-C. Everything it needs is in the
+// program; its files lie in a temporary folder that goes with it.
 #pragma once
 
 #include "master/cli/commands.h"

@@ -67,9 +67,9 @@ std::string field(const std::string& head, std::string_view name)
         at += 2;
         const std::size_t end = head.find("\r\n", at);
         const std::string line = head.substr(at, end - at);
-        const bool is_it = line.size() > name.size() && line[name.size()] == ':' &&
-                           std::equal(name.begin(), name.end(), line.begin(),
-                                      [](char a, char b) { return std::tolower(a) == std::tolower(b); });
+        const bool is_it =
+            line.size() > name.size() && line[name.size()] == ':' &&
+            std::equal(name.begin(), name.end(), line.begin(), [](char a, char b) { return std::tolower(a) == std::tolower(b); });
         if (is_it) {
             const std::size_t start = line.find_first_not_of(' ', name.size() + 1);
             return start == std::string::npos ? "" : line.substr(start);
@@ -92,7 +92,8 @@ bool send_all(int socket, std::string_view bytes)
 
 bool answer(int socket, std::string_view type, std::string_view body)
 {
-    return send_all(socket, fmt::format("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", type, body.size(), body));
+    return send_all(socket,
+                    fmt::format("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", type, body.size(), body));
 }
 
 /// Reads one request off the connection; `input` keeps what is left over.
@@ -170,7 +171,8 @@ bool serve(int socket, const std::string& name, const Request& request, std::str
         return false;
     }
     const std::string page = "there is nothing here: try /\n";
-    return send_all(socket, fmt::format("HTTP/1.1 404 Not Found\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", text, page.size(), page));
+    return send_all(
+        socket, fmt::format("HTTP/1.1 404 Not Found\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", text, page.size(), page));
 }
 
 void serve_connection(os::Fd socket, const std::string& name)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A small web server for the demo: blocking, a thread per connection, just enough HTTP/1.1 for one proxy in front of it. Pages at / and
-// /picture.svg, a slow answer at /slow, ticks as an event stream at /ticks, the request itself at /headers, a WebSocket echo at /ws.
-// Runs in a process of its own, forked by demo.cc; not for the Internet.
+// A small web server for the demo: blocking, a thread per connection, just enough HTTP/1.1 for one proxy in front of it. Pages at /
+// and /picture.svg, a slow answer at /slow, ticks as an event stream at /ticks, the request itself at /headers, a WebSocket echo at
+// /ws. Runs in a process of its own, forked by demo.cc; not for the Internet.
 #pragma once
 
 #include "common/os/fd.h"

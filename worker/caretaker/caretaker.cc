@@ -35,7 +35,8 @@ class Caretaker {
 public:
     explicit Caretaker(ipc::Inheritance inheritance)
         : inherited_(std::move(inheritance)), row_(inherited_.arena->regions().rows[inherited_.row])
-    {}
+    {
+    }
 
     /// The exit status.
     int run();
@@ -61,9 +62,9 @@ private:
     std::shared_ptr<const config::Config> config_;
     std::shared_ptr<const config::Config> prepared_;
     std::unique_ptr<NameBook> names_;
-    ipc::MessageType owed_{};                ///< to say when all names are answered
+    ipc::MessageType owed_{}; ///< to say when all names are answered
     std::uint64_t owed_generation_ = 0;
-    loop::Nanos owed_by_ = loop::kNever;     ///< at the latest; kNever = nothing owed
+    loop::Nanos owed_by_ = loop::kNever; ///< at the latest; kNever = nothing owed
 };
 
 int Caretaker::run()
@@ -94,7 +95,8 @@ Result<void> Caretaker::init()
     for (const int number : {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
         ::signal(number, SIG_IGN);
     }
-    if (auto watching = terminate_.start(*loop_, SIGTERM, [](void* self, int) { static_cast<Caretaker*>(self)->drain(); }, this);
+    if (auto watching = terminate_.start(
+            *loop_, SIGTERM, [](void* self, int) { static_cast<Caretaker*>(self)->drain(); }, this);
         !watching) {
         return watching;
     }

@@ -24,7 +24,10 @@ std::chrono::seconds retry_after(unsigned failures)
 
 } // namespace
 
-NameBook::NameBook(loop::Loop& loop, shm::Regions& regions) : loop_(loop), regions_(regions), resolver_(loop, &NameBook::on_resolved, this) {}
+NameBook::NameBook(loop::Loop& loop, shm::Regions& regions)
+    : loop_(loop), regions_(regions), resolver_(loop, &NameBook::on_resolved, this)
+{
+}
 
 std::map<std::string, std::vector<NameBook::Use>> NameBook::uses_of(const config::Config& config) const
 {

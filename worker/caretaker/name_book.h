@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The names of servers that the configuration has: each is resolved, published in the shared server table, and asked for again
-// when its TTL is over (at least 1 s, at most 5 min). A name that stops resolving keeps its last addresses and is asked for again after
-// 1 s, 2 s, 4 s … 30 s. Caretaker process; owned by it.
+// when its TTL is over (at least 1 s, at most 5 min). A name that stops resolving keeps its last addresses and is asked for again
+// after 1 s, 2 s, 4 s … 30 s. Caretaker process; owned by it.
 #pragma once
 
 #include "common/config/config.h"

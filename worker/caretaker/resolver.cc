@@ -20,7 +20,7 @@ constexpr int kTries = 4;
 
 std::int64_t change_time(const char* path)
 {
-    struct stat st{};
+    struct stat st {};
     if (::stat(path, &st) != 0) {
         return 0;
     }
@@ -43,7 +43,9 @@ void append_address(std::vector<shm::ServerAddress>& out, const ares_addrinfo_no
     } else {
         return;
     }
-    const auto is_same = [&address](const shm::ServerAddress& a) { return a.family == address.family && a.address == address.address; };
+    const auto is_same = [&address](const shm::ServerAddress& a) {
+        return a.family == address.family && a.address == address.address;
+    };
     if (std::none_of(out.begin(), out.end(), is_same)) {
         out.push_back(address);
     }
@@ -106,7 +108,9 @@ struct Resolver::Question {
     }
 };
 
-Resolver::Resolver(loop::Loop& loop, OnResolved on_resolved, void* self) : loop_(loop), on_resolved_(on_resolved), self_(self) {}
+Resolver::Resolver(loop::Loop& loop, OnResolved on_resolved, void* self) : loop_(loop), on_resolved_(on_resolved), self_(self)
+{
+}
 
 Resolver::~Resolver() = default;
 
@@ -146,8 +150,8 @@ void Resolver::ask(const std::string& host)
     ++channel_->open_questions;
     auto question = std::make_unique<Question>(Question{channel_.get(), host});
     if (!pulse_.is_active()) {
-        std::ignore = pulse_.start(loop_, kPulse, loop::Timer::Repeat::every,
-                                   [](void* self) { static_cast<Resolver*>(self)->process_all(); }, this);
+        std::ignore = pulse_.start(
+            loop_, kPulse, loop::Timer::Repeat::every, [](void* self) { static_cast<Resolver*>(self)->process_all(); }, this);
     }
     const auto keep = channel_; // the answer may come at once
     ares_getaddrinfo(keep->ares, host.c_str(), nullptr, &hints, &Question::on_answer, question.release());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the servers of
-// /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the caretaker
-// uses it: workers do no DNS.
+// /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the
+// caretaker uses it: workers do no DNS.
 #pragma once
 
 #include "common/base/error.h"

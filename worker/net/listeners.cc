@@ -130,8 +130,8 @@ void Listeners::on_tick()
     const loop::Nanos now = loop_.now();
     for (std::size_t i = 0; i < addresses_.size();) {
         Address& address = *addresses_[i];
-        const bool is_due = address.phase == Phase::leaving &&
-                            (now - address.quiet_since >= kQuiet || now - address.leaving_since >= kMaxLeaving);
+        const bool is_due =
+            address.phase == Phase::leaving && (now - address.quiet_since >= kQuiet || now - address.leaving_since >= kMaxLeaving);
         if (!is_due) {
             ++i;
             continue;
@@ -236,14 +236,16 @@ bool exclusive_works(loop::Loop& loop)
     } probe{loop};
     loop::Watch watch;
     loop::Timer limit;
-    const auto started = watch.start(loop, reading.get(), loop::WatchMode::level_read_exclusive,
-                                     [](void* self, loop::Ready) {
-                                         static_cast<Probe*>(self)->fired = true;
-                                         static_cast<Probe*>(self)->loop.stop();
-                                     },
-                                     &probe);
-    const auto limited = limit.start(loop, std::chrono::milliseconds(200), loop::Timer::Repeat::once,
-                                     [](void* self) { static_cast<Probe*>(self)->loop.stop(); }, &probe);
+    const auto started = watch.start(
+        loop, reading.get(), loop::WatchMode::level_read_exclusive,
+        [](void* self, loop::Ready) {
+            static_cast<Probe*>(self)->fired = true;
+            static_cast<Probe*>(self)->loop.stop();
+        },
+        &probe);
+    const auto limited = limit.start(
+        loop, std::chrono::milliseconds(200), loop::Timer::Repeat::once, [](void* self) { static_cast<Probe*>(self)->loop.stop(); },
+        &probe);
     if (!started || !limited || ::write(writing.get(), "x", 1) != 1) {
         return false;
     }

@@ -30,7 +30,8 @@ namespace ladle::worker {
 /// Index of a listen that the current configuration does not name: the address is being left.
 inline constexpr std::uint32_t kNoListen = ~std::uint32_t{0};
 
-/// Who gets accepted connections and news. Functions are called from the loop; they may call back into Listeners, except destroy it.
+/// Who gets accepted connections and news. Functions are called from the loop; they may call back into Listeners, except destroy
+/// it.
 struct ListenerEvents {
     void* self = nullptr;
     void (*on_connection)(void* self, os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text) = nullptr;
@@ -74,7 +75,7 @@ private:
         Listeners* owner = nullptr;
         std::string text;
         Phase phase = Phase::pending;
-        loop::Nanos quiet_since = 0;  ///< of leaving
+        loop::Nanos quiet_since = 0; ///< of leaving
         loop::Nanos leaving_since = 0;
         std::vector<std::unique_ptr<Slot>> slots;
     };
@@ -91,8 +92,8 @@ private:
     shm::ProcessRow& row_;
     std::uint32_t number_;
     ListenerEvents events_;
-    bool exclusive_ = true;  ///< EPOLLEXCLUSIVE works here
-    bool joined_ = false;    ///< siblings' slots too
+    bool exclusive_ = true; ///< EPOLLEXCLUSIVE works here
+    bool joined_ = false;   ///< siblings' slots too
     bool paused_ = false;
     bool backing_off_ = false;
     bool left_ = false;

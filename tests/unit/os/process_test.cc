@@ -50,7 +50,8 @@ TEST_CASE("dropped privileges cannot be had back")
               if (!os::drop_privileges(65534, 65534, parent, SIGTERM)) {
                   return 1;
               }
-              const bool is_other = ::getuid() == 65534 && ::geteuid() == 65534 && ::getgid() == 65534 && ::getgroups(0, nullptr) == 0;
+              const bool is_other =
+                  ::getuid() == 65534 && ::geteuid() == 65534 && ::getgid() == 65534 && ::getgroups(0, nullptr) == 0;
               return is_other && ::setuid(0) != 0 && ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 2;
           }) == 0);
 }
