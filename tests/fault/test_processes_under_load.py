@@ -68,7 +68,8 @@ def test_one_of_four_workers_stopped(ladle, nginx):
     say(f"replaced after {replaced:.1f} s, hang timeout 3 s")
     # Its own connections, accepted before the stop, are few: each client had at most one.
     assert hurt.failed() <= 8
-    assert IS_SANITIZED or hurt_rate >= 0.6 * rate
+    # Plain SO_REUSEPORT leaves about one per cent.
+    assert IS_SANITIZED or hurt_rate >= pick(0.1, 0.7) * rate
     assert replaced <= 8
 
 
