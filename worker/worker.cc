@@ -59,6 +59,7 @@ private:
     void on_new_logs(ipc::Message message);
     void on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text);
     void on_tick();
+    bool has_silent_sibling() const;
     void drain(std::chrono::milliseconds limit, ipc::DrainRest rest);
     void stop() { loop_->stop(); }
 
@@ -305,9 +306,26 @@ void Worker::on_tick()
     row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
     front_->on_tick();
     listeners_->on_tick();
+    if (has_silent_sibling()) {
+        listeners_->sweep_siblings();
+    }
     if (drain_.is_started() && drain_.is_over(front_->connection_count(), loop_->now())) {
         stop();
     }
+}
+
+bool Worker::has_silent_sibling() const
+{
+    constexpr loop::Nanos kSilence = 300'000'000; // three heartbeats
+    const loop::Nanos now = loop::clock_now();
+    for (const shm::ProcessRow& row : inherited_.arena->regions().rows) {
+        if (&row != &row_ && row.state.load(std::memory_order_relaxed) == shm::State::ready &&
+            row.role.load(std::memory_order_relaxed) == shm::Role::worker &&
+            row.heartbeat_ns.load(std::memory_order_relaxed) + kSilence < now) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void Worker::drain(std::chrono::milliseconds limit, ipc::DrainRest rest)

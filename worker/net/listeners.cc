@@ -121,6 +121,17 @@ void Listeners::leave(ipc::DrainRest rest)
     addresses_.clear();
 }
 
+void Listeners::sweep_siblings()
+{
+    for (auto& address : addresses_) {
+        for (auto& slot : address->slots) {
+            if (!slot->is_own && slot->watch.is_active()) {
+                accept_some(*slot, kSiblingBatch);
+            }
+        }
+    }
+}
+
 void Listeners::on_tick()
 {
     if (backing_off_) {

@@ -59,6 +59,10 @@ public:
     /// For good: takes what waits in the queues if `rest` says so, then leaves and closes all of them.
     void leave(ipc::DrainRest rest);
 
+    /// Takes what waits in the siblings' slots: a worker that was woken for a connection and hangs before it accepts leaves it there, and
+    /// an exclusive wake-up is not repeated for others.
+    void sweep_siblings();
+
     /// Every 100 ms: ends an accept back-off, and closes addresses that are left.
     void on_tick();
 
