@@ -56,6 +56,7 @@ Result<os::Fd> write_handover(const Handover& handover)
               {"config_since", handover.config_since},
               {"restarts", handover.restarts},
               {"error_log", handover.error_log},
+              {"binary_path", handover.binary_path},
               {"listeners", json::array()},
               {"children", json::array()}};
     for (const HandedAddress& address : handover.listeners) {
@@ -93,6 +94,7 @@ Result<Handover> read_handover(int fd)
     handover.config_since = j.value("config_since", std::time_t{0});
     handover.restarts = j.value("restarts", std::uint64_t{0});
     handover.error_log = j.value("error_log", "");
+    handover.binary_path = j.value("binary_path", "");
     for (const json& address : j.value("listeners", json::array())) {
         handover.listeners.push_back({address.value("text", ""), address.value("slots", std::vector<int>{})});
     }

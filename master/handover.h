@@ -51,6 +51,7 @@ struct Handover {
     std::time_t config_since = 0;
     std::uint64_t restarts = 0;
     std::string error_log;
+    std::string binary_path; ///< what the next upgrade executes
     std::vector<HandedAddress> listeners;
     std::vector<HandedChild> children;
 };

@@ -158,6 +158,10 @@ Result<void> Master::take_over()
     }
     started_at_ = handover->started_at;
     options_.error_log = handover->error_log;
+    if (!handover->binary_path.empty()) {
+        options_.binary_path = handover->binary_path;
+        upgrade_ = std::make_unique<Upgrade>(*loop_, options_.binary_path, options_.config_path);
+    }
     os::Fd bundle(handover->bundle);
     config::LoadResult loaded = config::load_bundle(bundle.get());
     if (!loaded.config) {

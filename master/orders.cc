@@ -122,6 +122,7 @@ Handover Master::make_handover(ControlServer::Id asking) const
     handover.config_since = running_.since;
     handover.restarts = supervisor_->restarts();
     handover.error_log = options_.error_log;
+    handover.binary_path = options_.binary_path;
     for (const BoundAddress& address : listeners_.active()) {
         HandedAddress handed{address.bind.text, {}};
         for (const os::Fd& slot : address.slots) {
