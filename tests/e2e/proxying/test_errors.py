@@ -2,7 +2,10 @@
 """Errors that Ladle answers itself, and requests that are tried again."""
 
 import os
+import signal
 import socket
+import threading
+import time
 
 import pytest
 
@@ -169,7 +172,6 @@ def test_an_idle_connection_that_the_server_closed_is_not_used(ladle, origin):
     for number in range(5):
         assert proxy.get("/", "POST", body=b"x").body == b"one"
         waiting.until(lambda: server.connections[number].closed_at, "the server to close")
-        import time
         time.sleep(0.02)  # let the end travel: what is tested is what the proxy does once it knows
     assert len(server.requests) == 5
 
@@ -188,7 +190,6 @@ def test_connection_close_of_the_server_is_obeyed(ladle, origin):
 
 def test_server_connections_are_kept_and_bounded(ladle, origin):
     """At most keepalive.idle connections stay open to a server, for at most keepalive.timeout."""
-    import threading
     gate = threading.Barrier(8, timeout=5)
 
     def together(request):
@@ -203,3 +204,28 @@ def test_server_connections_are_kept_and_bounded(ladle, origin):
         thread.join()
     waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 3, "all but three connections to be closed", 3)
     waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 0, "idle connections to end", 3)
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 2"], ids=["head"])
+def test_bytes_and_a_reset_in_one_event(ladle, origin, part):
+    """A reset that the proxy learns of together with the last bytes is noticed at once, not when a timeout rings."""
+    asked, go = threading.Event(), threading.Event()
+
+    def script(connection):
+        connection.reader.request()
+        asked.set()
+        go.wait(5)
+        connection.send(part)
+        connection.reset()
+    proxy = ladle(origin(script=script), {"timeouts": {"response": "8s", "stall": "8s"}})
+    worker = proxy.workers()[0]
+    with proxy.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+        asked.wait(5)
+        os.kill(worker, signal.SIGSTOP)
+        go.set()
+        time.sleep(0.3)
+        started = time.monotonic()
+        os.kill(worker, signal.SIGCONT)
+        client.drain(within=20)
+        assert time.monotonic() - started < 4
