@@ -29,7 +29,13 @@ public:
     /// What an idle wait is for, as a time limit.
     std::chrono::milliseconds patience() const noexcept;
     void give_up_waiting() noexcept;
-    void settle() noexcept { spool_.settle(request_.client.out.bytes()); }
+    void settle() noexcept
+    {
+        spool_.settle(request_.client.out.bytes());
+        if (spool_.is_drained() && request_.client.out.empty()) {
+            incoming_.clear(); // an idle stream holds no block
+        }
+    }
 
 private:
     bool receive();
@@ -237,6 +243,7 @@ loop::Task<void> deliver(Request& request, Turn& turn)
             delivery.give_up_waiting();
             break;
         }
+        client.has_left();
     }
     if (request.after != After::keep && request.reason != Reason::ok) {
         request.parts.row.add(shm::Metric::responses_cut);

@@ -33,6 +33,9 @@ public:
             moved = moved || io.state == IoState::done;
             received += io.bytes;
             has_ended_ = io.state == IoState::end;
+            if (waiting_.empty()) {
+                waiting_.clear(); // an idle tunnel holds no block
+            }
             has_failed = has_failed || io.state == IoState::failed;
         }
         if (!waiting_.empty() && to_.may_write()) {

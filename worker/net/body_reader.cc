@@ -87,7 +87,7 @@ BodyReader::Pull BodyReader::pull_chunked(Socket& socket, Input& input, Chain& o
     if (input.empty()) {
         const Io io = input.fill(socket, kBlockBytes);
         if (io.state != IoState::done) {
-            input.release_if_empty();
+            release(input);
             return verdict(io);
         }
         received_ += io.bytes;
@@ -110,8 +110,16 @@ BodyReader::Pull BodyReader::pull_chunked(Socket& socket, Input& input, Chain& o
             break;
         }
     }
-    input.release_if_empty();
+    release(input);
     return Pull::progress;
+}
+
+/// A block that slices of the body hold anyway is filled to its end: else many small chunks would hold a block each.
+void BodyReader::release(Input& input) const noexcept
+{
+    if (complete_ || !input.is_shared()) {
+        input.release_if_empty();
+    }
 }
 
 } // namespace ladle::worker

@@ -41,6 +41,7 @@ private:
     Pull pull_chunked(Socket& socket, Input& input, Chain& out, std::size_t most);
     Pull pull_to_close(Socket& socket, Input& input, Chain& out, std::size_t most);
     std::size_t slice_input(Input& input, Chain& out, std::uint64_t most);
+    void release(Input& input) const noexcept;
     static Pull verdict(const Io& io) noexcept;
 
     http::Framing framing_;

@@ -35,6 +35,9 @@ public:
         }
     }
 
+    /// Whether somebody else holds the block too, so that giving it up frees nothing.
+    bool is_shared() const noexcept { return block_ && block_->references > 1; }
+
 private:
     void make_room(std::size_t limit);
 

@@ -79,6 +79,7 @@ struct Request {
 
     // body
     std::optional<Spool> body;       ///< made when the request has a body
+    Chain incoming;                  ///< empty: the room that its next bytes are read into, so that small reads share a block
     std::optional<http::ChunkedDecoder> trailers; ///< holds the request's trailers once the body is complete
 
     // upstream

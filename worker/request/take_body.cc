@@ -37,7 +37,7 @@ BodyStep take_body_part(Request& request)
         if (request.client.input.empty() && !request.client.socket.may_read()) {
             break;
         }
-        Chain part;
+        Chain& part = request.incoming;
         const std::uint64_t before = reader.received();
         const BodyReader::Pull pull = reader.pull(request.client.socket, request.client.input, part, kReadMost);
         request.parts.row.add(shm::Metric::bytes_from_clients, reader.received() - before);
@@ -55,6 +55,7 @@ BodyStep take_body_part(Request& request)
             return step;
         }
         if (reader.is_complete()) {
+            part.clear();
             step.failed = finish_body(request);
             request.times.body = loop::clock_now();
         }
@@ -88,10 +89,10 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
         if (step.failed) {
             co_return step.failed;
         }
+        request.body->settle(0);
         if (client.body.is_complete()) {
             break;
         }
-        request.body->settle(0);
         if (step.moved) {
             client.alarm.set(request.timeouts().stall);
         }
