@@ -26,6 +26,7 @@ public:
     void continue_body() noexcept { holds_body_ = false; }
     bool holds_only_body() const noexcept { return holds_body_ && out_.empty(); }
     bool is_done() const noexcept { return is_ended_ && out_.empty(); }
+    bool waits_for_server() const noexcept { return !out_.empty(); }
     bool has_failed() const noexcept { return has_failed_; }
     std::optional<Answer> client_failure;
 
@@ -107,28 +108,6 @@ bool Sender::step()
     return moved;
 }
 
-/// Whether the server has said something, or closed, while the request is still being sent.
-enum class Heard : std::uint8_t { nothing, answer, end };
-
-Heard listen(Request& request, Turn& turn)
-{
-    ServerConnection& connection = *turn.connection;
-    if (!connection.input.empty()) {
-        return Heard::answer;
-    }
-    if (!connection.socket.may_read()) {
-        return Heard::nothing;
-    }
-    const Io io = connection.input.fill(connection.socket, request.live->config->request_limits.head_bytes);
-    request.parts.row.add(shm::Metric::bytes_from_servers, io.bytes);
-    connection.input.release_if_empty();
-    switch (io.state) {
-    case IoState::done: return Heard::answer;
-    case IoState::would_block: return Heard::nothing;
-    default: return Heard::end;
-    }
-}
-
 } // namespace
 
 loop::Task<Forwarded> forward(Request& request, Turn& turn)
@@ -137,6 +116,8 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
     Sender sender(request, turn);
     sender.begin();
     turn.request_complete = false;
+    turn.interim = 0;
+    request.response.clear();
     if (request.expects_continue) {
         sender.hold_body();
     }
@@ -146,7 +127,7 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
         if (sender.holds_only_body()) {
             const Continue said = co_await await_continue(request, turn);
             if (said != Continue::go_on) {
-                co_return said == Continue::final_answer ? Forwarded{} : Forwarded{Answer{502, Reason::server_reset}, true};
+                co_return said == Continue::final_answer ? Forwarded{} : Forwarded{Answer{502, Reason::server_reset}, turn.interim == 0};
             }
             sender.continue_body();
             client.alarm.set(request.timeouts().stall);
@@ -159,20 +140,23 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
         if (sender.client_failure) {
             co_return Forwarded{sender.client_failure, false};
         }
-        const Heard heard = listen(request, turn);
+        const Heard heard = hear_early(request, turn);
         if (heard == Heard::answer) {
             co_return Forwarded{}; // it answers before it has read everything: its connection is of no more use after that
         }
         if (heard == Heard::end || sender.has_failed()) {
-            co_return Forwarded{Answer{502, Reason::server_reset}, true};
+            co_return Forwarded{Answer{502, Reason::server_reset}, turn.interim == 0};
         }
         if (moved) {
             client.alarm.set(request.timeouts().stall);
             client.wake.kick_later(); // take turns with the other connections
         }
         co_await client.wake.wait();
+        if (client.has_left()) {
+            co_return Forwarded{Answer{499, Reason::client_left}, false};
+        }
         if (client.alarm.rang()) {
-            const bool client_is_slow = request.body && !client.body.is_complete();
+            const bool client_is_slow = request.body && !client.body.is_complete() && !sender.waits_for_server();
             co_return Forwarded{client_is_slow ? Answer{408, Reason::body_timeout} : Answer{504, Reason::server_stalled}, false};
         }
     }

@@ -4,6 +4,8 @@
 #include "common/os/log.h"
 #include "worker/response/response_writer.h"
 
+#include <tuple>
+
 namespace ladle::worker {
 
 namespace {
@@ -18,6 +20,7 @@ HeadStep read_head(Request& request, Turn& turn)
 {
     ServerConnection& connection = *turn.connection;
     const http::HeadLimits limits{request.live->config->request_limits.head_bytes, 0};
+    bool got_part = false;
     for (;;) {
         if (!connection.input.empty()) {
             const http::Progress progress = request.response.parse(connection.input.unread(), limits);
@@ -25,10 +28,12 @@ HeadStep read_head(Request& request, Turn& turn)
                 return progress == http::Progress::complete ? HeadStep::complete : HeadStep::refused;
             }
         }
-        if (!connection.socket.may_read()) {
+        // A reset that came in one event with these bytes is announced by nothing else: after a part, ask until the kernel says no.
+        if (!connection.socket.may_read() && !got_part) {
             return HeadStep::blocked;
         }
         const Io io = connection.input.fill(connection.socket, limits.head_bytes);
+        got_part = true;
         request.parts.row.add(shm::Metric::bytes_from_servers, io.bytes);
         connection.input.release_if_empty();
         if (io.state == IoState::would_block) {
@@ -98,7 +103,7 @@ loop::Task<Received> receive(Request& request, Turn& turn)
     ClientConnection& client = request.client;
     client.alarm.set(request.timeouts().response);
     request.response.clear();
-    for (unsigned interim = 0;;) {
+    for (;;) {
         const HeadStep step = read_head(request, turn);
         if (step == HeadStep::blocked) {
             if (!client.is_flushed()) {
@@ -114,7 +119,7 @@ loop::Task<Received> receive(Request& request, Turn& turn)
             continue;
         }
         if (step == HeadStep::ended) {
-            const bool silent = turn.connection->input.empty() && interim == 0;
+            const bool silent = turn.connection->input.empty() && turn.interim == 0;
             if (silent) {
                 co_return Received{Answer{502, Reason::server_reset}, true};
             }
@@ -132,7 +137,7 @@ loop::Task<Received> receive(Request& request, Turn& turn)
             }
             co_return accept_head(request, turn);
         }
-        if (++interim > kMostInterim) {
+        if (++turn.interim > kMostInterim) {
             co_return bad_response(request, Reason::server_bad_interim, "too many interim responses");
         }
         std::optional<Received> failed = pass_interim(request, turn);
@@ -142,30 +147,44 @@ loop::Task<Received> receive(Request& request, Turn& turn)
     }
 }
 
+Heard hear_early(Request& request, Turn& turn)
+{
+    for (;;) {
+        switch (read_head(request, turn)) {
+        case HeadStep::blocked: return Heard::nothing;
+        case HeadStep::ended: return turn.connection->input.empty() ? Heard::end : Heard::answer; // receive() says what is wrong
+        case HeadStep::refused: return Heard::answer;
+        case HeadStep::complete: break;
+        }
+        const bool is_good_interim = request.response.status < 200 && request.response.status != 101 && turn.interim < kMostInterim &&
+                                     http::response_framing(request.response, request.head.method);
+        if (!is_good_interim) {
+            return Heard::answer;
+        }
+        ++turn.interim;
+        std::ignore = pass_interim(request, turn);
+    }
+}
+
 loop::Task<Continue> await_continue(Request& request, Turn& turn)
 {
     ClientConnection& client = request.client;
     client.alarm.set(kContinueWait);
-    request.response.clear();
     while (request.expects_continue) {
-        const HeadStep step = read_head(request, turn);
-        if (step == HeadStep::ended) {
-            co_return turn.connection->input.empty() ? Continue::server_gone : Continue::final_answer;
+        const Heard heard = hear_early(request, turn);
+        if (heard != Heard::nothing) {
+            co_return heard == Heard::answer ? Continue::final_answer : Continue::server_gone;
         }
-        if (step == HeadStep::refused || (step == HeadStep::complete && request.response.status != 100)) {
-            co_return Continue::final_answer; // or a mistake: receive() says which
+        if (!request.expects_continue) {
+            break;
         }
-        if (step == HeadStep::complete) {
-            if (pass_interim(request, turn)) {
-                co_return Continue::final_answer;
-            }
-        } else if (client.alarm.rang()) {
+        if (client.alarm.rang()) {
             request.expects_continue = false;
             client.out.append_copy("HTTP/1.1 100 Continue\r\n\r\n");
             client.flush();
-        } else {
-            co_await client.wake.wait();
+            break;
         }
+        co_await client.wake.wait();
     }
     co_return Continue::go_on;
 }

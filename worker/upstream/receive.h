@@ -21,6 +21,12 @@ struct Received {
 /// 502.
 loop::Task<Received> receive(Request& request, Turn& turn);
 
+enum class Heard : std::uint8_t { nothing, answer, end };
+
+/// While the request is still being sent: passes interim responses on, and finds out whether the final answer begins (left unread for
+/// receive()) or the server has closed. Does not wait.
+Heard hear_early(Request& request, Turn& turn);
+
 enum class Continue : std::uint8_t { go_on, final_answer, server_gone };
 
 /// After a head with "Expect: 100-continue" was passed on: waits for the server's 100, or a second (RFC 9110 §10.1.1: not

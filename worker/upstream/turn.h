@@ -17,6 +17,7 @@ struct Turn {
     Lease lease;
     std::unique_ptr<ServerConnection> connection;
     BodyReader body;              ///< of the response
+    unsigned interim = 0;         ///< interim responses of the server so far
     bool is_reused = false;       ///< the connection had carried a request before
     bool request_complete = false; ///< the whole request was sent: the connection may be kept
     bool may_keep = false;         ///< the response allows it too
