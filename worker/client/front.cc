@@ -23,6 +23,13 @@ std::string make_date()
     return {text, n};
 }
 
+void stir_queues(LiveConfig& config) noexcept
+{
+    for (const auto& upstream : config.upstreams) {
+        upstream->stir_queue();
+    }
+}
+
 os::Level to_level(config::LogLevel level) noexcept
 {
     return static_cast<os::Level>(level);
@@ -103,6 +110,9 @@ Result<void> Front::prepare(std::shared_ptr<const config::Config> next)
 
 void Front::commit()
 {
+    if (live_) {
+        earlier_.push_back(live_);
+    }
     live_ = std::move(prepared_);
     prepared_.reset();
     parts_->budget.set_limits(live_->config->budget);
@@ -157,9 +167,14 @@ void Front::count_share() noexcept
 void Front::on_tick()
 {
     parts_->access_log.on_tick();
-    for (const auto& upstream : live_->upstreams) {
-        upstream->stir_queue();
-    }
+    stir_queues(*live_);
+    std::erase_if(earlier_, [](const std::weak_ptr<LiveConfig>& config) {
+        const std::shared_ptr<LiveConfig> alive = config.lock();
+        if (alive) {
+            stir_queues(*alive);
+        }
+        return !alive;
+    });
     if (++ticks_ % 10 == 0) {
         parts_->date = make_date();
         count_share();

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace ladle::worker {
 
@@ -80,6 +81,7 @@ private:
     std::unique_ptr<WorkerParts> parts_;
     std::shared_ptr<LiveConfig> live_;
     std::shared_ptr<LiveConfig> prepared_;
+    std::vector<std::weak_ptr<LiveConfig>> earlier_; ///< that requests may still wait in
     loop::Link sessions_;
     loop::Link ended_;
     loop::Posted reap_;

@@ -55,11 +55,11 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, std::uint
 {
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
-    bool is_newcomer = upstream.has_queue(); // who has waited longer goes first
     for (;;) {
-        const Upstream::Choice choice = is_newcomer ? Upstream::Choice{Upstream::Outcome::all_full, 0}
-                                                    : upstream.choose(tried, request.parts.loop.now());
-        is_newcomer = false;
+        // Who has waited longer goes first, whatever else woke this one.
+        const bool has_turn = !upstream.has_queue() || upstream.is_oldest(queue.place);
+        const Upstream::Choice choice = has_turn ? upstream.choose(tried, request.parts.loop.now())
+                                                 : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
             turn.member = choice.member;
             turn.lease = Lease(upstream, choice.member);

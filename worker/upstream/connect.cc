@@ -21,7 +21,7 @@ struct Endpoint {
 };
 
 /// The addresses to try, in order; empty if the name has none.
-std::vector<Endpoint> find_endpoints(const Member& member)
+std::vector<Endpoint> find_endpoints(const Upstream& upstream, const Member& member)
 {
     std::vector<Endpoint> endpoints;
     if (member.settings->host_name.empty()) {
@@ -29,7 +29,8 @@ std::vector<Endpoint> find_endpoints(const Member& member)
         return endpoints;
     }
     std::vector<sockaddr_storage> addresses;
-    if (!shm::read_addresses(*member.entry, addresses) || addresses.empty()) {
+    const bool is_known = shm::is_of_server(*member.entry, upstream.settings().name, member.settings->text);
+    if (!is_known || !shm::read_addresses(*member.entry, addresses) || addresses.empty()) {
         return endpoints;
     }
     const std::uint32_t first = member.server->next_address++;
@@ -79,7 +80,7 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
             co_return Connected{};
         }
     }
-    const std::vector<Endpoint> endpoints = find_endpoints(turn.upstream->members()[turn.member]);
+    const std::vector<Endpoint> endpoints = find_endpoints(*turn.upstream, turn.upstream->members()[turn.member]);
     Connected last{Answer{503, Reason::name_unresolved}, "the name has no address"};
     for (const Endpoint& endpoint : endpoints) {
         turn.connection = server.make_connection();

@@ -59,15 +59,18 @@ void Server::unlink(ServerConnection& connection) noexcept
 
 std::unique_ptr<ServerConnection> Server::take_kept()
 {
-    if (newest_ == nullptr) {
-        return nullptr;
+    while (newest_ != nullptr) {
+        std::unique_ptr<ServerConnection> connection(newest_);
+        unlink(*connection);
+        connection->idle_news_.cancel();
+        connection->idle_deadline_.clear();
+        connection->socket.set_news(nullptr);
+        // Its end, or bytes that nobody asked for, may have come in this very turn.
+        if (!connection->socket.may_read() || connection->socket.is_silent()) {
+            return connection;
+        }
     }
-    std::unique_ptr<ServerConnection> connection(newest_);
-    unlink(*connection);
-    connection->idle_news_.cancel();
-    connection->idle_deadline_.clear();
-    connection->socket.set_news(nullptr);
-    return connection;
+    return nullptr;
 }
 
 void Server::keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout)
@@ -92,13 +95,17 @@ void Server::keep(std::unique_ptr<ServerConnection> connection, std::uint32_t mo
     }
 }
 
-Server& ServerSet::find(std::uint32_t index)
+std::shared_ptr<Server> ServerSet::find(std::uint32_t index, const std::string& text)
 {
-    std::unique_ptr<Server>& server = servers_[index];
-    if (!server) {
-        server = std::make_unique<Server>(loop_, row_, index);
+    std::shared_ptr<Server>& server = servers_[index];
+    if (server && server->text() != text) {
+        server->close_kept();
+        server.reset();
     }
-    return *server;
+    if (!server) {
+        server = std::make_shared<Server>(loop_, row_, index, text);
+    }
+    return server;
 }
 
 void ServerSet::close_kept()

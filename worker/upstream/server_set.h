@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The servers as one worker knows them: their kept connections. Keyed by index in the shared server table, so a reload that renames
+// The servers as one worker knows them: their kept connections. Keyed by place in the shared server table, so a reload that renames
 // nothing keeps every connection. What all workers share of a server (in-flight counts, addresses, passed over) is in common/shm.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <unordered_map>
 
 namespace ladle::worker {
@@ -42,12 +43,16 @@ private:
 
 class Server {
 public:
-    Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index) noexcept : loop_(loop), row_(row), index_(index) {}
+    Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index, std::string text) noexcept
+        : loop_(loop), row_(row), index_(index), text_(std::move(text))
+    {
+    }
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
     std::uint32_t index() const noexcept { return index_; }
+    const std::string& text() const noexcept { return text_; }
     /// The connection used last, if it is still good; null if there is none.
     std::unique_ptr<ServerConnection> take_kept();
     /// Keeps a connection whose response is complete; closes the oldest beyond `most`.
@@ -64,6 +69,7 @@ private:
     loop::Loop& loop_;
     shm::ProcessRow& row_;
     std::uint32_t index_;
+    std::string text_; ///< upstream and server: who has this place in the table
     std::uint32_t kept_ = 0;
     ServerConnection* newest_ = nullptr;
     ServerConnection* oldest_ = nullptr;
@@ -72,15 +78,16 @@ private:
 class ServerSet {
 public:
     ServerSet(loop::Loop& loop, shm::ProcessRow& row) noexcept : loop_(loop), row_(row) {}
-    /// The worker's state of that server; lives as long as the worker.
-    Server& find(std::uint32_t index);
+    /// The worker's state of the server `text` that has that place in the table. If the place was another server's, that one's kept
+    /// connections are closed; whoever still works with it keeps it alive.
+    std::shared_ptr<Server> find(std::uint32_t index, const std::string& text);
     /// Closes all kept connections: the worker drains.
     void close_kept();
 
 private:
     loop::Loop& loop_;
     shm::ProcessRow& row_;
-    std::unordered_map<std::uint32_t, std::unique_ptr<Server>> servers_;
+    std::unordered_map<std::uint32_t, std::shared_ptr<Server>> servers_;
 };
 
 } // namespace ladle::worker

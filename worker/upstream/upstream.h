@@ -20,7 +20,7 @@ namespace ladle::worker {
 struct Member {
     const config::UpstreamServer* settings;
     shm::ServerEntry* entry;
-    Server* server;
+    std::shared_ptr<Server> server;
 };
 
 /// A request that waits for a server below its max_conn.
@@ -52,6 +52,7 @@ public:
     bool enqueue(QueuePlace& place) noexcept;
     void leave_queue(QueuePlace& place) noexcept;
     bool has_queue() const noexcept { return queued_ != 0; }
+    bool is_oldest(const QueuePlace& place) const noexcept { return queue_.next == &place; }
     /// Lets the oldest waiter look again: another worker may have made room. Each tick.
     void stir_queue() noexcept;
 
