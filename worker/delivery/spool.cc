@@ -191,7 +191,7 @@ void Spool::leave_disk()
 
 void Spool::release_consumed()
 {
-    if (taken_ <= released_ + kReleaseStep || taken_ > file_end_ || parts_.jobs == nullptr) {
+    if (!file_ || taken_ <= released_ + kReleaseStep || taken_ > file_end_ || parts_.jobs == nullptr) {
         return;
     }
     auto job = std::make_unique<FileJob>();
