@@ -59,10 +59,9 @@ bool comes_before(std::string_view a, std::string_view b) noexcept
                                         [](char x, char y) { return http::to_lower(x) < http::to_lower(y); });
 }
 
-/// Drops the known fields that one Connection field lists; the other options go into `listed`.
-void mark_listed(http::Fields& fields, const http::Field& connection, std::vector<std::string_view>& listed)
+/// Reads the options of one Connection field: known fields into the set `known` (a bit per FieldName), other names into `listed`.
+void read_options(std::string_view rest, std::uint64_t& known, std::vector<std::string_view>& listed)
 {
-    std::string_view rest = fields.value(connection);
     std::string_view option;
     while (http::next_list_element(rest, option)) {
         const FieldName id = http::find_field_name(option);
@@ -71,10 +70,8 @@ void mark_listed(http::Fields& fields, const http::Field& connection, std::vecto
         }
         if (id == FieldName::other) {
             listed.push_back(option);
-        } else if (fields.has(id)) {
-            for (http::Field& field : fields) {
-                field.is_dropped = field.is_dropped || field.id == id;
-            }
+        } else {
+            known |= std::uint64_t{1} << static_cast<unsigned>(id);
         }
     }
 }
@@ -88,24 +85,26 @@ constexpr std::array<std::string_view, 12> kForbiddenTrailers = {
 
 void mark_hop_by_hop(http::Fields& fields)
 {
+    std::uint64_t known = 0;
     std::vector<std::string_view> listed; // options that name no known field
     for (http::Field& field : fields) {
         if (is_always_dropped(field.id)) {
             field.is_dropped = true;
         }
         if (field.id == FieldName::connection) {
-            mark_listed(fields, field, listed);
+            read_options(fields.value(field), known, listed);
         }
     }
-    if (listed.empty()) {
+    if (known == 0 && listed.empty()) {
         return;
     }
     // Sorted, so that thousands of options and fields cost no more than their number says.
     std::sort(listed.begin(), listed.end(), comes_before);
     for (http::Field& field : fields) {
-        if (field.id == FieldName::other && std::binary_search(listed.begin(), listed.end(), fields.name(field), comes_before)) {
-            field.is_dropped = true;
-        }
+        const bool is_listed = field.id == FieldName::other
+                                   ? std::binary_search(listed.begin(), listed.end(), fields.name(field), comes_before)
+                                   : (known >> static_cast<unsigned>(field.id) & 1u) != 0;
+        field.is_dropped = field.is_dropped || is_listed;
     }
 }
 

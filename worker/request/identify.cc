@@ -122,7 +122,9 @@ void believe_forwarded(Request& request)
         std::string_view element;
         while (http::next_list_element(rest, element)) {
             const auto hop = parse_node(source == FieldName::forwarded ? for_parameter(element) : element);
-            if (hop && (!client || !is_trusted(request, *hop))) {
+            if (!hop) {
+                client.reset(); // whoever that is could have written all that stands before
+            } else if (!client || !is_trusted(request, *hop)) {
                 client = hop;
             }
         }
