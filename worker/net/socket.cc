@@ -8,6 +8,12 @@
 
 namespace ladle::worker {
 
+namespace {
+
+constexpr loop::Nanos kDoubtAfter = 200'000'000;
+
+} // namespace
+
 Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Posted* news)
 {
     fd_ = std::move(fd);
@@ -17,6 +23,7 @@ Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Posted* news)
     socklen_t length = sizeof family;
     ::getsockopt(fd_.get(), SOL_SOCKET, SO_DOMAIN, &family, &length);
     trusts_short_read_ = family != AF_UNIX;
+    doubt_.emplace(loop, &Socket::on_doubt, this);
     return watch_.start(loop, fd_.get(), loop::WatchMode::edges, &Socket::on_ready, this);
 }
 
@@ -37,6 +44,15 @@ void Socket::on_ready(void* self, loop::Ready what)
     }
 }
 
+void Socket::on_doubt(void* self)
+{
+    auto& socket = *static_cast<Socket*>(self);
+    socket.may_read_ = true;
+    if (socket.news_ != nullptr) {
+        socket.news_->post(*socket.loop_);
+    }
+}
+
 Io Socket::read_vectors(iovec* vectors, int count, std::size_t wanted)
 {
     ssize_t n = 0;
@@ -46,6 +62,9 @@ Io Socket::read_vectors(iovec* vectors, int count, std::size_t wanted)
     if (n > 0) {
         const auto got = static_cast<std::size_t>(n);
         may_read_ = got == wanted || peer_closed_ || !trusts_short_read_;
+        if (!may_read_) {
+            doubt_->set(loop_->now() + kDoubtAfter);
+        }
         return {IoState::done, got, 0};
     }
     if (n == 0) {
@@ -53,6 +72,7 @@ Io Socket::read_vectors(iovec* vectors, int count, std::size_t wanted)
     }
     if (errno == EAGAIN) {
         may_read_ = false;
+        doubt_->clear();
         return {IoState::would_block, 0, 0};
     }
     return {IoState::failed, 0, errno};
@@ -139,10 +159,15 @@ Io Socket::write(Chain& from)
     return {IoState::done, total, 0};
 }
 
-bool Socket::is_silent() const noexcept
+bool Socket::is_silent() noexcept
 {
     char byte = 0;
-    return ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    const bool silent = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    if (silent) {
+        may_read_ = false;
+        doubt_->clear();
+    }
+    return silent;
 }
 
 int Socket::take_error() noexcept
@@ -171,6 +196,7 @@ void Socket::abort() noexcept
 void Socket::close() noexcept
 {
     watch_.stop();
+    doubt_.reset();
     news_ = nullptr;
     fd_.reset();
 }

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace ladle::worker {
 
@@ -49,7 +50,7 @@ public:
     /// Before a connect() whose end will be announced as writability.
     void expect_writable() noexcept { may_write_ = false; }
     /// Whether nothing at all waits to be read, not even the end: asks the kernel. For idle connections.
-    bool is_silent() const noexcept;
+    bool is_silent() noexcept;
     /// Takes the socket's pending error (of a connect() that has ended, or a reset that came); 0 = none.
     int take_error() noexcept;
 
@@ -63,6 +64,7 @@ public:
 
 private:
     static void on_ready(void* self, loop::Ready what);
+    static void on_doubt(void* self);
     Io read_pieces(Chain& into, char* at, std::size_t size, std::size_t most);
     Io read_vectors(iovec* vectors, int count, std::size_t wanted);
 
@@ -70,6 +72,9 @@ private:
     loop::Watch watch_;
     loop::Loop* loop_ = nullptr;
     loop::Posted* news_ = nullptr;
+    /// A reset that came in one event with data cannot be told from data (libevent reports both as readable and writable), and comes
+    /// with no further edge: some time after a short read one more is tried.
+    std::optional<loop::Deadline> doubt_;
     bool may_read_ = true;
     bool may_write_ = true;
     bool peer_closed_ = false;      ///< the peer's end was announced: read until it is seen
