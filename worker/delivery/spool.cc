@@ -14,6 +14,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr loop::Nanos kBadDiskPause = 1'000'000'000; // how long spooling to disk rests after a failure
+constexpr unsigned kMostReads = 3;                   // of a part that a bad disk does not give back
 
 } // namespace
 
@@ -139,9 +140,15 @@ void Spool::on_fetched(void* self, FileJob& job)
     auto& spool = *static_cast<Spool*>(self);
     const bool is_wanted = std::exchange(spool.read_, nullptr) != nullptr && job.offset == spool.taken_;
     if (job.code != 0) {
-        os::log(os::Level::error, "cannot read a spool file back; trying again", {{"error", strerrordesc_np(job.code)}});
-    } else if (is_wanted) {
-        spool.window_.append(std::move(job.data));
+        os::log(os::Level::error, "cannot read a spool file back", {{"error", strerrordesc_np(job.code)}});
+        if (++spool.failed_reads_ >= kMostReads) {
+            return; // the stall timeout ends it
+        }
+    } else {
+        spool.failed_reads_ = 0;
+        if (is_wanted) {
+            spool.window_.append(std::move(job.data));
+        }
     }
     spool.wake_.kick_later();
 }

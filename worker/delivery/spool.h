@@ -86,6 +86,7 @@ private:
     std::uint64_t size_ = 0;
     FileJob* write_ = nullptr; ///< under way, of tail_'s first bytes
     FileJob* read_ = nullptr;
+    unsigned failed_reads_ = 0; ///< in a row
     bool waits_for_room_ = false;
 };
 
