@@ -18,7 +18,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -73,7 +72,7 @@ private:
     loop::Signal terminate_;
     std::shared_ptr<const config::Config> config_;
     std::shared_ptr<const config::Config> prepared_;
-    std::map<std::string, std::uint32_t> listen_by_text_; ///< of config_: bind text → index into listens
+    std::set<std::string> bind_texts_; ///< of config_
     std::unique_ptr<Front> front_;
     std::unique_ptr<Listeners> listeners_;
     Drain drain_;
@@ -142,7 +141,6 @@ Result<void> Worker::open_front()
     FrontParts parts{*loop_,
                      *inherited_.arena,
                      inherited_.row,
-                     inherited_.number,
                      std::move(inherited_.access_log),
                      os::Fd(::dup(inherited_.error_log.get())),
                      std::move(inherited_.spool_directory)};
@@ -263,12 +261,8 @@ void Worker::on_commit(std::uint64_t generation)
 {
     if (prepared_) {
         adopt(std::exchange(prepared_, nullptr));
-        std::set<std::string> texts;
-        for (const auto& [text, index] : listen_by_text_) {
-            texts.insert(text);
-        }
         front_->commit();
-        listeners_->apply(texts);
+        listeners_->apply(bind_texts_);
     }
     tell(ipc::MessageType::committed, generation);
 }
@@ -294,8 +288,7 @@ void Worker::on_new_logs(ipc::Message message)
 
 void Worker::on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)
 {
-    const auto found = listen_by_text_.find(bind_text);
-    front_->adopt_connection(std::move(socket), peer, found == listen_by_text_.end() ? kNoListen : found->second, bind_text);
+    front_->adopt_connection(std::move(socket), peer, bind_text);
     if (front_->is_full()) {
         listeners_->pause();
     }
@@ -344,10 +337,10 @@ void Worker::drain(std::chrono::milliseconds limit, ipc::DrainRest rest)
 void Worker::adopt(std::shared_ptr<const config::Config> config)
 {
     config_ = std::move(config);
-    listen_by_text_.clear();
-    for (std::uint32_t i = 0; i < config_->listens.size(); ++i) {
-        for (const config::BindAddress& bind : config_->listens[i].bind) {
-            listen_by_text_.emplace(bind.text, i);
+    bind_texts_.clear();
+    for (const config::Listen& listen : config_->listens) {
+        for (const config::BindAddress& bind : listen.bind) {
+            bind_texts_.insert(bind.text);
         }
     }
     row_.config_generation.store(config_->generation, std::memory_order_relaxed);

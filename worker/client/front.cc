@@ -11,6 +11,7 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr loop::Nanos kPreviousConfig = 5'000'000'000; // a removed address is served that long at the most
 constexpr loop::Nanos kIdleGrace = 1'000'000'000; // of an idle connection, once draining has begun
 
 std::string make_date()
@@ -70,9 +71,9 @@ Front::~Front()
     }
 }
 
-void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, std::uint32_t, const std::string& bind_text)
+void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)
 {
-    auto session = std::make_unique<Session>(*this, live_, bind_text);
+    auto session = std::make_unique<Session>(*this, live_for(bind_text), bind_text);
     ++session_count_;
     was_full_ = was_full_ || is_full();
     parts_->row.add(shm::Metric::connections_accepted);
@@ -81,6 +82,12 @@ void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, std::u
     if (!adopted.start(std::move(socket), peer)) {
         retire(adopted);
     }
+}
+
+const std::shared_ptr<LiveConfig>& Front::live_for(const std::string& bind_text) const
+{
+    const bool is_removed = live_->router.listen_index(bind_text) == Router::kNoListen;
+    return is_removed && previous_ && previous_->router.listen_index(bind_text) != Router::kNoListen ? previous_ : live_;
 }
 
 void Front::retire(Session& session)
@@ -112,6 +119,8 @@ void Front::commit()
 {
     if (live_) {
         earlier_.push_back(live_);
+        previous_ = live_;
+        previous_until_ = parts_->loop.now() + kPreviousConfig;
     }
     live_ = std::move(prepared_);
     prepared_.reset();
@@ -178,6 +187,9 @@ void Front::on_tick()
     if (++ticks_ % 10 == 0) {
         parts_->date = make_date();
         count_share();
+    }
+    if (previous_ && parts_->loop.now() > previous_until_) {
+        previous_.reset();
     }
     if (parts_->is_draining) {
         close_idle_sessions();

@@ -26,7 +26,6 @@ struct FrontParts {
     loop::Loop& loop;
     shm::Arena& arena;
     std::uint32_t row;
-    std::uint32_t number;
     os::Fd access_log;
     os::Fd error_log;
     os::Fd spool_directory; ///< -1 = bodies wait in memory only
@@ -40,7 +39,7 @@ public:
     Front& operator=(const Front&) = delete;
 
     /// Begins a session for an accepted connection that came in on that bind address.
-    void adopt_connection(os::Fd socket, const sockaddr_storage& peer, std::uint32_t listen_index, const std::string& bind_text);
+    void adopt_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text);
 
     /// Two-phase change of configuration: prepare builds all that it needs, commit swaps one pointer.
     Result<void> prepare(std::shared_ptr<const config::Config> next);
@@ -67,6 +66,9 @@ public:
     // For sessions.
     WorkerParts& parts() noexcept { return *parts_; }
     const std::shared_ptr<LiveConfig>& live() const noexcept { return live_; }
+    /// The configuration for a connection that came in on this address: the live one, or, for what still waited in the queue of an
+    /// address that the last reload removed, the one before.
+    const std::shared_ptr<LiveConfig>& live_for(const std::string& bind_text) const;
     /// The session has ended; it is destroyed soon, outside its own code.
     void retire(Session& session);
 
@@ -81,6 +83,8 @@ private:
     std::unique_ptr<WorkerParts> parts_;
     std::shared_ptr<LiveConfig> live_;
     std::shared_ptr<LiveConfig> prepared_;
+    std::shared_ptr<LiveConfig> previous_; ///< kept for some seconds after a reload, see live_for()
+    loop::Nanos previous_until_ = 0;
     std::vector<std::weak_ptr<LiveConfig>> earlier_; ///< that requests may still wait in
     loop::Link sessions_;
     loop::Link ended_;

@@ -81,7 +81,6 @@ class Chain {
 public:
     bool empty() const noexcept { return bytes_ == 0; }
     std::size_t bytes() const noexcept { return bytes_; }
-    /// Bytes of memory that its slices keep from other use: small slices count their share of a block.
     void append(Slice slice);
     /// Copies; for short texts. Uses the last block's room if it may.
     void append_copy(std::string_view text);

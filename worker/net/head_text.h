@@ -9,7 +9,6 @@
 
 #include <charconv>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 namespace ladle::worker {
@@ -23,8 +22,7 @@ public:
     }
     HeadText& operator<<(std::string_view text) noexcept
     {
-        std::memcpy(at_, text.data(), text.size());
-        at_ += text.size();
+        at_ += text.copy(at_, text.size()); // an empty view may be null
         return *this;
     }
     HeadText& operator<<(std::uint64_t number) noexcept

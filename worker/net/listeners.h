@@ -27,9 +27,6 @@
 
 namespace ladle::worker {
 
-/// Index of a listen that the current configuration does not name: the address is being left.
-inline constexpr std::uint32_t kNoListen = ~std::uint32_t{0};
-
 /// Who gets accepted connections and news. Functions are called from the loop; they may call back into Listeners, except destroy
 /// it.
 struct ListenerEvents {

@@ -115,7 +115,6 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             continue;
         }
         request.times.connected = loop::clock_now();
-        ++turn.connection->uses;
         Forwarded forwarded = co_await forward(request, turn);
         std::optional<Answer> bad = forwarded.failed;
         bool before_any_byte = forwarded.server_was_silent;

@@ -35,8 +35,10 @@ std::string_view host_for_server(const Request& request) noexcept
     if (!request.authority.empty()) {
         return request.authority;
     }
-    const bool is_wild = request.site->name.starts_with('*'); // an HTTP/1.0 client without Host
-    return is_wild ? request.server_text : std::string_view(request.site->name);
+    if (!request.site->name.starts_with('*')) { // an HTTP/1.0 client without Host
+        return request.site->name;
+    }
+    return request.server_text.starts_with("unix:") ? std::string_view("localhost") : request.server_text;
 }
 
 /// Every value of a list field, joined, then ours.

@@ -8,6 +8,8 @@
 #include "worker/net/input.h"
 #include "worker/net/socket.h"
 
+#include <sys/socket.h>
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -27,7 +29,8 @@ public:
     Socket socket;
     Input input;
     Server& server;
-    std::uint32_t uses = 0; ///< requests sent on it so far
+    sockaddr_storage address{};        ///< what it is connected to
+    std::uint32_t address_version = 0; ///< of the server's entry, when that address was last known to be one of its own
 
 private:
     friend class Server;
