@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.harness import waiting
-from tests.harness.ladle import memory_kib
+from tests.harness.ladle import IS_SANITIZED, memory_kib
 from tests.harness.origin import reply
 
 MEGABYTE = 1 << 20
@@ -129,7 +129,7 @@ def test_memory_stays_within_the_budget(ladle, origin):
     grown = memory_kib(worker, "Pss") - before
     for client in clients:
         client.close()
-    assert grown < 20 * 1024, f"{grown} KiB"
+    assert IS_SANITIZED or grown < 20 * 1024, f"{grown} KiB"  # the sanitizer holds freed memory back
 
 
 def test_stream_responses_wait_for_the_client(ladle, origin):
