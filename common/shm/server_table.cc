@@ -123,6 +123,21 @@ bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out
     return false;
 }
 
+namespace {
+
+bool is_same_set(const ServerEntry& entry, const std::vector<ServerAddress>& addresses, std::size_t count) noexcept
+{
+    const auto holds_all = [count](const ServerAddress* some, const ServerAddress* of) {
+        return std::all_of(of, of + count, [&](const ServerAddress& one) {
+            return std::any_of(some, some + count, [&](const ServerAddress& other) { return std::memcmp(&other, &one, sizeof one) == 0; });
+        });
+    };
+    // DNS servers like to turn the order round: that is no change.
+    return count == entry.address_count && holds_all(entry.addresses, addresses.data()) && holds_all(addresses.data(), entry.addresses);
+}
+
+} // namespace
+
 bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state,
                        std::uint64_t now_ns) noexcept
 {
@@ -132,6 +147,9 @@ bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& add
     }
     std::atomic_thread_fence(std::memory_order_release);
     const std::size_t count = std::min<std::size_t>(addresses.size(), kMaxAddresses);
+    if (!is_same_set(entry, addresses, count)) {
+        entry.address_version.fetch_add(1, std::memory_order_relaxed);
+    }
     if (count > 0) {
         std::memcpy(entry.addresses, addresses.data(), count * sizeof(ServerAddress));
     }

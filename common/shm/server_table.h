@@ -41,6 +41,7 @@ struct ServerEntry {
     std::uint32_t address_count;
     std::uint64_t resolved_ns;               ///< CLOCK_MONOTONIC
     ServerAddress addresses[kMaxAddresses];
+    std::atomic<std::uint32_t> address_version; ///< counts changes of the set of addresses: kept connections are looked at again
     std::atomic<std::uint64_t> passed_over_until_ns; ///< CLOCK_MONOTONIC; 0 = fine
     std::atomic<std::uint32_t> failures;     ///< in a row
     std::atomic<std::uint64_t> requests;     ///< approximate count (racy add), for status

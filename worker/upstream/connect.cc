@@ -42,6 +42,37 @@ std::vector<Endpoint> find_endpoints(const Upstream& upstream, const Member& mem
     return endpoints;
 }
 
+bool is_same_host(const sockaddr_storage& a, const sockaddr_storage& b) noexcept
+{
+    if (a.ss_family != b.ss_family) {
+        return false;
+    }
+    if (a.ss_family == AF_INET6) {
+        return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr, &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr,
+                           sizeof(in6_addr)) == 0;
+    }
+    return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr == reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
+}
+
+/// A kept connection, unless its name has moved to other addresses since.
+std::unique_ptr<ServerConnection> take_kept(const Member& member)
+{
+    while (std::unique_ptr<ServerConnection> connection = member.server->take_kept()) {
+        const std::uint32_t version = member.entry->address_version.load(std::memory_order_relaxed);
+        if (member.settings->host_name.empty() || connection->address_version == version) {
+            return connection;
+        }
+        std::vector<sockaddr_storage> addresses;
+        if (!shm::read_addresses(*member.entry, addresses) ||
+            std::any_of(addresses.begin(), addresses.end(),
+                        [&](const sockaddr_storage& address) { return is_same_host(address, connection->address); })) {
+            connection->address_version = version;
+            return connection;
+        }
+    }
+    return nullptr;
+}
+
 /// Begins a connect; the socket's first writability is its end.
 int begin_connect(Request& request, ServerConnection& connection, const Endpoint& endpoint)
 {
@@ -72,7 +103,7 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
     Server& server = turn.server();
     turn.is_reused = false;
     if (freshness == Freshness::kept_or_fresh) {
-        turn.connection = server.take_kept();
+        turn.connection = take_kept(turn.upstream->members()[turn.member]);
         if (turn.connection) {
             turn.connection->socket.set_news(&request.client.wake.news());
             turn.is_reused = true;
@@ -84,6 +115,8 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
     Connected last{Answer{503, Reason::name_unresolved}, "the name has no address"};
     for (const Endpoint& endpoint : endpoints) {
         turn.connection = server.make_connection();
+        turn.connection->address = endpoint.address;
+        turn.connection->address_version = turn.upstream->members()[turn.member].entry->address_version.load(std::memory_order_relaxed);
         int code = begin_connect(request, *turn.connection, endpoint);
         request.client.alarm.set(request.timeouts().connect);
         while (code == 0 && !turn.connection->socket.may_write() && !request.client.alarm.rang()) {

@@ -76,6 +76,21 @@ TEST_CASE("published addresses are read as they were written")
     CHECK_FALSE(shm::read_addresses(entry, out));
 }
 
+TEST_CASE("another order of the same addresses is no change, another address is")
+{
+    auto arena = shm::Arena::make();
+    REQUIRE(arena);
+    shm::ServerEntry& entry = arena->regions().servers.entries[0];
+    REQUIRE(shm::publish_addresses(entry, {make_address(1), make_address(2)}, shm::NameState::resolved, 1));
+    const std::uint32_t version = entry.address_version.load();
+    REQUIRE(shm::publish_addresses(entry, {make_address(2), make_address(1)}, shm::NameState::resolved, 2));
+    CHECK(entry.address_version.load() == version);
+    REQUIRE(shm::publish_addresses(entry, {make_address(2), make_address(2)}, shm::NameState::resolved, 3));
+    CHECK(entry.address_version.load() == version + 1);
+    REQUIRE(shm::publish_addresses(entry, {make_address(2), make_address(3)}, shm::NameState::resolved, 4));
+    CHECK(entry.address_version.load() == version + 2);
+}
+
 TEST_CASE("an entry that a dead caretaker left half written is not read, and is repaired")
 {
     auto arena = shm::Arena::make();
