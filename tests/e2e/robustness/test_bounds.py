@@ -30,7 +30,7 @@ def test_a_response_of_many_fields_without_spaces_fits(ladle, origin):
     """A head grows by a space for each field when it is written anew: 200 fields went past the room that was asked for."""
     head = b"HTTP/1.1 200 \r\nContent-Length:2\r\n" + b"".join(b"x%d:\r\n" % n for n in range(199)) + b"\r\nok"
     proxy = ladle(origin(head))
-    worker = proxy.workers()
+    worker = proxy.wait_workers(1)
     for _ in range(3):
         response = proxy.get()
         assert response.status == 200 and response.body == b"ok"
@@ -41,7 +41,7 @@ def test_an_interim_response_of_many_fields_without_spaces_fits(ladle, origin):
     """The same for a 103."""
     head = b"HTTP/1.1 103 Early\r\n" + b"".join(b"x%d:\r\n" % n for n in range(199)) + b"\r\n"
     proxy = ladle(origin(head + reply()))
-    worker = proxy.workers()
+    worker = proxy.wait_workers(1)
     assert proxy.get().status == 200
     assert proxy.workers() == worker
 
@@ -50,7 +50,7 @@ def test_a_request_of_many_fields_without_spaces_fits(ladle, origin):
     """The same for a request, with as many fields as the configuration allows."""
     server = origin()
     proxy = ladle(server, {"defence": {"request": {"headers": 5000, "head": "128KiB"}}})
-    worker = proxy.workers()
+    worker = proxy.wait_workers(1)
     with proxy.client() as client:
         client.send(b"GET / HTTP/1.1\r\nHost:a\r\n" + b"".join(b"x%d:\r\n" % n for n in range(4900)) + b"\r\n")
         assert client.response().status in (200, 502)

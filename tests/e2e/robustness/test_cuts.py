@@ -83,7 +83,7 @@ def test_a_client_may_leave_at_any_byte(ladle, origin, how, buffering):
     """A request cut anywhere is never passed on as a whole one, and leaves nothing behind."""
     server = origin()
     proxy = ladle(server, {**SETTINGS, "site": {"*": {"buffer": {"request": buffering}}}})
-    workers = proxy.workers()
+    workers = proxy.wait_workers(1)
 
     def cut(text, at):
         client = RawClient(proxy.address)
@@ -120,7 +120,7 @@ def test_a_server_may_leave_at_any_byte(ladle, origin, how, kind):
                     connection.close()
                 return
     proxy = ladle(origin(script=play), SETTINGS)
-    workers = proxy.workers()
+    workers = proxy.wait_workers(1)
     results = {}
 
     def ask(at):
@@ -164,7 +164,7 @@ def test_a_tunnel_may_be_cut_at_any_byte(ladle, origin, side):
                 connection.reset()
                 return
     proxy = ladle(origin(script=play), SETTINGS)
-    workers = proxy.workers()
+    workers = proxy.wait_workers(1)
 
     def talk(at):
         client = RawClient(proxy.address)
@@ -189,7 +189,7 @@ def test_many_clients_that_come_and_go_leave_nothing(ladle, origin):
     server = origin(lambda request: reply(body if request.target == "/big" else b"ok"))
     proxy = ladle(settings={**SETTINGS, "upstream": {"app": {"servers": [server.text], "max_conn": 3, "queue": {"size": 5, "timeout": "500ms"}}},
                             "site": {"*": {"upstream": "app"}}, "budget": {"spool_memory": "1MiB", "spool_disk": "4MiB", "per_client": "3MiB"}})
-    workers = proxy.workers()
+    workers = proxy.wait_workers(1)
 
     def act(number):
         client = RawClient(proxy.address, receive_buffer=8192 if number % 2 else None, timeout=10)
