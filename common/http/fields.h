@@ -44,7 +44,6 @@
     N(upgrade, "Upgrade") \
     N(user_agent, "User-Agent") \
     N(via, "Via") \
-    N(x_accel_buffering, "X-Accel-Buffering") \
     N(x_forwarded_for, "X-Forwarded-For") \
     N(x_forwarded_host, "X-Forwarded-Host") \
     N(x_forwarded_proto, "X-Forwarded-Proto") \

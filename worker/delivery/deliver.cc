@@ -72,6 +72,8 @@ void Delivery::begin()
         request_.after = After::close; // it answered early: the rest of the request body is not read
     }
     write_response_head(request_, form_, turn_.body.left());
+    request_.response.fields.clear(); // nobody reads them any more: their block need not last as long as the body
+    request_.response_block.reset();
     if (turn_.body.is_complete()) {
         finish_server();
     }

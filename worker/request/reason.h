@@ -39,8 +39,7 @@
     R(server_bad_chunk, "the server's chunked coding was broken") \
     R(server_stalled, "the server stopped sending") \
     R(tunnel_closed, "the tunnel ended") \
-    R(tunnel_idle, "the tunnel was silent too long") \
-    R(draining, "this worker is leaving")
+    R(tunnel_idle, "the tunnel was silent too long")
 
 namespace ladle::worker {
 
