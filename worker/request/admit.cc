@@ -54,6 +54,27 @@ std::optional<Answer> read_expectation(Request& request)
     return std::nullopt;
 }
 
+/// RFC 9110 §7.6.2: OPTIONS and TRACE go no further than Max-Forwards says. TRACE is not answered for ourselves: an echo would show
+/// what the client's own browser hides from its scripts.
+std::optional<Answer> read_max_forwards(const Request& request)
+{
+    const http::RequestHead& head = request.head;
+    if (!head.fields.has(FieldName::max_forwards)) {
+        return std::nullopt;
+    }
+    const auto hops = http::parse_decimal(head.fields.value_of(FieldName::max_forwards));
+    if (!hops || head.fields.count(FieldName::max_forwards) != 1) {
+        return Answer{400, Reason::bad_request};
+    }
+    if (*hops == 0 && head.method == http::Method::options) {
+        return Answer{204, Reason::ok};
+    }
+    if (*hops == 0 && head.method == http::Method::trace) {
+        return Answer{405, Reason::method_not_allowed};
+    }
+    return std::nullopt;
+}
+
 /// One protocol token that may be tunnelled. "h2c" and other versions of HTTP, and TLS, would smuggle requests past us.
 void read_upgrade(Request& request)
 {
@@ -104,8 +125,8 @@ std::optional<Answer> admit(Request& request)
     if (auto refused = read_expectation(request)) {
         return refused;
     }
-    if (head.fields.has(FieldName::max_forwards) && !http::parse_decimal(head.fields.value_of(FieldName::max_forwards))) {
-        return Answer{400, Reason::bad_request};
+    if (auto ended = read_max_forwards(request)) {
+        return ended;
     }
     read_upgrade(request);
     mark_hop_by_hop(head.fields);

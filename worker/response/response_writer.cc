@@ -122,7 +122,8 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
         text.field("Content-Type", content_type);
         text << "Content-Length: " << std::uint64_t{body.size()} << "\r\n";
     }
-    if (status == 405) {
+    const bool answers_options = request.route == nullptr && status == 204;
+    if (status == 405 || answers_options) {
         text << "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n";
     }
     write_connection(text, request);

@@ -35,6 +35,32 @@ def test_options_star(relay):
     assert (relay.last.method, relay.last.target) == ("OPTIONS", "*")
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+def test_max_forwards_is_counted_down(relay, method):
+    """OPTIONS and TRACE reach the server with one hop less to go."""
+    assert relay.get("/m", method, headers=[("Max-Forwards", "3")]).status == 200
+    assert relay.last.headers.get("Max-Forwards") == "2"
+
+
+@pytest.mark.parametrize("method, target, status", [("OPTIONS", "/m", 204), ("OPTIONS", "*", 204), ("TRACE", "/m", 405)])
+def test_no_further_than_max_forwards(relay, method, target, status):
+    """OPTIONS and TRACE with no hop left are answered here and never reach the server."""
+    before = len(relay.origin.requests)
+    response = relay.get(target, method, headers=[("Max-Forwards", "0")])
+    assert (response.status, "GET" in response.headers.get("Allow")) == (status, True)
+    assert len(relay.origin.requests) == before
+
+
+def test_max_forwards_of_other_methods_ends_nothing(relay):
+    """Max-Forwards says nothing about a GET."""
+    assert relay.get("/m", headers=[("Max-Forwards", "0")]).status == 200
+
+
+def test_two_max_forwards_are_refused(relay):
+    """Which of two Max-Forwards counts is not guessed."""
+    assert relay.get("/m", "OPTIONS", headers=[("Max-Forwards", "3"), ("Max-Forwards", "0")]).status == 400
+
+
 def test_absolute_form_becomes_origin_form(relay):
     """An absolute-form target reaches the server in origin-form, its authority as Host."""
     assert relay.get("http://other.test:81/a?b=c").status == 200
