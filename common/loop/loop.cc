@@ -26,6 +26,9 @@ Nanos clock_now() noexcept
 
 namespace {
 
+constexpr short kReadEdges = EV_READ | EV_CLOSED | EV_ET | EV_PERSIST;
+constexpr short kBothEdges = kReadEdges | EV_WRITE;
+
 sigset_t g_watched_signals{}; // all zero = the empty set
 
 timeval to_timeval(std::chrono::milliseconds d) noexcept
@@ -180,8 +183,9 @@ Result<void> Watch::start(Loop& loop, int fd, WatchMode mode, Function function,
     stop();
     function_ = function;
     self_ = self;
-    const short what = mode == WatchMode::edges ? static_cast<short>(EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST)
-                                                : static_cast<short>(EV_READ | EV_PERSIST);
+    const short what = mode == WatchMode::edges        ? kBothEdges
+                       : mode == WatchMode::read_edges ? kReadEdges
+                                                       : static_cast<short>(EV_READ | EV_PERSIST);
     if (mode == WatchMode::level_read_exclusive && loop.epoll_descriptor_ < 0) {
         return std::unexpected(Error{ENOTSUP, Origin::local, Retry::no, "the loop's epoll descriptor is not known"});
     }
@@ -208,6 +212,16 @@ Result<void> Watch::start(Loop& loop, int fd, WatchMode mode, Function function,
         }
     }
     return {};
+}
+
+void Watch::add_write_edges() noexcept
+{
+    event_base* base = event_get_base(event_);
+    const int fd = event_get_fd(event_);
+    event_del(event_);
+    event_assign(event_, base, fd, kBothEdges, &Watch::on_event, this);
+    const int added = event_add(event_, nullptr);
+    LADLE_ASSERT(added == 0); // the kernel had it a moment ago
 }
 
 void Watch::stop() noexcept

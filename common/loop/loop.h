@@ -158,6 +158,7 @@ constexpr bool is_closed(Ready r) noexcept { return (static_cast<unsigned>(r) & 
 
 enum class WatchMode : std::uint8_t {
     edges,          ///< read and write edges, one registration: connections
+    read_edges,     ///< read edges, until add_write_edges(): accepted connections, most of which never have to wait to write
     level_read,     ///< while readable: listeners, control channels
     level_read_exclusive, ///< the same with EPOLLEXCLUSIVE: listeners that several processes watch
 };
@@ -174,6 +175,8 @@ public:
     /// Begins; fails if the kernel refuses the descriptor. For level_read_exclusive: fails with code ENOTSUP if the trick is not
     /// to be had (the caller falls back to level_read).
     Result<void> start(Loop& loop, int fd, WatchMode mode, Function function, void* self);
+    /// From read_edges to edges; a write edge comes at once if the descriptor is writable already.
+    void add_write_edges() noexcept;
     /// Leaves epoll at once (EPOLL_CTL_DEL).
     void stop() noexcept;
     bool is_active() const noexcept { return event_ != nullptr; }

@@ -56,7 +56,7 @@ bool Session::start(os::Fd socket, const sockaddr_storage& peer)
 {
     client_.peer = peer;
     client_.peer_text = peer_to_text(peer);
-    if (!client_.socket.start(front_.parts().loop, std::move(socket), &client_.wake.news())) {
+    if (!client_.socket.start(front_.parts().loop, std::move(socket), peer.ss_family, &client_.wake.news())) {
         return false;
     }
     main_ = run();

@@ -14,17 +14,15 @@ constexpr loop::Nanos kDoubtAfter = 200'000'000;
 
 } // namespace
 
-Result<void> Socket::start(loop::Loop& loop, os::Fd fd, loop::Posted* news)
+Result<void> Socket::start(loop::Loop& loop, os::Fd fd, sa_family_t family, loop::Posted* news)
 {
     fd_ = std::move(fd);
     loop_ = &loop;
     news_ = news;
-    int family = AF_UNSPEC;
-    socklen_t length = sizeof family;
-    ::getsockopt(fd_.get(), SOL_SOCKET, SO_DOMAIN, &family, &length);
     trusts_short_read_ = family != AF_UNIX;
     doubt_.emplace(loop, &Socket::on_doubt, this);
-    return watch_.start(loop, fd_.get(), loop::WatchMode::edges, &Socket::on_ready, this);
+    const loop::WatchMode mode = watches_writes_ ? loop::WatchMode::edges : loop::WatchMode::read_edges;
+    return watch_.start(loop, fd_.get(), mode, &Socket::on_ready, this);
 }
 
 void Socket::on_ready(void* self, loop::Ready what)
@@ -123,6 +121,16 @@ Io Socket::read_pieces(Chain& into, char* at, std::size_t size, std::size_t most
     return io;
 }
 
+/// The kernel took no more: an edge will tell when it does again.
+void Socket::wait_for_room() noexcept
+{
+    may_write_ = false;
+    if (!watches_writes_) {
+        watches_writes_ = true;
+        watch_.add_write_edges();
+    }
+}
+
 Io Socket::write(Chain& from)
 {
     std::size_t total = 0;
@@ -144,15 +152,15 @@ Io Socket::write(Chain& from)
                 continue;
             }
             if (errno == EAGAIN) {
-                may_write_ = false;
+                wait_for_room();
                 return {total > 0 ? IoState::done : IoState::would_block, total, 0};
             }
             return {IoState::failed, total, errno};
         }
         from.consume(static_cast<std::size_t>(n));
         total += static_cast<std::size_t>(n);
-        if (static_cast<std::size_t>(n) < wanted) { // the buffer is full: its event will come
-            may_write_ = false;
+        if (static_cast<std::size_t>(n) < wanted) { // the buffer is full
+            wait_for_room();
             break;
         }
     }

@@ -10,6 +10,8 @@
 #include "common/os/fd.h"
 #include "worker/net/blocks.h"
 
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -31,7 +33,7 @@ public:
     Socket& operator=(const Socket&) = delete;
 
     /// Takes the descriptor over and begins to watch it.
-    Result<void> start(loop::Loop& loop, os::Fd fd, loop::Posted* news);
+    Result<void> start(loop::Loop& loop, os::Fd fd, sa_family_t family, loop::Posted* news);
     /// What is posted at events from now on; null = nothing (readiness is still remembered).
     void set_news(loop::Posted* news) noexcept { news_ = news; }
 
@@ -48,7 +50,11 @@ public:
     /// Whether the peer has announced its end (it may still be reading).
     bool peer_has_finished() const noexcept { return peer_closed_; }
     /// Before a connect() whose end will be announced as writability.
-    void expect_writable() noexcept { may_write_ = false; }
+    void expect_writable() noexcept
+    {
+        may_write_ = false;
+        watches_writes_ = true;
+    }
     /// Whether nothing at all waits to be read, not even the end: asks the kernel. For idle connections.
     bool is_silent() noexcept;
     /// Takes the socket's pending error (of a connect() that has ended, or a reset that came); 0 = none.
@@ -66,6 +72,7 @@ private:
     static void on_ready(void* self, loop::Ready what);
     static void on_doubt(void* self);
     Io read_pieces(Chain& into, char* at, std::size_t size, std::size_t most);
+    void wait_for_room() noexcept;
     Io read_vectors(iovec* vectors, int count, std::size_t wanted);
 
     os::Fd fd_;
@@ -77,6 +84,7 @@ private:
     std::optional<loop::Deadline> doubt_;
     bool may_read_ = true;
     bool may_write_ = true;
+    bool watches_writes_ = false;   ///< write edges are asked for: from the first write that had to wait
     bool peer_closed_ = false;      ///< the peer's end was announced: read until it is seen
     bool trusts_short_read_ = true; ///< a short read means drained; not so on Unix sockets, whose end comes without notice
 };

@@ -92,7 +92,7 @@ int begin_connect(Request& request, ServerConnection& connection, const Endpoint
     if (code == EINPROGRESS) {
         connection.socket.expect_writable();
     }
-    const auto started = connection.socket.start(request.parts.loop, std::move(fd), &request.client.wake.news());
+    const auto started = connection.socket.start(request.parts.loop, std::move(fd), endpoint.address.ss_family, &request.client.wake.news());
     return started ? 0 : started.error().code;
 }
 
