@@ -26,10 +26,17 @@ int complain(const std::string& line)
     return 1;
 }
 
+/// A connection to the master that runs with this file.
+Result<os::Fd> connect_master(const CommandOptions& options)
+{
+    const auto admin = find_admin(options.config_path);
+    return admin ? connect_control(*admin) : std::unexpected(admin.error());
+}
+
 /// Asks the running master; the reason where nobody answers.
 std::optional<std::string> ask_master(const CommandOptions& options, const nlohmann::json& request, nlohmann::json& answer)
 {
-    const auto connection = connect_control(find_admin(options.config_path));
+    const auto connection = connect_master(options);
     if (!connection) {
         return connection.error().detail;
     }
@@ -59,7 +66,7 @@ int order(const CommandOptions& options, const nlohmann::json& request)
 
 int start(const CommandOptions& options)
 {
-    if (const auto connection = connect_control(find_admin(options.config_path))) {
+    if (const auto connection = connect_master(options)) {
         return complain(fmt::format("already running (pid {})", peer_pid(connection->get())));
     } else if (connection.error().code == EACCES) {
         return complain(connection.error().detail);
@@ -87,7 +94,7 @@ int start(const CommandOptions& options)
 int stop(const CommandOptions& options, When when)
 {
     nlohmann::json state = nlohmann::json::object();
-    if (const auto connection = connect_control(find_admin(options.config_path))) {
+    if (const auto connection = connect_master(options)) {
         if (auto answer = ask(connection->get(), {{"command", "status"}})) {
             state = std::move(*answer);
         }
@@ -108,7 +115,7 @@ int restart(const CommandOptions& options)
     if (is_systemd_unit(options.config_path)) {
         return run_systemctl("restart");
     }
-    const auto connection = connect_control(find_admin(options.config_path));
+    const auto connection = connect_master(options);
     if (connection) {
         if (const int code = stop(options, When::drained); code != 0) {
             return code;
@@ -154,7 +161,7 @@ int reopen(const CommandOptions& options)
 
 int status(const CommandOptions& options, Format format)
 {
-    const auto connection = connect_control(find_admin(options.config_path));
+    const auto connection = connect_master(options);
     if (!connection) {
         if (format == Format::json) {
             const nlohmann::json none = {{"ok", false}, {"state", "unreachable"}, {"message", connection.error().detail}};

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <regex>
 
@@ -36,8 +38,13 @@ std::string scan_for_admin(const std::string& config_path)
 
 } // namespace
 
-std::string find_admin(const std::string& config_path)
+Result<std::string> find_admin(const std::string& config_path)
 {
+    if (::access(config_path.c_str(), R_OK) != 0 && config_path != kPackagedConfig) {
+        const int code = errno;
+        return std::unexpected(
+            Error{code, Origin::local, Retry::no, fmt::format("cannot read {}: {}", config_path, strerrordesc_np(code))});
+    }
     config::DiskFiles files;
     const config::LoadResult loaded = config::load(files, config_path);
     return loaded.config ? loaded.config->server.admin : scan_for_admin(config_path);

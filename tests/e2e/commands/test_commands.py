@@ -167,6 +167,14 @@ def test_commands_without_a_running_proxy(daemon, command):
     assert len((result.stderr + result.stdout).strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade"])
+def test_a_mistyped_file_reaches_no_master(tmp_path, command):
+    """A file that is not there is named in one line; the master of the packaged file is not asked instead."""
+    result = run(command, "--config", str(tmp_path / "lalde.toml"))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"ladle: cannot read {tmp_path}/lalde.toml: No such file or directory\n"
+
+
 def test_stop_drains(ladle, origin):
     """`stop` lets requests under way end, and new connections are refused."""
     import threading
