@@ -226,7 +226,7 @@ std::string render_status(const json& s)
     }
     out += "\nlisteners\n";
     for (const json& l : s["listeners"]) {
-        fmt::format_to(std::back_inserter(out), "  {:<28} {} slots{}\n", l["address"].get<std::string>(), l["slots"].get<int>(),
+        fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(), l["slots"] == 1 ? "" : "s",
                        l["state"] == "leaving" ? ", leaving" : "");
     }
     out += "\nservers\n";

@@ -352,8 +352,12 @@ Parsed<BindAddress> parse_bind(std::string_view text)
             return std::unexpected(parts.error());
         }
         if (parts->port.empty()) {
+            const bool is_port = parse_port(parts->host).has_value();
+            const std::string_view scheme = text.substr(0, static_cast<std::size_t>(bare->data() - text.data()));
             return std::unexpected(Complaint{fmt::format("expected an address and a port such as \"0.0.0.0:80\", got \"{}\"", text),
-                                             parts->host.empty() ? std::string() : fmt::format("write \"{}:80\"", text)});
+                                             is_port ? fmt::format("write \"{}0.0.0.0:{}\"", scheme, parts->host)
+                                             : parts->host.empty() ? std::string()
+                                                                   : fmt::format("write \"{}:80\"", text)});
         }
         const Parsed<std::uint16_t> port = parse_port(parts->port);
         if (!port) {

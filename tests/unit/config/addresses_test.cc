@@ -91,7 +91,7 @@ TEST_CASE("config: a [listen.NAME] needs addresses")
 [listen.b]
 bind = []
 [listen.c]
-bind = [":80", "eth0:80"]
+bind = [":80", "eth0:80", "80"]
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
 listen = ["a", "b", "c"]
@@ -104,11 +104,14 @@ x.toml:3:8: error: [listen.b] has no address
     3 | bind = []
       |        ^^ write bind = ["0.0.0.0:80", "[::]:80"]
 x.toml:5:9: error: expected an IP address to listen on, got ""
-    5 | bind = [":80", "eth0:80"]
+    5 | bind = [":80", "eth0:80", "80"]
       |         ^^^^^ for every address write "0.0.0.0:80" and "[::]:80"
 x.toml:5:16: error: expected an IP address to listen on, got "eth0"
-    5 | bind = [":80", "eth0:80"]
+    5 | bind = [":80", "eth0:80", "80"]
       |                ^^^^^^^^^
+x.toml:5:27: error: expected an address and a port such as "0.0.0.0:80", got "80"
+    5 | bind = [":80", "eth0:80", "80"]
+      |                           ^^^^ write "0.0.0.0:80"
 )~");
 }
 
