@@ -206,7 +206,7 @@ def test_server_connections_are_kept_and_bounded(ladle, origin):
     waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 0, "idle connections to end", 3)
 
 
-@pytest.mark.parametrize("part", [b"HTTP/1.1 2"], ids=["head"])
+@pytest.mark.parametrize("part", [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart"], ids=["head", "body"])
 def test_bytes_and_a_reset_in_one_event(ladle, origin, part):
     """A reset that the proxy learns of together with the last bytes is noticed at once, not when a timeout rings."""
     asked, go = threading.Event(), threading.Event()
