@@ -269,20 +269,16 @@ void Worker::on_commit(std::uint64_t generation)
 
 void Worker::on_new_logs(ipc::Message message)
 {
-    std::size_t next = 0;
-    os::Fd access;
-    if ((message.number & 1u) != 0 && next < message.descriptors.size()) {
-        access = std::move(message.descriptors[next++]);
+    const bool has_access = (message.number & 1u) != 0;
+    const bool has_error = (message.number & 2u) != 0;
+    if (message.descriptors.size() != std::size_t{has_access} + std::size_t{has_error}) {
+        return; // lost on the way for want of descriptors: the old ones go on
     }
-    os::Fd error;
-    if ((message.number & 2u) != 0 && next < message.descriptors.size()) {
-        error = std::move(message.descriptors[next]);
-    }
+    os::Fd access = has_access ? std::move(message.descriptors.front()) : os::Fd();
+    os::Fd error = has_error ? std::move(message.descriptors.back()) : os::Fd();
     os::Fd copy(error ? ::dup(error.get()) : -1);
-    if (error) {
-        os::set_log_descriptor(error.get());
-        inherited_.error_log = std::move(error);
-    }
+    os::set_log_descriptor(error.get());
+    inherited_.error_log = std::move(error);
     front_->set_logs(std::move(access), std::move(copy));
 }
 

@@ -46,6 +46,7 @@ private:
     static void on_channel(void* self, loop::Ready);
     void on_message(ipc::Message message);
     void on_prepare(ipc::Message message);
+    void on_new_logs(ipc::Message message);
     void on_commit(std::uint64_t generation);
     void on_tick();
     void answer_when_settled(ipc::MessageType type, std::uint64_t generation);
@@ -150,11 +151,7 @@ void Caretaker::on_message(ipc::Message message)
         owed_by_ = owed_ == ipc::MessageType::ready ? owed_by_ : loop::kNever;
         return names_->keep_only(*config_);
     case ipc::MessageType::new_logs:
-        if ((message.number & 2u) != 0 && !message.descriptors.empty()) {
-            os::set_log_descriptor(message.descriptors.back().get());
-            inherited_.error_log = std::move(message.descriptors.back());
-        }
-        return;
+        return on_new_logs(std::move(message));
     case ipc::MessageType::drain:
         return drain();
     case ipc::MessageType::stop:
@@ -178,6 +175,17 @@ void Caretaker::on_prepare(ipc::Message message)
     prepared_ = std::move(loaded.config);
     names_->add(*prepared_);
     answer_when_settled(ipc::MessageType::prepared, message.generation);
+}
+
+void Caretaker::on_new_logs(ipc::Message message)
+{
+    const bool has_error = (message.number & 2u) != 0;
+    if (has_error && message.descriptors.empty()) {
+        return; // lost on the way for want of descriptors: the old one goes on
+    }
+    os::Fd error = has_error ? std::move(message.descriptors.back()) : os::Fd();
+    os::set_log_descriptor(error.get());
+    inherited_.error_log = std::move(error);
 }
 
 void Caretaker::on_commit(std::uint64_t generation)

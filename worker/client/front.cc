@@ -136,13 +136,9 @@ void Front::abort_prepared()
 
 void Front::set_logs(os::Fd access, os::Fd error)
 {
-    if (access) {
-        parts_->access_log.set_file(std::move(access));
-    }
-    if (error) {
-        os::set_log_descriptor(error.get());
-        error_log_ = std::move(error);
-    }
+    parts_->access_log.set_file(std::move(access));
+    os::set_log_descriptor(error.get());
+    error_log_ = std::move(error);
 }
 
 void Front::start_drain()

@@ -46,6 +46,7 @@ public:
     void commit();
     void abort_prepared();
 
+    /// Where lines go from now on; -1 = off.
     void set_logs(os::Fd access, os::Fd error);
 
     /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is just

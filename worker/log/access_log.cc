@@ -5,6 +5,8 @@
 
 #include <sys/uio.h>
 
+#include <utility>
+
 namespace ladle::worker {
 
 AccessLog::~AccessLog()
@@ -25,9 +27,13 @@ AccessLog::~AccessLog()
 
 void AccessLog::set_file(os::Fd file)
 {
+    if (!file) {
+        write(); // what has gathered still belongs to the old file
+    }
     file_ = file ? std::make_shared<os::Fd>(std::move(file)) : nullptr;
     if (!file_) {
         waiting_.clear();
+        row_.add(shm::Metric::log_lines_dropped, std::exchange(lines_waiting_, 0));
     }
 }
 
@@ -37,8 +43,8 @@ void AccessLog::add(std::string_view line)
         row_.add(shm::Metric::log_lines_dropped);
         return;
     }
-    row_.add(shm::Metric::log_lines);
     waiting_.append_copy(line);
+    ++lines_waiting_;
     if (waiting_.bytes() >= kWriteAt) {
         write();
     }
@@ -66,13 +72,16 @@ void AccessLog::write()
     under_way_ = jobs_->submit(job);
     if (under_way_ == nullptr) { // the queue is full: later
         waiting_ = std::move(job->data);
+        return;
     }
+    lines_under_way_ = std::exchange(lines_waiting_, 0);
 }
 
 void AccessLog::on_written(void* self, FileJob& job)
 {
     auto& log = *static_cast<AccessLog*>(self);
     log.under_way_ = nullptr;
+    log.row_.add(job.code == 0 ? shm::Metric::log_lines : shm::Metric::log_lines_dropped, log.lines_under_way_);
     if (job.code != 0) {
         os::log(os::Level::warning, "cannot write the access log", {{"error", strerrordesc_np(job.code)}});
     }

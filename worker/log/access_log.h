@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The access log of one worker: lines gather in memory and go to the file (opened by the master) in large appends off the loop, at least
-// once a second. It never blocks: when the file cannot keep up, lines beyond 1 MiB are dropped and counted. One append is under way
-// at a time, so lines keep their order.
+// once a second. It never blocks: when the file cannot keep up, lines beyond 1 MiB are dropped and counted, as are lines that it refuses.
+// One append is under way at a time, so lines keep their order.
 #pragma once
 
 #include "common/loop/loop.h"
@@ -11,6 +11,7 @@
 #include "worker/delivery/file_jobs.h"
 #include "worker/net/blocks.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,6 +45,8 @@ private:
     std::shared_ptr<os::Fd> file_;
     Chain waiting_;
     FileJob* under_way_ = nullptr;
+    std::uint64_t lines_waiting_ = 0;
+    std::uint64_t lines_under_way_ = 0;
     unsigned ticks_ = 0;
 };
 

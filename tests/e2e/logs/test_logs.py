@@ -96,6 +96,33 @@ def test_logs_can_be_off(ladle, origin):
     assert not os.path.exists(proxy.path("access.log"))
 
 
+def test_a_reload_can_turn_the_logs_off_and_on(ladle, origin):
+    """access = "off" after a reload ends the log with what was before it, an error log too; a further reload begins them again."""
+    proxy = ladle(origin())
+    proxy.get("/before")
+    logs = proxy.settings["log"]
+    proxy.configure({"log": {"access": {"to": "off"}, "error": {"to": "off"}}})
+    assert proxy.reload().returncode == 0
+    with open(proxy.path("error.log"), "rb") as file:
+        ended = file.read()
+    proxy.get("/between")
+    proxy.configure({"log": logs})
+    assert proxy.reload().returncode == 0
+    proxy.get("/after")
+    assert [line["target"] for line in proxy.access_log(2)] == ["/before", "/after"]
+    with open(proxy.path("error.log"), "rb") as file:
+        assert file.read().count(b"reloaded") == ended.count(b"reloaded") + 1
+
+
+def test_lines_that_the_file_refuses_are_counted(ladle, origin):
+    """A full disk loses access log lines, not requests, and says how many."""
+    proxy = ladle(origin(), {"log": {"access": {"to": "/dev/full"}}})
+    for _ in range(3):
+        assert proxy.get().status == 200
+    waiting.until(lambda: proxy.status()["metrics"]["log_lines_dropped"] == 3, "three lost lines")
+    assert proxy.status()["metrics"]["log_lines"] == 0
+
+
 def test_error_log_has_levels(ladle, origin):
     """Below its level nothing is written to the error log."""
     proxy = ladle(origin(), {"log": {"error": {"level": "error"}}})
