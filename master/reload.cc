@@ -304,8 +304,13 @@ void Reload::finish(bool is_applied, std::string message, std::string diagnostic
     next_ = Running{};
     next_logs_ = LogFiles{};
     const ReloadResult result{is_applied, std::move(message), std::move(diagnostics), std::time(nullptr)};
-    os::log(is_applied ? os::Level::info : os::Level::error, is_applied ? "reloaded" : "reload refused",
-            {{"message", result.message}, {"generation", parts_.running.config->generation}});
+    const std::uint64_t generation = parts_.running.config->generation;
+    if (is_applied) {
+        os::log(os::Level::info, "reloaded", {{"message", result.message}, {"generation", generation}});
+    } else { // whoever sent SIGHUP has no other place to read why
+        os::log(os::Level::error, "reload refused",
+                {{"message", result.message}, {"generation", generation}, {"errors", result.diagnostics}});
+    }
     notify::ready("serving");
     for (const Done& done : std::exchange(asking_, {})) {
         done(result);

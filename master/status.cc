@@ -208,6 +208,9 @@ std::string render_status(const json& s)
     if (!config["last_reload"].is_null()) {
         fmt::format_to(std::back_inserter(out), "last reload {}: {}\n", config["last_reload"]["at"].get<std::string>(),
                        config["last_reload"]["ok"] ? "applied" : "refused: " + config["last_reload"]["message"].get<std::string>());
+        if (!config["last_reload"]["ok"].get<bool>()) {
+            out += config["last_reload"]["text"].get<std::string>();
+        }
     }
     fmt::format_to(std::back_inserter(out), "connections {}, requests {}, restarts of crashed processes {}\n",
                    s["connections"].get<std::uint64_t>(), s["requests"].get<std::uint64_t>(), s["restarts"].get<std::uint64_t>());

@@ -37,6 +37,18 @@ def test_sighup_reloads(ladle, origin):
     waiting.until(lambda: proxy.get().body == b"new", "the new configuration")
 
 
+def test_a_refused_sighup_says_why(ladle, origin):
+    """Where nobody waits for an answer, the error log and `status` name the mistake."""
+    proxy = ladle(origin())
+    with open(proxy.config, encoding="utf-8") as file:
+        good = file.read()
+    proxy.write(good + '[extra]\n')
+    os.kill(proxy.pid, signal.SIGHUP)
+    waiting.until(lambda: "reload refused" in proxy.output(), "the refusal")
+    assert "unknown table [extra]" in proxy.output()
+    assert "unknown table [extra]" in proxy.command("status").stdout
+
+
 def test_a_refused_reload_keeps_the_old(ladle, origin):
     """A bad file is refused with its errors, exit code 1, and the running configuration goes on."""
     proxy = ladle(origin())
