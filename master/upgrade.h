@@ -40,7 +40,6 @@ public:
     void continue_after_exec(Done done);
 
     bool is_running() const { return phase_ != Phase::none; }
-    bool is_replacing() const { return phase_ == Phase::replacing; }
 
     /// The checking child ended.
     void on_stranger(pid_t pid, int status);

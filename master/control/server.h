@@ -50,7 +50,6 @@ public:
 
 private:
     struct Connection;
-    Result<void> watch_socket();
     void on_acceptable();
     void on_ready(Connection& connection);
     void read_request(Connection& connection);

@@ -65,7 +65,6 @@ public:
     /// Closes so that the peer sees a reset, not an end: for answers that must not look whole.
     void abort() noexcept;
     void close() noexcept;
-    bool is_open() const noexcept { return static_cast<bool>(fd_); }
     int fd() const noexcept { return fd_.get(); }
 
 private:
