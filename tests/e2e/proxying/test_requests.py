@@ -2,6 +2,7 @@
 """What a client may send and what the server then gets."""
 
 import re
+import time
 
 import pytest
 
@@ -210,6 +211,30 @@ def test_small_timeouts_answer_408(relay):
         client.send(b"GET / HTTP/1.1\r\nHost: si")
         assert client.response().status == 408
         assert client.is_closed()
+
+
+def test_an_idle_connection_is_closed_after_its_timeout(ladle, origin):
+    """A client's connection between requests lives for timeouts.idle, and ends without an answer."""
+    proxy = ladle(origin(), {"timeouts": {"idle": "500ms", "header": "5s"}})
+    with proxy.client() as client:
+        assert client.request("GET").status == 200
+        began = time.monotonic()
+        assert client.sock.recv(100) == b""
+        assert 0.4 < time.monotonic() - began < 2.5
+
+
+def test_clients_beyond_the_total_wait(ladle, origin):
+    """defence.connections.total: one client more waits in the kernel's queue and is served when another leaves."""
+    proxy = ladle(origin(), {"defence": {"connections": {"total": 2}}})
+    with proxy.client() as first, proxy.client() as second:
+        assert (first.request("GET").status, second.request("GET").status) == (200, 200)
+        with proxy.client() as third:
+            third.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+            metrics = proxy.status()["metrics"]
+            assert (metrics["connections_open"], metrics["connections_accepted"]) == (2, 2)
+            first.close()
+            assert third.response().status == 200
+    assert proxy.status()["metrics"]["accept_paused"] >= 1
 
 
 def test_a_trickled_head_does_not_reset_the_clock(relay):
