@@ -109,6 +109,14 @@ public:
     std::string_view name(const Field& field) const noexcept { return {base_ + field.name_at, field.name_length}; }
     std::string_view value(const Field& field) const noexcept { return {base_ + field.value_at, field.value_length}; }
 
+    /// Whether nothing but one space stands around the value: "Name: value", or "Name:value".
+    bool is_plainly_spaced(const Field& field) const noexcept
+    {
+        const char* before = base_ + field.name_at + field.name_length + 1;
+        const char* value = base_ + field.value_at;
+        return (value == before || (value == before + 1 && *before == ' ')) && value[field.value_length] == '\r';
+    }
+
     bool has(FieldName id) const noexcept { return (known_ >> static_cast<unsigned>(id) & 1u) != 0; }
     /// The first field of that name, or null.
     const Field* find(FieldName id) const noexcept;

@@ -50,6 +50,7 @@ std::string_view name_of(FramingError error) noexcept
     case FramingError::repeated_length: return "repeated_length";
     case FramingError::bad_length: return "bad_length";
     case FramingError::unknown_coding: return "unknown_coding";
+    case FramingError::odd_blanks: return "odd_blanks";
     case FramingError::coding_in_http_1_0: return "coding_in_http_1_0";
     case FramingError::body_not_allowed: return "body_not_allowed";
     }
@@ -61,6 +62,12 @@ std::expected<Framing, FramingError> request_framing(const RequestHead& head) no
     const auto announced = read_announcement(head.fields, head.version);
     if (!announced) {
         return std::unexpected(announced.error());
+    }
+    for (const FieldName id : {FieldName::content_length, FieldName::transfer_encoding}) {
+        const Field* field = head.fields.find(id);
+        if (field != nullptr && !head.fields.is_plainly_spaced(*field)) {
+            return std::unexpected(FramingError::odd_blanks);
+        }
     }
     if (announced->is_chunked) {
         return Framing{BodyKind::chunked, 0};

@@ -30,13 +30,15 @@ enum class FramingError : std::uint8_t {
     repeated_length,
     bad_length,
     unknown_coding,      ///< anything but one "chunked"
+    odd_blanks,          ///< of a request: more than one space around a framing field's value
     coding_in_http_1_0,
     body_not_allowed,    ///< a 1xx or 204 that announces a body
 };
 
 std::string_view name_of(FramingError error) noexcept;
 
-/// RFC 9112 §6.3 for requests: never until_close.
+/// RFC 9112 §6.3 for requests: never until_close. Stricter than its grammar in one thing: more than the one usual space around the value
+/// of a framing field is refused, as parsers differ in what they trim and no client sends it.
 std::expected<Framing, FramingError> request_framing(const RequestHead& head) noexcept;
 
 /// RFC 9112 §6.3 for the response to a request with `method`. Interim (1xx) responses, 204, 304 and answers to HEAD: none; for the

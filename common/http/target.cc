@@ -11,6 +11,9 @@ bool has_good_percents(std::string_view path) noexcept
         if (at + 2 >= path.size() || !is_class(path[at + 1], kHexDigit) || !is_class(path[at + 2], kHexDigit)) {
             return false;
         }
+        if (path[at + 1] == '0' && path[at + 2] == '0') { // an encoded NUL ends the path for servers written in C
+            return false;
+        }
     }
     return true;
 }
@@ -112,7 +115,8 @@ bool is_authority(std::string_view text) noexcept
         if (!host.ends_with(']') || !is_ip_literal(host.substr(1, host.size() - 2))) {
             return false;
         }
-    } else if (host.empty() || host.size() > 255 || !all_class(host, kHost)) {
+    } else if (host.empty() || host.size() > 255 || !all_class(host, kHost) || host.front() == '.' ||
+               host.find("..") != std::string_view::npos) {
         return false;
     }
     if (port.empty()) {

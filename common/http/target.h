@@ -26,7 +26,7 @@ struct Target {
 
 enum class TargetError : std::uint8_t {
     bad_target,
-    bad_percent_encoding, ///< in the path; queries are let be
+    bad_percent_encoding, ///< in the path, also an encoded NUL; queries are let be
     bad_host,
     missing_host,
     repeated_host,
@@ -37,8 +37,8 @@ std::string_view name_of(TargetError error) noexcept;
 
 std::expected<Target, TargetError> parse_target(const RequestHead& head) noexcept;
 
-/// A valid "host" or "host:port" (RFC 3986 §3.2.2 without user information, percent-encoding and sub-delims; IP literals in
-/// brackets). Empty is not valid.
+/// A valid "host" or "host:port" (RFC 3986 §3.2.2 without user information, percent-encoding and sub-delims, no empty
+/// label but a last one; IP literals in brackets). Empty is not valid.
 bool is_authority(std::string_view text) noexcept;
 
 /// The host part, without the port.

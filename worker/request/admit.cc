@@ -130,6 +130,7 @@ std::optional<Answer> admit(Request& request)
     }
     read_upgrade(request);
     mark_hop_by_hop(head.fields);
+    mark_look_alikes(head.fields);
     return std::nullopt;
 }
 

@@ -108,6 +108,21 @@ void mark_hop_by_hop(http::Fields& fields)
     }
 }
 
+void mark_look_alikes(http::Fields& fields)
+{
+    char dashed[64];
+    for (http::Field& field : fields) {
+        const std::string_view name = fields.name(field);
+        if (field.id != FieldName::other || name.size() > sizeof dashed || name.find('_') == std::string_view::npos) {
+            continue;
+        }
+        std::replace_copy(name.begin(), name.end(), dashed, '_', '-');
+        const std::string_view meant(dashed, name.size());
+        const FieldName id = http::find_field_name(meant);
+        field.is_dropped = field.is_dropped || is_always_dropped(id) || is_protected(id, meant);
+    }
+}
+
 bool is_forbidden_trailer(FieldName id, std::string_view name) noexcept
 {
     switch (id) {

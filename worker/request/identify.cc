@@ -173,7 +173,7 @@ void identify(Request& request)
         believe_forwarded(request);
     }
     const std::string_view given = request.head.fields.value_of(FieldName::x_request_id);
-    request.id = request.is_trusted_peer && is_good_id(given) ? std::string(given) : make_id();
+    request.id = is_good_id(given) ? std::string(given) : make_id();
     const std::uint64_t hash = XXH3_64bits_withSeed(request.client_address.data(), request.client_address.size(),
                                                     request.parts.regions.header.seed);
     request.client_bucket = static_cast<std::uint32_t>(hash % shm::kClientBuckets);

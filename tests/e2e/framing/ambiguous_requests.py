@@ -60,19 +60,21 @@ for coding in (b"chunked", b"Chunked", b"identity", b"xchunked", b"chunked, chun
 
 # --- odd lengths and codings ---
 for value, may_pass in CONTENT_LENGTHS:
-    add = either if may_pass else case
+    add = either if may_pass and value == value.strip(b" \t") else case
     add(f"Content-Length {value[:40]!r}", post(b"Content-Length:" + b" " + value, HELLO), *([] if may_pass else [(400, 413)]),
         **({"body": HELLO} if may_pass else {}))
     if not may_pass:
         case(f"GET with Content-Length {value[:40]!r}", get(more=b"Content-Length: " + value + b"\r\n") + SMUGGLED, (400, 413))
 for value, may_pass in TRANSFER_ENCODINGS:
-    add = either if may_pass else case
+    # Blanks that the grammar allows, but that parsers trim differently, are refused in requests.
+    add = either if may_pass and value == value.strip(b" \t") else case
     add(f"Transfer-Encoding {value!r}", post(b"Transfer-Encoding: " + value, CHUNKED_HELLO), (400, 501), **({"body": HELLO} if may_pass else {}))
 for line, may_pass in DISGUISED_LINES:
     case(f"line {line!r}", post(line, HELLO + SMUGGLED), (400, 501))
     case(f"line {line!r} beside a length", post(b"Content-Length: 5\r\n" + line, HELLO + SMUGGLED), (400, 501))
-either("Content_Length beside a length", post(b"Content-Length: 5\r\nContent_Length: 50", HELLO), body=HELLO)
-either("Transfer_Encoding beside a length", post(b"Content-Length: 5\r\nTransfer_Encoding: chunked", HELLO), body=HELLO)
+must_pass("Content_Length beside a length", post(b"Content-Length: 5\r\nContent_Length: 50", HELLO), body=HELLO, absent=("Content_Length",))
+must_pass("Transfer_Encoding beside a length", post(b"Content-Length: 5\r\nTransfer_Encoding: chunked", HELLO), body=HELLO, absent=("Transfer_Encoding",))
+must_pass("X_Forwarded_For", get(more=b"X_Forwarded_For: 10.0.0.1\r\n"), absent=("X_Forwarded_For",))
 must_pass("Content-Lengthx beside a length", post(b"Content-Length: 5\r\nContent-Lengthx: 50", HELLO), body=HELLO)
 must_pass("TE: chunked", post(b"Content-Length: 5\r\nTE: chunked", HELLO), body=HELLO, absent=("TE",))
 must_pass("Content-Encoding: chunked", post(b"Content-Length: 5\r\nContent-Encoding: chunked", HELLO), body=HELLO)

@@ -60,6 +60,17 @@ TEST_CASE("ambiguous lengths are errors")
     check_error(request("Transfer-Encoding: chunked\r\n", "HTTP/1.0"), FramingError::coding_in_http_1_0);
 }
 
+TEST_CASE("a framing field of a request has plain blanks around its value")
+{
+    CHECK(request("Content-Length:5\r\n")->length == 5);
+    for (const char* line : {"Content-Length:  5", "Content-Length:\t5", "Content-Length: 5 ", "Content-Length: 5\t", "Transfer-Encoding:  chunked",
+                             "Transfer-Encoding: chunked "}) {
+        CAPTURE(line);
+        check_error(request(std::string(line) + "\r\n"), FramingError::odd_blanks);
+    }
+    CHECK(response("HTTP/1.1 200 OK", "Content-Length:   7\r\n")->length == 7); // old servers pad it
+}
+
 TEST_CASE("a response's length follows RFC 9112 section 6.3")
 {
     CHECK(response("HTTP/1.1 200 OK", "")->kind == BodyKind::until_close);
