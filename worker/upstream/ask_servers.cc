@@ -10,7 +10,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::uint32_t kMostConnects = 3; // servers tried for one request
+constexpr std::uint32_t kMostConnects = 3;    // servers tried for one request
+constexpr std::uint32_t kMostRemembered = 64; // members that the set of tried ones has a bit for
 
 /// Waits until some member has room, or for the queue's timeout. Nothing = look again.
 loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upstream, QueuePlace& place)
@@ -81,6 +82,16 @@ bool may_repeat(const Request& request) noexcept
     return http::is_idempotent(request.head.method) && !request.response_begun && (!request.body || request.body->keeps_all());
 }
 
+/// After a connect that failed: the server rests, for all workers.
+void give_up_on(Request& request, Turn& turn, const std::string& why)
+{
+    Upstream::report_failure(turn.upstream->members()[turn.member], request.parts.loop.now());
+    request.parts.row.add(shm::Metric::server_connect_failures);
+    os::log(os::Level::warning, "cannot connect to a server",
+            {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", why}, {"id", request.id}});
+    turn.lease.end();
+}
+
 } // namespace
 
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
@@ -88,30 +99,23 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
     turn.upstream = request.live->upstreams[*request.route->upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     std::uint64_t tried = 0;
+    std::optional<Answer> unreachable; ///< what the last connect that failed would be answered with
     Freshness freshness = Freshness::kept_or_fresh;
     for (;;) {
         std::optional<Answer> failed = co_await choose(request, turn, tried);
         if (failed) {
-            co_return failed;
+            co_return failed->reason == Reason::no_server && unreachable ? unreachable : failed;
         }
+        request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
         ++request.attempts;
         Connected connected = co_await connect(request, turn, freshness);
         if (connected.failed) {
-            Member& member = turn.upstream->members()[turn.member];
-            Upstream::report_failure(member, request.parts.loop.now());
-            request.parts.row.add(shm::Metric::server_connect_failures);
-            os::log(os::Level::warning, "cannot connect to a server",
-                    {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", connected.detail}});
-            tried |= turn.member < 64 ? std::uint64_t{1} << turn.member : 0;
-            turn.lease.end();
-            if (request.attempts >= kMostConnects || turn.upstream->members().size() == 1 || turn.member >= 64) {
-                co_return connected.failed;
+            give_up_on(request, turn, connected.detail);
+            unreachable = connected.failed;
+            if (request.attempts >= kMostConnects || turn.member >= kMostRemembered) {
+                co_return unreachable;
             }
-            request.parts.row.add(shm::Metric::server_retries);
-            const bool any_left = turn.upstream->choose(tried, request.parts.loop.now()).outcome != Upstream::Outcome::none_left;
-            if (!any_left) {
-                co_return connected.failed;
-            }
+            tried |= std::uint64_t{1} << turn.member;
             continue;
         }
         request.times.connected = loop::clock_now();
@@ -133,7 +137,6 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             co_return bad;
         }
         freshness = Freshness::fresh;
-        request.parts.row.add(shm::Metric::server_retries);
         if (request.body) {
             request.body->rewind();
         }

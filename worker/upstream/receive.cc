@@ -49,7 +49,11 @@ Received bad_response(Request& request, Reason reason, std::string_view detail)
 {
     request.parts.row.add(shm::Metric::server_bad_responses);
     os::log(os::Level::warning, "bad response of a server",
-            {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", name_of(reason)}, {"detail", detail}});
+            {{"upstream", request.upstream_name},
+             {"server", request.server_text},
+             {"reason", name_of(reason)},
+             {"detail", detail},
+             {"id", request.id}});
     return {Answer{502, reason}, false};
 }
 
