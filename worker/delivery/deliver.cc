@@ -95,7 +95,10 @@ void Delivery::stop_receiving(BodyReader::Pull pull)
     request_.reason = pull == BodyReader::Pull::refused ? Reason::server_bad_chunk : Reason::server_cut;
     request_.parts.row.add(shm::Metric::server_bad_responses);
     os::log(os::Level::warning, "a server's response was cut",
-            {{"upstream", request_.upstream_name}, {"server", request_.server_text}, {"reason", name_of(request_.reason)}});
+            {{"upstream", request_.upstream_name},
+             {"server", request_.server_text},
+             {"reason", name_of(request_.reason)},
+             {"id", request_.id}});
     turn_.connection.reset();
     turn_.lease.end();
 }

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 
+import pytest
+
 from tests.harness import waiting
 from tests.harness.origin import reply
 
@@ -121,6 +123,22 @@ def test_lines_that_the_file_refuses_are_counted(ladle, origin):
         assert proxy.get().status == 200
     waiting.until(lambda: proxy.status()["metrics"]["log_lines_dropped"] == 3, "three lost lines")
     assert proxy.status()["metrics"]["log_lines"] == 0
+
+
+@pytest.mark.parametrize("answer", [None, b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut"])
+def test_a_servers_fault_is_logged_with_the_request(ladle, origin, answer):
+    """What the error log says of a server carries the id that the access log has."""
+    def fail(_, connection):
+        connection.send(answer)
+        connection.close()
+    proxy = ladle(origin(fail) if answer else f"http://127.0.0.1:{waiting.free_port()}")
+    with proxy.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        client.sock.recv(100)
+    access = proxy.access_log(1)
+    with open(proxy.path("error.log"), encoding="utf-8") as file:
+        faults = [line for line in file if " warning worker=0 " in line]
+    assert [line.split(" id=")[1].strip() for line in faults] == [access[0]["id"]]
 
 
 def test_error_log_has_levels(ladle, origin):
