@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+import websockets
 
 from tests.harness import waiting
 from tests.harness.ladle import BINARY, IS_SANITIZED, title
@@ -292,8 +294,20 @@ def test_check_as_json(ladle):
     json.loads(result.stdout)
 
 
+async def echo(url):
+    """A real WebSocket client: every form of length, fragments, ping, close."""
+    async with websockets.connect(url, max_size=1 << 21) as client:
+        for size in (0, 1, 125, 126, 65535, 65536, 1 << 20):
+            await client.send(b"x" * size)
+            assert await asyncio.wait_for(client.recv(), 10) == b"x" * size
+        await client.send(["in ", "pieces"])
+        assert await asyncio.wait_for(client.recv(), 10) == "in pieces"
+        await asyncio.wait_for(await client.ping(), 10)
+    assert client.close_code == 1000
+
+
 def test_demo_needs_nothing(tmp_path):
-    """`ladle demo` serves pages through a proxy and its own origins, says what to try, and Ctrl-C ends all."""
+    """`ladle demo` serves pages and a WebSocket echo through a proxy and its own origins, says what to try, and Ctrl-C ends all."""
     process = subprocess.Popen([BINARY, "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
     try:
         text = ""
@@ -309,6 +323,7 @@ def test_demo_needs_nothing(tmp_path):
                 return None
         response = waiting.until(page, "the demo to answer")
         assert response.status == 200 and response.body
+        asyncio.run(echo(f"ws://127.0.0.1:{port}/ws"))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(15)
