@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 
 namespace ladle::os {
@@ -21,6 +22,35 @@ std::uint64_t g_dropped = 0;
 std::uint64_t g_dropped_told = 0;
 
 constexpr std::size_t kMaxLine = 4096; // PIPE_BUF: a writable pipe takes this much without blocking, in one piece
+
+/// What one event has said within the current second.
+struct EventRate {
+    const char* event = nullptr;
+    time_t second = 0;
+    unsigned lines = 0;
+    unsigned held_back = 0;
+};
+
+EventRate g_rates[64]; // more events than there are in the program; two in one place only share a limit
+
+/// Whether the event may speak; `held_back` = how many lines it could not say before.
+bool may_speak(std::string_view event, unsigned& held_back) noexcept
+{
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    EventRate& rate = g_rates[std::hash<const void*>{}(event.data()) / 8 % std::size(g_rates)];
+    if (rate.event != event.data() || rate.second != now.tv_sec) {
+        held_back = rate.event == event.data() ? rate.held_back : 0;
+        rate = {event.data(), now.tv_sec, 0, 0};
+    }
+    if (++rate.lines > kMostPerSecond) {
+        ++rate.held_back;
+        ++g_dropped;
+        ++g_dropped_told; // it is told as held_back
+        return false;
+    }
+    return true;
+}
 
 const char* level_name(Level level) noexcept
 {
@@ -84,7 +114,8 @@ void append_log_value(std::string& out, std::string_view text)
 
 void log(Level level, std::string_view event, std::initializer_list<Field> fields) noexcept
 {
-    if (level < g_level || g_descriptor < 0) {
+    unsigned held_back = 0;
+    if (level < g_level || g_descriptor < 0 || !may_speak(event, held_back)) {
         return;
     }
     std::string line;
@@ -102,6 +133,9 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
         line += field.key;
         line += '=';
         append_log_value(line, field.value);
+    }
+    if (held_back != 0) {
+        fmt::format_to(std::back_inserter(line), " held_back_before={}", held_back);
     }
     if (g_dropped != g_dropped_told) {
         fmt::format_to(std::back_inserter(line), " lines_lost_before={}", g_dropped - g_dropped_told);
@@ -125,6 +159,11 @@ void set_log_descriptor(int fd) noexcept
 int log_descriptor() noexcept
 {
     return g_descriptor;
+}
+
+bool is_logged(Level level) noexcept
+{
+    return level >= g_level;
 }
 
 void set_log_level(Level level) noexcept

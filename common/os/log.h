@@ -35,7 +35,8 @@ struct Field {
     }
 };
 
-/// Writes the line, unless `level` is below the set one. Never fails and never blocks.
+/// Writes the line, unless `level` is below the set one, or the same event came more than kMostPerSecond times within this second (the
+/// next line of the event says how many were held back). Never fails and never blocks. `event` is a literal.
 void log(Level level, std::string_view event, std::initializer_list<Field> fields = {}) noexcept;
 
 /// Where lines go from now on; borrowed, must stay open. -1 = nowhere.
@@ -48,7 +49,12 @@ void set_log_level(Level level) noexcept;
 /// Who speaks, the first pair of every line: "worker=0", "master".
 void set_log_origin(std::string_view origin);
 
-/// Lines dropped so far because the descriptor did not take them.
+inline constexpr unsigned kMostPerSecond = 20;
+
+/// Whether lines of that level are written: spares making what only they say.
+bool is_logged(Level level) noexcept;
+
+/// Lines held back or dropped so far.
 std::uint64_t dropped_log_lines() noexcept;
 
 /// Appends `text` to `out` as a logfmt value: bare if it is one word, else quoted and escaped.

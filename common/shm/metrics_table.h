@@ -4,8 +4,12 @@
 // relaxed stores. Counters only grow (a dead process's counters go to the retired row); gauges are dropped with their process.
 #pragma once
 
+#include "common/shm/reasons_table.h"
+
 #include <cstddef>
 #include <cstdint>
+
+#define LADLE_REASON_METRIC(M, name, text) M(ended_##name, counter, "requests that ended so: " text)
 
 #define LADLE_METRICS(M) \
     M(connections_accepted, counter, "client connections accepted") \
@@ -43,7 +47,9 @@
     M(log_lines, counter, "access log lines written") \
     M(log_lines_dropped, counter, "log lines dropped because the log could not keep up") \
     M(file_jobs, gauge, "file operations waiting in the thread pool") \
-    M(buffer_bytes, gauge, "bytes of pooled network buffers in use")
+    M(buffer_bytes, gauge, "bytes of pooled network buffers in use") \
+    M(error_lines_dropped, counter, "lines of the error log held back or lost, because they came too fast or it could not keep up") \
+    LADLE_REASONS(LADLE_REASON_METRIC, M)
 
 namespace ladle::shm {
 

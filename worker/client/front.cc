@@ -183,6 +183,9 @@ void Front::on_tick()
     if (++ticks_ % 10 == 0) {
         parts_->date = make_date();
         count_share();
+        const std::uint64_t lost = os::dropped_log_lines();
+        parts_->row.add(shm::Metric::error_lines_dropped, lost - error_lines_dropped_);
+        error_lines_dropped_ = lost;
     }
     if (previous_ && parts_->loop.now() > previous_until_) {
         previous_.reset();

@@ -94,6 +94,7 @@ private:
     std::size_t share_ = SIZE_MAX;
     bool was_full_ = false;
     unsigned ticks_ = 0;
+    std::uint64_t error_lines_dropped_ = 0; ///< counted so far
     void (*on_room_)(void*) = nullptr;
     void* on_room_self_ = nullptr;
 };

@@ -180,6 +180,7 @@ void finish(Request& request)
     request.times.finished = loop::clock_now();
     shm::ProcessRow& row = request.parts.row;
     row.add(shm::Metric::requests);
+    row.add(metric_of(request.reason));
     switch (request.reason) {
     case Reason::bad_request:
     case Reason::bad_framing:

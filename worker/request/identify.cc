@@ -94,14 +94,18 @@ bool is_trusted(const Request& request, const Address& address) noexcept
     return false;
 }
 
-/// The `for` parameter of one Forwarded element (RFC 7239 §4).
-std::string_view for_parameter(std::string_view element) noexcept
+/// One parameter of a Forwarded element (RFC 7239 §4), without its quotes; `name` with its '='.
+std::string_view parameter_of(std::string_view element, std::string_view name) noexcept
 {
     while (!element.empty()) {
         const std::size_t end = element.find(';');
         const std::string_view pair = http::trim(element.substr(0, end));
-        if (pair.size() > 4 && http::equals_ignoring_case(pair.substr(0, 4), "for=")) {
-            return pair.substr(4);
+        if (pair.size() > name.size() && http::equals_ignoring_case(pair.substr(0, name.size()), name)) {
+            std::string_view value = pair.substr(name.size());
+            if (value.size() >= 2 && value.front() == '"' && value.back() == '"') {
+                value = value.substr(1, value.size() - 2);
+            }
+            return value;
         }
         element = end == std::string_view::npos ? std::string_view{} : element.substr(end + 1);
     }
@@ -114,6 +118,7 @@ void believe_forwarded(Request& request)
     const http::Fields& fields = request.head.fields;
     const FieldName source = fields.has(FieldName::x_forwarded_for) ? FieldName::x_forwarded_for : FieldName::forwarded;
     std::optional<Address> client;
+    std::string_view client_element;
     for (const http::Field& field : fields) {
         if (field.id != source) {
             continue;
@@ -121,20 +126,28 @@ void believe_forwarded(Request& request)
         std::string_view rest = fields.value(field);
         std::string_view element;
         while (http::next_list_element(rest, element)) {
-            const auto hop = parse_node(source == FieldName::forwarded ? for_parameter(element) : element);
+            const auto hop = parse_node(source == FieldName::forwarded ? parameter_of(element, "for=") : element);
             if (!hop) {
                 client.reset(); // whoever that is could have written all that stands before
             } else if (!client || !is_trusted(request, *hop)) {
                 client = hop;
+                client_element = element;
             }
         }
     }
     if (client) {
         request.client_address = to_text(*client);
     }
-    const std::string_view proto = fields.value_of(FieldName::x_forwarded_proto);
+    const bool says_more = source == FieldName::forwarded && client; // what the client's own element says of scheme and host
+    const std::string_view proto = fields.has(FieldName::x_forwarded_proto) ? fields.value_of(FieldName::x_forwarded_proto)
+                                   : says_more                              ? parameter_of(client_element, "proto=")
+                                                                            : std::string_view{};
     if (http::equals_ignoring_case(proto, "https")) {
         request.scheme = "https";
+    }
+    const std::string_view host = says_more ? parameter_of(client_element, "host=") : std::string_view{};
+    if (http::is_authority(host)) {
+        request.forwarded_host = host;
     }
 }
 

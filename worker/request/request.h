@@ -68,6 +68,7 @@ struct Request {
     bool is_trusted_peer = false;   ///< its Forwarded fields are believed
     std::string client_address;     ///< who the client is: the peer, or what a trusted peer says
     std::string_view scheme = "http";
+    std::string_view forwarded_host; ///< the host that the client asked for, as a trusted peer's Forwarded says; else empty
     std::string id;                 ///< request id, accepted or made
     std::uint32_t client_bucket = 0;
 

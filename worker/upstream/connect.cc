@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/connect.h"
 
+#include "common/os/log.h"
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -130,6 +132,10 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
         code = code != 0 ? code : turn.connection->socket.take_error();
         if (code == 0) {
             request.parts.row.add(shm::Metric::server_connections_made);
+            if (os::is_logged(os::Level::debug)) {
+                os::log(os::Level::debug, "connected to a server",
+                        {{"upstream", request.upstream_name}, {"server", request.server_text}, {"id", request.id}});
+            }
             Upstream::report_success(turn.upstream->members()[turn.member]);
             co_return Connected{};
         }

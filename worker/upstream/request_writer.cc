@@ -61,8 +61,11 @@ void write_forwarded(HeadText& text, const Request& request)
     const bool is_v6 = peer.find(':') != std::string::npos;
     const bool is_unix = peer.starts_with("unix:");
     const std::string_view node = is_unix ? std::string_view("unknown") : std::string_view(peer);
-    if (request.is_trusted_peer) {
+    const http::Fields& fields = request.head.fields;
+    if (request.is_trusted_peer && fields.has(FieldName::x_forwarded_for)) {
         write_list(text, request, FieldName::x_forwarded_for, node);
+    } else if (request.is_trusted_peer && fields.has(FieldName::forwarded) && request.client_address != peer) {
+        text << "X-Forwarded-For: " << request.client_address << ", " << node << "\r\n"; // both fields tell the same story
     } else {
         text.field("X-Forwarded-For", node);
     }
@@ -79,11 +82,12 @@ void write_forwarded(HeadText& text, const Request& request)
         text << ";host=\"" << request.authority << "\"";
     }
     text << ";proto=" << "http" << "\r\n";
-    if (!request.is_trusted_peer || !request.head.fields.has(FieldName::x_forwarded_proto)) {
+    if (!request.is_trusted_peer || !fields.has(FieldName::x_forwarded_proto)) {
         text.field("X-Forwarded-Proto", request.scheme);
     }
-    if ((!request.is_trusted_peer || !request.head.fields.has(FieldName::x_forwarded_host)) && !request.authority.empty()) {
-        text.field("X-Forwarded-Host", request.authority);
+    const std::string_view host = request.forwarded_host.empty() ? request.authority : request.forwarded_host;
+    if ((!request.is_trusted_peer || !fields.has(FieldName::x_forwarded_host)) && !host.empty()) {
+        text.field("X-Forwarded-Host", host);
     }
 }
 
@@ -95,6 +99,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     // What is copied is no longer than the received head, list joins included, and a space in each field that came without one; the
     // rest is bounded by its parts.
     const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
+                             request.client_address.size() + request.forwarded_host.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() + 768;
     HeadText text(out, most);
     text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query << " HTTP/1.1\r\n";

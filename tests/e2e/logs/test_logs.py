@@ -156,3 +156,34 @@ def test_the_request_id_is_logged_and_sent(ladle, origin):
     for _ in range(5):
         proxy.get()
     assert [line["id"] for line in proxy.access_log(5)] == [request.headers.get("X-Request-Id") for request in server.requests]
+
+
+def test_every_reason_is_counted(ladle, origin):
+    """Each request ends in the counter of its reason."""
+    proxy = ladle(origin())
+    proxy.get()
+    with proxy.client() as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        client.response()
+    waiting.until(lambda: proxy.status()["metrics"]["ended_bad_host"] == 1, "the counter")
+    assert proxy.status()["metrics"]["ended_ok"] >= 1
+
+
+def test_the_error_log_is_not_flooded(ladle):
+    """A server that is down is told of 20 times a second at most by each worker, and how many lines were held back is told and counted."""
+    log = {"error": {"level": "warning"}}
+    proxy = ladle(settings={"server": {"workers": 1}, "log": log, "upstream": {"app": {"servers": [f"127.0.0.1:{waiting.free_port()}"]}}, "site": {"*": {"upstream": "app"}}})
+    for _ in range(150):
+        assert proxy.get().status == 502
+    with open(proxy.path("error.log"), encoding="utf-8") as file:
+        assert 20 <= sum("cannot connect to a server" in line for line in file) <= 100
+    waiting.until(lambda: proxy.status()["metrics"]["error_lines_dropped"] > 0, "the counter")
+
+
+def test_the_debug_level_says_more(ladle, origin):
+    """level = "debug" tells of each connection to a server, "info" does not."""
+    for level, expected in (("debug", True), ("info", False)):
+        proxy = ladle(origin(), {"log": {"error": {"level": level}}})
+        proxy.get()
+        with open(proxy.path("error.log"), encoding="utf-8") as file:
+            assert ("connected to a server" in file.read()) == expected

@@ -116,6 +116,28 @@ def test_field_values_are_trimmed_not_copied_raw(relay):
     assert b"X-Pad: v\r\n" in relay.last.head
 
 
+def test_a_trusted_proxy_may_say_it_all_in_forwarded(ladle, origin):
+    """A trusted proxy's Forwarded gives the client, the scheme and the host to X-Forwarded-* too, so that both tell the same story."""
+    server = origin()
+    proxy = ladle(server, {"trust": {"forwarded_from": ["127.0.0.1"]}})
+    proxy.get(headers=[("Forwarded", "for=9.9.9.9;proto=https;host=ext.test")])
+    headers = server.requests[0].headers
+    assert headers.get("X-Forwarded-For") == "9.9.9.9, 127.0.0.1"
+    assert headers.get("X-Forwarded-Proto") == "https"
+    assert headers.get("X-Forwarded-Host") == "ext.test"
+    assert headers.get("Forwarded").startswith("for=9.9.9.9;proto=https;host=ext.test, for=127.0.0.1;")
+
+
+def test_a_stranger_says_nothing_in_forwarded(relay):
+    """The same from a stranger changes nothing."""
+    relay.get(headers=[("Forwarded", "for=9.9.9.9;proto=https;host=ext.test")])
+    headers = relay.last.headers
+    assert headers.get("X-Forwarded-For") == "127.0.0.1"
+    assert headers.get("X-Forwarded-Proto") == "http"
+    assert headers.get("X-Forwarded-Host") == "site.test"
+    assert "9.9.9.9" not in headers.get("Forwarded")
+
+
 def test_a_request_id_is_accepted_or_made(relay):
     """A well-formed X-Request-Id is kept; a malformed one and none are replaced by one that no other request has."""
     relay.get(headers=[("X-Request-Id", "abc-123")])

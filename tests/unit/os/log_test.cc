@@ -79,8 +79,8 @@ TEST_CASE("a line that the log does not take is dropped and told of later")
     const Captured log;
     const std::string filler(3000, 'x');
     const std::uint64_t before = os::dropped_log_lines();
-    for (int i = 0; i < 40; ++i) { // a pipe takes 64 KiB
-        os::log(os::Level::info, "fill", {{"x", filler}});
+    for (int i = 0; i < 40; ++i) { // a pipe takes 64 KiB; each event in its own place may say 20 lines a second
+        os::log(os::Level::info, i % 3 == 0 ? "fill" : i % 3 == 1 ? "fill again" : "fill once more", {{"x", filler}});
     }
     const std::uint64_t lost = os::dropped_log_lines() - before;
     CHECK(lost > 0);
@@ -88,4 +88,18 @@ TEST_CASE("a line that the log does not take is dropped and told of later")
     }
     os::log(os::Level::info, "again");
     CHECK(log.text().find("lines_lost_before=" + std::to_string(lost)) != std::string::npos);
+}
+
+TEST_CASE("one event says so many lines a second, and then how many it held back")
+{
+    const Captured log;
+    const std::uint64_t before = os::dropped_log_lines();
+    for (unsigned i = 0; i < os::kMostPerSecond + 30; ++i) {
+        os::log(os::Level::info, "often");
+    }
+    os::log(os::Level::info, "another");
+    const std::uint64_t held_back = os::dropped_log_lines() - before;
+    CHECK(held_back > 0); // less than 30 if a second ended in between
+    CHECK(held_back <= 30);
+    CHECK(log.text().find("event=\"another\"") != std::string::npos);
 }
