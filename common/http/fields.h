@@ -91,7 +91,6 @@ public:
         return Added::ok;
     }
 
-    void set_limit(std::size_t limit) noexcept { limit_ = limit; }
     void clear() noexcept
     {
         size_ = 0;

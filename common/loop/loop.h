@@ -113,9 +113,6 @@ public:
         return now_;
     }
 
-    /// The loop's own epoll descriptor, for the exclusive listener trick; -1 if it could not be found.
-    int epoll_descriptor() const noexcept { return epoll_descriptor_; }
-
     /// Called every 100 ms, after the deadlines of that moment (heartbeats, log flushes, the cached Date).
     void set_tick(void (*function)(void* self), void* self) noexcept
     {
@@ -139,7 +136,7 @@ private:
 
     event_base* base_ = nullptr;
     event* tick_ = nullptr;
-    int epoll_descriptor_ = -1;
+    int epoll_descriptor_ = -1; ///< for the exclusive listener trick; -1 if it could not be found
     bool stopping_ = false;
     Nanos now_ = 0;
     Nanos wheel_tick_ = 0; ///< last grain looked at

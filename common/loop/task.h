@@ -166,13 +166,6 @@ public:
     };
     /// If the awaiting frame is destroyed while it waits, the Wake must not be kicked any more (it is owned by the same session).
     Awaiter wait() noexcept { return Awaiter{*this}; }
-    /// Forgets a waiter whose frame is about to be destroyed.
-    void forget() noexcept
-    {
-        waiter_ = {};
-        pending_ = false;
-        posted_.cancel();
-    }
     Loop& loop() const noexcept { return loop_; }
     /// What kick_later() posts: for those who only know how to post.
     Posted& news() noexcept { return posted_; }

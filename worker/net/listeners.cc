@@ -23,12 +23,9 @@ constexpr loop::Nanos kMaxLeaving = 2'000'000'000;
 
 } // namespace
 
-Listeners::Listeners(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t number, ListenerEvents events)
-    : loop_(loop), row_(row), number_(number), events_(events), exclusive_(exclusive_works(loop))
+Listeners::Listeners(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t number, ListenerEvents events, WakeUp wake_up)
+    : loop_(loop), row_(row), number_(number), events_(events), wake_up_(wake_up)
 {
-    if (!exclusive_) {
-        os::log(os::Level::warning, "EPOLLEXCLUSIVE does not work here: a connection may wake several workers");
-    }
 }
 
 void Listeners::append_slot(Address& address, os::Fd socket, bool is_own)
@@ -172,7 +169,7 @@ void Listeners::watch_all()
 
 void Listeners::watch_slot(Slot& slot)
 {
-    const auto mode = exclusive_ ? loop::WatchMode::level_read_exclusive : loop::WatchMode::level_read;
+    const auto mode = wake_up_ == WakeUp::one ? loop::WatchMode::level_read_exclusive : loop::WatchMode::level_read;
     const auto started = slot.watch.start(loop_, slot.socket.get(), mode, &Listeners::on_readable, &slot);
     if (!started) {
         os::log(os::Level::error, "cannot watch a listener", {{"address", slot.address->text}, {"reason", started.error().detail}});
@@ -233,6 +230,8 @@ bool Listeners::begin_back_off(int code)
     return true;
 }
 
+namespace {
+
 bool exclusive_works(loop::Loop& loop)
 {
     int ends[2];
@@ -262,6 +261,17 @@ bool exclusive_works(loop::Loop& loop)
     }
     loop.run();
     return probe.fired;
+}
+
+} // namespace
+
+WakeUp find_wake_up(loop::Loop& loop)
+{
+    if (exclusive_works(loop)) {
+        return WakeUp::one;
+    }
+    os::log(os::Level::warning, "EPOLLEXCLUSIVE does not work here: a connection may wake several workers");
+    return WakeUp::all;
 }
 
 } // namespace ladle::worker

@@ -35,9 +35,12 @@ struct ListenerEvents {
     void (*on_left)(void* self, const std::string& bind_text) = nullptr;
 };
 
+/// Whom a waiting connection wakes: one worker (EPOLLEXCLUSIVE), or all that watch its socket.
+enum class WakeUp : std::uint8_t { one, all };
+
 class Listeners {
 public:
-    Listeners(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t number, ListenerEvents events);
+    Listeners(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t number, ListenerEvents events, WakeUp wake_up);
 
     /// Takes the sockets of an address that the next apply() may name; nothing is watched yet.
     void add(ipc::ListenerSlots slots);
@@ -93,7 +96,7 @@ private:
     shm::ProcessRow& row_;
     std::uint32_t number_;
     ListenerEvents events_;
-    bool exclusive_ = true; ///< EPOLLEXCLUSIVE works here
+    WakeUp wake_up_;
     bool joined_ = false;   ///< siblings' slots too
     bool paused_ = false;
     bool backing_off_ = false;
@@ -101,7 +104,7 @@ private:
     std::vector<std::unique_ptr<Address>> addresses_;
 };
 
-/// Whether an exclusive watch delivers on this loop: tried with a pipe, in at most 200 ms. Runs the loop.
-bool exclusive_works(loop::Loop& loop);
+/// WakeUp::one if an exclusive watch delivers on this loop, tried with a pipe in at most 200 ms; else all, and a warning. Runs the loop.
+WakeUp find_wake_up(loop::Loop& loop);
 
 } // namespace ladle::worker
