@@ -141,13 +141,14 @@ bool is_same_set(const ServerEntry& entry, const std::vector<ServerAddress>& add
 bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state,
                        std::uint64_t now_ns) noexcept
 {
+    const std::size_t count = std::min<std::size_t>(addresses.size(), kMaxAddresses);
+    const bool is_changed = !is_same_set(entry, addresses, count); // nobody else writes them; readers wait for what comes next
     std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
     if ((seq & 1u) != 0 || !entry.seq.compare_exchange_strong(seq, seq + 1, std::memory_order_relaxed)) {
         return false;
     }
     std::atomic_thread_fence(std::memory_order_release);
-    const std::size_t count = std::min<std::size_t>(addresses.size(), kMaxAddresses);
-    if (!is_same_set(entry, addresses, count)) {
+    if (is_changed) {
         entry.address_version.fetch_add(1, std::memory_order_relaxed);
     }
     if (count > 0) {
