@@ -77,9 +77,15 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, std::uint
     }
 }
 
+/// Whether the body can be sent from its first byte: all of it is kept, or a client that waits for 100 has sent none yet.
+bool has_whole_body(const Request& request) noexcept
+{
+    return !request.body || request.body->keeps_all() || request.body->size() == 0;
+}
+
 bool may_repeat(const Request& request) noexcept
 {
-    return http::is_idempotent(request.head.method) && !request.response_begun && (!request.body || request.body->keeps_all());
+    return http::is_idempotent(request.head.method) && !request.response_begun && has_whole_body(request);
 }
 
 /// After a connect that failed: the server rests, for all workers.
@@ -109,6 +115,9 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
         ++request.attempts;
         Connected connected = co_await connect(request, turn, freshness);
+        if (connected.failed && connected.failed->reason == Reason::client_left) {
+            co_return connected.failed; // nothing that the server is to blame for
+        }
         if (connected.failed) {
             give_up_on(request, turn, connected.detail);
             unreachable = connected.failed;
@@ -137,7 +146,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             co_return bad;
         }
         freshness = Freshness::fresh;
-        if (request.body) {
+        if (request.body && request.body->keeps_all()) {
             request.body->rewind();
         }
     }

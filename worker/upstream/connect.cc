@@ -123,6 +123,10 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
         request.client.alarm.set(request.timeouts().connect);
         while (code == 0 && !turn.connection->socket.may_write() && !request.client.alarm.rang()) {
             co_await request.client.wake.wait();
+            if (request.client.has_left()) {
+                turn.connection.reset();
+                co_return Connected{Answer{499, Reason::client_left}, {}};
+            }
         }
         if (code == 0 && !turn.connection->socket.may_write()) {
             last = {Answer{504, Reason::connect_timeout}, "connect timed out"};

@@ -108,6 +108,16 @@ bool Sender::step()
     return moved;
 }
 
+/// The end of the step when the body was never asked for.
+Forwarded without_body(Continue said, const Turn& turn)
+{
+    switch (said) {
+    case Continue::client_gone: return {Answer{499, Reason::client_left}, false};
+    case Continue::server_gone: return {Answer{502, Reason::server_reset}, turn.interim == 0};
+    default: return {};
+    }
+}
+
 } // namespace
 
 loop::Task<Forwarded> forward(Request& request, Turn& turn)
@@ -127,7 +137,7 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
         if (sender.holds_only_body()) {
             const Continue said = co_await await_continue(request, turn);
             if (said != Continue::go_on) {
-                co_return said == Continue::final_answer ? Forwarded{} : Forwarded{Answer{502, Reason::server_reset}, turn.interim == 0};
+                co_return without_body(said, turn);
             }
             sender.continue_body();
             client.alarm.set(request.timeouts().stall);

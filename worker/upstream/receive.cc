@@ -189,6 +189,9 @@ loop::Task<Continue> await_continue(Request& request, Turn& turn)
             break;
         }
         co_await client.wake.wait();
+        if (client.has_left()) {
+            co_return Continue::client_gone;
+        }
     }
     co_return Continue::go_on;
 }

@@ -27,10 +27,10 @@ enum class Heard : std::uint8_t { nothing, answer, end };
 /// receive()) or the server has closed. Does not wait.
 Heard hear_early(Request& request, Turn& turn);
 
-enum class Continue : std::uint8_t { go_on, final_answer, server_gone };
+enum class Continue : std::uint8_t { go_on, final_answer, server_gone, client_gone };
 
 /// After a head with "Expect: 100-continue" was passed on: waits for the server's 100, or a second (RFC 9110 §10.1.1: not
-/// indefinitely), and tells the client to go on; or finds that the final answer is there, left unread for receive().
+/// indefinitely), and tells the client to go on; or finds that the final answer is there, left unread for receive(), or that a side is gone.
 loop::Task<Continue> await_continue(Request& request, Turn& turn);
 
 } // namespace ladle::worker
