@@ -15,34 +15,55 @@
 // N(identifier, "spelling as sent")
 #define LADLE_FIELD_NAMES(N) \
     N(accept, "Accept") \
+    N(accept_encoding, "Accept-Encoding") \
+    N(accept_language, "Accept-Language") \
+    N(accept_ranges, "Accept-Ranges") \
     N(age, "Age") \
     N(allow, "Allow") \
     N(authorization, "Authorization") \
     N(cache_control, "Cache-Control") \
+    N(cache_status, "Cache-Status") \
+    N(cache_tag, "Cache-Tag") \
+    N(cdn_cache_control, "CDN-Cache-Control") \
     N(connection, "Connection") \
     N(content_encoding, "Content-Encoding") \
     N(content_length, "Content-Length") \
+    N(content_location, "Content-Location") \
     N(content_range, "Content-Range") \
     N(content_type, "Content-Type") \
     N(cookie, "Cookie") \
     N(date, "Date") \
     N(etag, "ETag") \
     N(expect, "Expect") \
+    N(expires, "Expires") \
     N(forwarded, "Forwarded") \
     N(host, "Host") \
+    N(if_match, "If-Match") \
+    N(if_modified_since, "If-Modified-Since") \
+    N(if_none_match, "If-None-Match") \
+    N(if_range, "If-Range") \
+    N(if_unmodified_since, "If-Unmodified-Since") \
     N(keep_alive, "Keep-Alive") \
+    N(last_modified, "Last-Modified") \
     N(location, "Location") \
     N(max_forwards, "Max-Forwards") \
+    N(pragma, "Pragma") \
+    N(proxy_authenticate, "Proxy-Authenticate") \
+    N(proxy_authentication_info, "Proxy-Authentication-Info") \
+    N(proxy_authorization, "Proxy-Authorization") \
     N(proxy_connection, "Proxy-Connection") \
     N(range, "Range") \
     N(referer, "Referer") \
     N(server, "Server") \
     N(set_cookie, "Set-Cookie") \
+    N(surrogate_control, "Surrogate-Control") \
+    N(surrogate_key, "Surrogate-Key") \
     N(te, "TE") \
     N(trailer, "Trailer") \
     N(transfer_encoding, "Transfer-Encoding") \
     N(upgrade, "Upgrade") \
     N(user_agent, "User-Agent") \
+    N(vary, "Vary") \
     N(via, "Via") \
     N(x_forwarded_for, "X-Forwarded-For") \
     N(x_forwarded_host, "X-Forwarded-Host") \
