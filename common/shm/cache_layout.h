@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The bytes of the cache's arena: a memfd of its own, made by the master, mapped by all processes; offsets, never pointers.
+//
+//   arena  ─► │ prefix, counters │ purge table │ fill table │ journal of row 0 … 63 │ stripe 0 │ stripe 1 │ … │
+//   stripe ─► │ lock, lists, sums │ buckets │ entries │ free-cell bit trees, one per order │ cells of 64 B … │
+//   bucket ─► │ seq │ 10 tags │ 10 entry numbers │ 64 B; an object is in one of its two buckets
+//   entry  ─► │ fingerprint · pins · state · links · first piece │ 64 B; never anything else, so a late reader may pin it
+//   piece  ─► │ next piece │ bytes … │ a run of cells; the first: │ RecordHeader │ tags │ meta │ url │ variant │ head │ body… │
+//
+// Why stripes instead of 256 shards: each stripe (256 MiB, at most 64 of them) has its own lock, index, SIEVE queue, cells and byte
+// budget, so SIEVE is exact for caches up to 256 MiB, no byte moves between stripes, and one journal covers one stripe. Why 10 slots
+// in a bucket where 6 were planned: they fit one line, and a fuller table costs 8 B an object instead of 14. Why cells instead of
+// slabs: an object takes any runs of free cells (at most 32 pieces), so no size class can starve another; waste is under 64 B.
+//
+// Who writes: everything that is journalled (journal: cache_journal.h) under the stripe's lock. Without it: Entry::pins, visited,
+// hits (readers), state and RecordHeader::filled, body_bytes (the filler alone), checked_epoch (readers), and the bytes of a record
+// before it is published. A death at any instruction: the master's repair undoes the dead row's journal, releases its lock, clears
+// its pins and aborts what it was filling (cache_repair.cc).
+#pragma once
+
+#include "common/shm/rows.h"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace ladle::shm {
+
+inline constexpr std::uint32_t kCellBytes = 64;
+inline constexpr std::uint32_t kCellOrders = 15;      ///< free runs of 1 … 2^14 cells (1 MiB)
+inline constexpr std::uint32_t kBitTreeLevels = 5;    ///< 64-ary: up to 2^30 cells in a stripe
+inline constexpr std::uint32_t kMaxPieces = 32;
+inline constexpr std::uint32_t kMaxStripes = 64;
+inline constexpr std::uint32_t kBucketSlots = 10;
+inline constexpr std::uint64_t kBytesPerEntry = 1408; ///< of a stripe: it has one entry for each
+inline constexpr std::uint32_t kFilePageBytes = 4096; ///< what a file's length is rounded up to when it is charged
+inline constexpr std::uint64_t kBodyUnknown = ~std::uint64_t{0};
+
+/// free: on the free list · building: allocated, not published · filling: published, its body arrives · complete · aborted: cut off.
+enum class CacheState : std::uint8_t { free, building, filling, complete, aborted };
+
+/// Where an entry is linked by prev and next. `none`: building, or cut off by a death and not yet swept.
+enum class CacheList : std::uint8_t { none, unused, queue, zombie, dead_file };
+
+struct CacheBucket {
+    std::atomic<std::uint32_t> seq;                  ///< odd = being written
+    std::atomic<std::uint16_t> tags[kBucketSlots];
+    std::atomic<std::uint32_t> entries[kBucketSlots]; ///< 0 = empty slot
+};
+static_assert(sizeof(CacheBucket) == 64);
+
+struct CacheEntry {
+    std::atomic<std::uint64_t> fingerprint; ///< low half of the key's hash; both buckets follow from it
+    std::atomic<std::uint64_t> pins;        ///< bit per process row
+    std::atomic<std::uint64_t> file;        ///< number in the cache's folder; 0 = none
+    std::atomic<std::uint32_t> generation;  ///< counts the objects that this entry has been
+    std::atomic<std::uint32_t> first_cell;
+    std::atomic<std::uint32_t> first_cells; ///< length of the first piece; 0 = no record
+    std::atomic<std::uint32_t> prev;        ///< towards the newest
+    std::atomic<std::uint32_t> next;        ///< towards the oldest; the only link of lists other than the queue
+    std::atomic<std::uint32_t> file_pages;  ///< charged to the stripe
+    std::atomic<std::uint32_t> cells;       ///< of all pieces
+    std::atomic<std::uint32_t> hits;        ///< approximate
+    std::atomic<CacheState> state;
+    std::atomic<std::uint8_t> linked;       ///< 1 = in a bucket and in the queue
+    std::atomic<std::uint8_t> visited;      ///< SIEVE's bit
+    std::atomic<std::uint8_t> flags;        ///< CacheFlag
+    std::atomic<std::uint8_t> owner;        ///< process row that fills it
+    std::atomic<CacheList> list;
+    std::atomic<std::uint8_t> pieces;
+    std::uint8_t unused;
+};
+static_assert(sizeof(CacheEntry) == 64);
+
+inline constexpr std::uint8_t kCacheVaryRecord = 1; ///< names the fields that select a variant; has no body
+inline constexpr std::uint8_t kCacheInFile = 2;     ///< the body is a file
+
+/// Begins each piece: (cells << 32) | first cell of the next piece, 0 = last.
+using CachePieceLink = std::atomic<std::uint64_t>;
+
+struct RecordHeader {
+    CachePieceLink next;
+    std::atomic<std::uint64_t> filled;        ///< bytes of the body that may be read
+    std::atomic<std::uint64_t> body_bytes;    ///< kBodyUnknown until it ends
+    std::uint64_t epoch;                      ///< of the purge table, when the fetch began
+    std::atomic<std::uint64_t> checked_epoch; ///< no purge up to here touches it
+    std::uint32_t head_bytes;
+    std::uint16_t url_bytes;
+    std::uint16_t variant_bytes;
+    std::uint16_t meta_bytes;
+    std::uint16_t tag_count;
+    std::uint32_t unused;
+};
+static_assert(sizeof(RecordHeader) == 56);
+
+/// A 64-ary tree of bits: level 0 has a bit per block, each bit above says whether the word below has any. Offsets are of words from
+/// the stripe's begin.
+struct CacheBitTree {
+    std::uint64_t level_offset[kBitTreeLevels];
+    std::uint32_t levels;
+    std::uint32_t bits;
+};
+
+/// The owner's row + 1, kLockWaiters; 0 = free.
+using CacheLockWord = std::atomic<std::uint32_t>;
+
+enum class CacheRefusal : std::uint32_t { too_large, no_space, waiting_for_files, busy, bad_request };
+inline constexpr std::size_t kCacheRefusals = 5;
+
+struct alignas(64) CacheStripe {
+    CacheLockWord lock;
+    std::uint32_t bucket_count;
+    std::uint32_t entry_count;   ///< numbers 1 … entry_count - 1
+    std::uint32_t cell_count;
+    std::uint64_t buckets_offset; ///< from the stripe's begin, like all below
+    std::uint64_t entries_offset;
+    std::uint64_t cells_offset;
+    std::uint64_t file_budget_pages; ///< 0 = files are charged to the cells' budget
+    CacheBitTree free_blocks[kCellOrders];
+
+    alignas(64) std::atomic<std::uint32_t> entries_touched; ///< entries from here on were never used
+    std::atomic<std::uint32_t> unused_head;
+    std::atomic<std::uint32_t> newest;
+    std::atomic<std::uint32_t> oldest;
+    std::atomic<std::uint32_t> hand;         ///< of SIEVE; 0 = at the oldest
+    std::atomic<std::uint32_t> zombie_head;
+    std::atomic<std::uint32_t> zombie_tail;
+    std::atomic<std::uint32_t> dead_file_head;
+    std::atomic<std::uint32_t> free_cells;
+    std::atomic<std::uint32_t> objects;      ///< linked
+    std::atomic<std::uint32_t> zombies;      ///< entries on the zombie list
+    std::atomic<std::uint32_t> dead_files;
+    std::atomic<std::uint64_t> file_pages;   ///< charged, dead files too
+    std::atomic<std::uint64_t> dead_file_pages;
+    std::atomic<std::uint64_t> evictions;
+    std::atomic<std::uint64_t> stored;
+    std::atomic<std::uint64_t> replaced;
+    std::atomic<std::uint64_t> refusals[kCacheRefusals];
+};
+
+/// The frozen prefix: every version of Ladle can read it.
+struct CachePrefix {
+    std::uint64_t magic;
+    std::uint32_t layout_version;
+    std::uint32_t abi_hash;
+    std::uint64_t seed;  ///< of all hashes
+    std::uint64_t bytes; ///< of the whole arena
+};
+
+struct CacheHeader {
+    CachePrefix prefix;
+    std::uint64_t purge_offset; ///< from the arena's begin, like all here
+    std::uint64_t fills_offset;
+    std::uint64_t journals_offset;
+    std::uint64_t stripes_offset;
+    std::uint64_t stripe_bytes;
+    std::uint32_t stripe_count;
+    std::uint32_t unused;
+    alignas(64) std::atomic<std::uint64_t> next_file;
+};
+
+static_assert(std::is_standard_layout_v<CacheStripe> && std::is_standard_layout_v<CacheHeader>);
+
+} // namespace ladle::shm
