@@ -31,7 +31,7 @@ public:
         return seconds;
     }
 
-    constexpr bool is_given() const noexcept { return value_ != kAbsent; }     ///< the directive is there, whatever its value
+    constexpr bool is_given() const noexcept { return value_ != kAbsent; } ///< the directive is there, whatever its value
     constexpr bool is_valid() const noexcept { return value_ >= 0; }
     constexpr std::int64_t value_or(std::int64_t otherwise) const noexcept { return is_valid() ? value_ : otherwise; }
     constexpr bool operator==(const Seconds&) const noexcept = default;
@@ -59,7 +59,7 @@ private:
 /// A response's directives. Absent: false, or a Seconds that is not given.
 struct ResponseDirectives {
     bool no_store = false;
-    bool no_cache = false; ///< unqualified: the whole response
+    bool no_cache = false;   ///< unqualified: the whole response
     bool is_private = false; ///< unqualified
     bool is_public = false;
     bool must_revalidate = false;
@@ -71,8 +71,8 @@ struct ResponseDirectives {
     Seconds s_maxage;
     Seconds stale_while_revalidate; ///< never invalid: nonsense counts as absent
     Seconds stale_if_error;         ///< same
-    FieldList no_cache_fields; ///< must not be reused without validation; Ladle does not store them
-    FieldList private_fields;  ///< must not be stored
+    FieldList no_cache_fields;      ///< must not be reused without validation; Ladle does not store them
+    FieldList private_fields;       ///< must not be stored
 };
 
 /// A request's directives (RFC 9111 §5.2.1): wishes of the client.
@@ -82,9 +82,9 @@ struct RequestDirectives {
     bool only_if_cached = false;
     bool no_transform = false;
     bool any_stale = false; ///< max-stale without a value
-    Seconds max_age;   ///< invalid counts as 0
-    Seconds max_stale; ///< never invalid
-    Seconds min_fresh; ///< never invalid
+    Seconds max_age;        ///< invalid counts as 0
+    Seconds max_stale;      ///< never invalid
+    Seconds min_fresh;      ///< never invalid
     Seconds stale_if_error; ///< never invalid
 };
 
@@ -107,7 +107,10 @@ enum class Governor : std::uint8_t {
 struct Policy {
     Governor governor = Governor::none;
     ResponseDirectives directives;
-    bool has_targeted() const noexcept { return governor == Governor::cdn_cache_control || governor == Governor::surrogate_control; }
+    bool has_targeted() const noexcept
+    {
+        return governor == Governor::cdn_cache_control || governor == Governor::surrogate_control;
+    }
 };
 
 /// The name by which Surrogate-Control may target Ladle: `max-age=60;ladle`. What goes to the servers as

@@ -34,7 +34,7 @@ struct KeyRules {
     bool path = true;
     QueryPart query = QueryPart::all;
     std::vector<std::string> query_patterns;
-    bool sorts_query = false; ///< parameters in byte order: a=1&b=2 and b=2&a=1 become one
+    bool sorts_query = false;         ///< parameters in byte order: a=1&b=2 and b=2&a=1 become one
     std::vector<std::string> headers; ///< lower case
     std::vector<std::string> cookies; ///< case-sensitive
 };

@@ -51,7 +51,8 @@ enum class Precondition : std::uint8_t {
 /// Last-Modified, Date stands for it, and without Date `received_s`, when it was received (RFC 9111 §4.3.2). If-Modified-Since
 /// counts for GET and HEAD, where there is no If-None-Match. Note on `failed`: RFC 9111 §4.3.2 leaves If-Match and
 /// If-Unmodified-Since to the origin; a cache that is fresh may answer, one that is stale asks.
-Precondition evaluate(Method method, const Fields& request, const Validators& stored, std::int64_t received_s, std::int64_t now_s) noexcept;
+Precondition evaluate(Method method, const Fields& request, const Validators& stored, std::int64_t received_s,
+                      std::int64_t now_s) noexcept;
 
 /// Whether the request has any of the four.
 inline bool is_conditional(const Fields& request) noexcept
@@ -67,7 +68,7 @@ bool range_may_apply(const Fields& request, const Validators& stored, std::int64
 /// What a 304 that answers our validation of one stored response means for it (RFC 9111 §4.3.4).
 enum class Validated : std::uint8_t {
     update, ///< it is about this response: reuse it with updated fields
-    touch,  ///< it names another strong validator: reuse it, but no field may change (see touched())
+    touch,  ///< it names another validator: reuse it, but no field may change (see touched())
 };
 Validated match_validation(const Fields& received, const Validators& stored, std::int64_t now_s) noexcept;
 
@@ -77,7 +78,12 @@ enum class HeadSays : std::uint8_t {
     outdated, ///< another representation: the stored one is stale now
     nothing,  ///< not a 200, or the stored one is not
 };
-HeadSays judge_head(std::uint16_t status, const Fields& received, std::uint16_t stored_status, const Fields& stored_fields, const Validators& stored,
-                    std::uint64_t stored_length, std::int64_t now_s) noexcept;
+struct HeadAnswer {
+    std::uint16_t status;
+    const Fields& received;
+    std::uint16_t stored_status;
+    std::uint64_t stored_length; ///< bytes of the stored body
+};
+HeadSays judge_head(const HeadAnswer& answer, const Validators& stored, std::int64_t now_s) noexcept;
 
 } // namespace ladle::http

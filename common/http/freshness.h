@@ -66,14 +66,14 @@ struct StoreRules {
     /// takes the place of the lifetime that a 2xx or 3xx gives itself; counts from the arrival. Does not override what forbids
     /// storing
     Seconds ttl;
-    Seconds default_ttl; ///< for a heuristically cacheable 2xx or 3xx that gives none and has no Last-Modified
-    Seconds stale_while_revalidate; ///< takes the place of the response's own
-    Seconds stale_if_error;         ///< same
+    Seconds default_ttl;                    ///< for a heuristically cacheable 2xx or 3xx that gives none and has no Last-Modified
+    Seconds stale_while_revalidate;         ///< takes the place of the response's own
+    Seconds stale_if_error;                 ///< same
     std::uint32_t heuristic_percent = 10;   ///< of Date − Last-Modified; 0: no heuristics
     std::uint32_t heuristic_most_s = 86400; ///< no longer than that
     std::span<const StatusTtl> negative = kNegativeTtls; ///< the first that fits; statuses of 400 and more
     CookieRule cookies = CookieRule::if_explicit;
-    bool stores_post = true;  ///< answers to POST with explicit freshness and a Content-Location of the same URL (RFC 9110 §9.3.3)
+    bool stores_post = true; ///< answers to POST with explicit freshness and a Content-Location of the same URL (RFC 9110 §9.3.3)
     bool stores_parts = false; ///< 206
     /// RFC 9111 §4.2.4 counts s-maxage among what forbids serving stale; some applications send it together with
     /// stale-while-revalidate and mean both. True: where the response has both, the latter counts.
@@ -83,13 +83,13 @@ struct StoreRules {
 /// What is kept with a stored response. 24 bytes, in shared memory and in files: changes need a new layout version there.
 struct StoredFreshness {
     enum Flag : std::uint16_t {
-        kMustRevalidate = 1,  ///< must-revalidate, proxy-revalidate or s-maxage: never stale (§4.2.4)
-        kAlwaysValidate = 2,  ///< no-cache: never without validation, fresh or not; and never stale
-        kImmutable = 4,       ///< RFC 8246
-        kHeuristic = 8,       ///< the lifetime is a guess
-        kHasValidator = 16,   ///< ETag or Last-Modified: can be revalidated
-        kWasAuthorized = 32,  ///< the request had Authorization
-        kIsPartial = 64,      ///< a 206
+        kMustRevalidate = 1, ///< must-revalidate, proxy-revalidate or s-maxage: never stale (§4.2.4)
+        kAlwaysValidate = 2, ///< no-cache: never without validation, fresh or not; and never stale
+        kImmutable = 4,      ///< RFC 8246
+        kHeuristic = 8,      ///< the lifetime is a guess
+        kHasValidator = 16,  ///< ETag or Last-Modified: can be revalidated
+        kWasAuthorized = 32, ///< the request had Authorization
+        kIsPartial = 64,     ///< a 206
     };
     std::int64_t born_ms = 0;     ///< when its age was 0: time of the response − corrected_initial_age (§4.2.3)
     std::uint32_t lifetime_s = 0; ///< freshness_lifetime (§4.2.1), at most 2^31
@@ -110,7 +110,7 @@ struct Exchanged {
     std::string_view url;                ///< "http://host/path?query", for POST's Content-Location; empty: POST is not stored
     std::uint16_t status;
     const Fields& response;
-    const Policy& policy; ///< find_policy(response)
+    const Policy& policy;     ///< find_policy(response)
     std::int64_t request_ms;  ///< when the request was sent
     std::int64_t response_ms; ///< when the head of the response had come
 };
@@ -125,13 +125,20 @@ struct StoreDecision {
 /// RFC 9111 §3, §4.2, RFC 9213 §2.2.
 StoreDecision decide_storing(const Exchanged& exchanged, const StoreRules& rules);
 
-/// After a 304 whose fields have been merged into the stored ones (§4.3.4): the freshness of the result. `merged` are the stored
-/// fields after the update; `received` those of the 304 itself (its Age and Date tell the age). `old` gives what no field tells
-/// (status, authorization).
-StoredFreshness refreshed(const StoredFreshness& old, const Fields& merged, const Fields& received, std::int64_t request_ms, std::int64_t response_ms,
-                          const StoreRules& rules) noexcept;
+/// A 304 (or the answer to a HEAD) whose fields were merged into the stored ones (§4.3.4, §4.3.5).
+struct Refreshed {
+    const StoredFreshness& old;
+    const Fields& merged;   ///< the stored fields after the update: stored_fields.h
+    const Fields& received; ///< those of the 304, for its Age
+    const Policy& policy;   ///< find_policy(merged)
+    std::int64_t request_ms;
+    std::int64_t response_ms;
+};
 
-/// After a validation that must not change any stored field (a 304 that names another strong validator, §4.3.4): age counts from
+/// The freshness of the result, or why it may no longer be stored (the 304 brought no-store, say).
+StoreDecision decide_refreshing(const Refreshed& refreshed, const StoreRules& rules);
+
+/// After a validation that must not change any stored field (a 304 that names another validator, §4.3.4): age counts from
 /// the validation (§4.2.3: "generated by, or successfully validated with, the origin server"), all else stays.
 StoredFreshness touched(const StoredFreshness& old, std::int64_t request_ms, std::int64_t response_ms) noexcept;
 
@@ -153,10 +160,10 @@ enum class Purged : std::uint8_t { no, softly };
 
 /// What may be done with a stored response that matches a request.
 enum class Reuse : std::uint8_t {
-    fresh,               ///< answer with it
-    stale_allowed,       ///< stale, but the client takes it (max-stale)
-    stale_revalidating,  ///< stale: answer with it and revalidate in the background (stale-while-revalidate)
-    validate,            ///< ask the server first; see judge_error() if that fails
+    fresh,              ///< answer with it
+    stale_allowed,      ///< stale, but the client takes it (max-stale)
+    stale_revalidating, ///< stale: answer with it and revalidate in the background (stale-while-revalidate)
+    validate,           ///< ask the server first; see judge_error() if that fails
 };
 
 /// Why `validate`: `fwd=` of Cache-Status.
@@ -169,7 +176,8 @@ struct Judgement {
 
 /// RFC 9111 §4, §4.2.4, §5.2.1; RFC 5861 §3; RFC 8246 §2 (an immutable response that is fresh is not validated for a request's
 /// max-age). For only-if-cached the caller answers 504 where this says `validate` (or there is no object).
-Judgement judge(const StoredFreshness& stored, const RequestDirectives& request, std::int64_t now_ms, Purged purged = Purged::no) noexcept;
+Judgement judge(const StoredFreshness& stored, const RequestDirectives& request, std::int64_t now_ms,
+                Purged purged = Purged::no) noexcept;
 
 /// What went wrong when the server was asked.
 enum class ServerFailure : std::uint8_t {

@@ -56,7 +56,7 @@ std::optional<WantedRange> single_range(const Fields& request) noexcept;
 
 /// Content-Range (§14.4): "bytes 0-4/10", "bytes 0-4/*", "bytes */10".
 struct ContentRange {
-    bool is_unsatisfied = false;         ///< the last form: only `length` is valid
+    bool is_unsatisfied = false; ///< the last form: only `length` is valid
     ByteRange range;
     std::optional<std::uint64_t> length; ///< of the whole representation
 };

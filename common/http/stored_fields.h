@@ -24,8 +24,8 @@ namespace ladle::http {
 bool is_stored(FieldName id, std::string_view name, const ResponseDirectives& directives, bool cookies_too) noexcept;
 
 /// Whether a 304's (or HEAD answer's) field takes the place of the stored ones of that name (§3.2): all that are stored, but for
-/// what describes the stored bytes: Content-Encoding, Content-Length, Content-MD5, Content-Range, Content-Type where the 304 is
-/// weak…  and ETag, which by then is the same.
+/// what describes the stored bytes: Content-Encoding, Content-Length, Content-MD5, Content-Range,
+/// and ETag, which by then is the same.
 bool is_updated(FieldName id, std::string_view name) noexcept;
 
 /// Whether our own 304 carries the stored field (RFC 9110 §15.4.5): Cache-Control, Content-Location, Date, ETag, Expires, Vary;
@@ -38,6 +38,7 @@ void append_stored_head(const Fields& response, const ResponseDirectives& direct
 
 /// Appends the head that a 304 makes of a stored one: stored lines that `received` does not replace, then those of `received` that
 /// do.
-void append_merged_head(const Fields& stored, const Fields& received, const ResponseDirectives& received_directives, bool cookies_too, std::string& out);
+void append_merged_head(const Fields& stored, const Fields& received, const ResponseDirectives& received_directives,
+                        bool cookies_too, std::string& out);
 
 } // namespace ladle::http
