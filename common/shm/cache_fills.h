@@ -3,7 +3,8 @@
 // The fill table, in the cache's arena: which process is fetching which key, so that simultaneous misses of all workers make one
 // request to the server, and which keys are known not to be cacheable (so that nobody waits for them).
 //
-//   │ section 0 … 15 │   section: lock · 16 sets × 16 places     place: hash 128 · word {generation, state, owner} · waiters · until_ns
+//   │ section 0 … 15 │   section: lock · 16 sets × 16 places
+//   place ─► │ hash 128 │ word {generation, state, owner} │ waiters │ until_ns │
 //
 // Claims are made under the section's lock and take effect by one store (the word), so they need no journal; finishing takes no
 // lock. A waiter sets its row's bit and looks at the word again; the finisher changes the word and then takes the bits: one of the
@@ -81,6 +82,9 @@ public:
     bool is_uncacheable(const CacheHash& hash, std::uint64_t now_ns) const noexcept;
     /// Forgets that a key is uncacheable, because an object of it was stored after all.
     void forget(const CacheHash& hash) noexcept;
+
+    /// Part of CacheStore::repair(): frees the dead row's claims and bits. Returns the rows to wake.
+    std::uint64_t repair(std::uint32_t dead_row) noexcept;
 
     /// Claims of all processes, for status.
     std::uint32_t claimed() const noexcept;

@@ -11,7 +11,7 @@
 // Why stripes instead of 256 shards: each stripe (256 MiB, at most 64 of them) has its own lock, index, SIEVE queue, cells and byte
 // budget, so SIEVE is exact for caches up to 256 MiB, no byte moves between stripes, and one journal covers one stripe. Why 10 slots
 // in a bucket where 6 were planned: they fit one line, and a fuller table costs 8 B an object instead of 14. Why cells instead of
-// slabs: an object takes any runs of free cells (at most 32 pieces), so no size class can starve another; waste is under 64 B.
+// slabs: an object takes any runs of free cells (at most 128 pieces: one iovec each, and 64 KiB still fits when only small holes are left), so no size class can starve another; waste is under 64 B.
 //
 // Who writes: everything that is journalled (journal: cache_journal.h) under the stripe's lock. Without it: Entry::pins, visited,
 // hits (readers), state and RecordHeader::filled, body_bytes (the filler alone), checked_epoch (readers), and the bytes of a record
@@ -31,7 +31,7 @@ namespace ladle::shm {
 inline constexpr std::uint32_t kCellBytes = 64;
 inline constexpr std::uint32_t kCellOrders = 15;      ///< free runs of 1 … 2^14 cells (1 MiB)
 inline constexpr std::uint32_t kBitTreeLevels = 5;    ///< 64-ary: up to 2^30 cells in a stripe
-inline constexpr std::uint32_t kMaxPieces = 32;
+inline constexpr std::uint32_t kMaxPieces = 128;
 inline constexpr std::uint32_t kMaxStripes = 64;
 inline constexpr std::uint32_t kBucketSlots = 10;
 inline constexpr std::uint64_t kBytesPerEntry = 1408; ///< of a stripe: it has one entry for each

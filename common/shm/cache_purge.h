@@ -2,7 +2,8 @@
 //
 // Purge by epochs, in the cache's arena: what was purged when, so that a purge is O(1) and a lookup mostly compares one number.
 //
-//   │ lock · epoch · all {hard, soft} · floor {hard, soft} │ prefix lengths[64] │ set 0 … set 16383 │    set: seq · 5 × {subject, hard, soft}
+//   │ lock · epoch · all {hard, soft} · floor {hard, soft} │ prefix lengths[64] │ set 0 … set 16383 │
+//   set ─► │ seq │ 5 × {subject, hard, soft} │
 //
 // Each purge takes the next epoch. An object remembers the epoch that stood when its fetch began: it is purged when a subject of it
 // (all, its URL, one of its tags, a prefix of its URL whose length is in use) has a later one. So a response that was under way
@@ -91,10 +92,12 @@ public:
     std::string export_bytes() const;
     Result<void> import_bytes(std::string_view bytes);
 
+    /// Part of CacheStore::repair().
+    void repair(std::uint32_t dead_row) noexcept;
+
 private:
     std::uint64_t subject(char kind, std::string_view text) const noexcept;
     bool purge(std::uint64_t subject, std::uint64_t prefix_bytes, PurgeKind kind) noexcept;
-    PurgeMark& mark_of(std::uint64_t subject) noexcept;
 
     CacheArena& arena_;
     PurgeRegion* region_;

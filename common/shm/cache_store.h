@@ -156,7 +156,10 @@ public:
 
 private:
     friend class CacheStore;
+    void give_back_rest() noexcept;
+
     CacheView view_;
+    CacheHash hash_;
     std::uint64_t room_ = 0;         ///< bytes of body reserved
     CachePieceLink* last_ = nullptr; ///< where the next byte of an inline body goes: this piece,
     std::uint32_t last_cells_ = 0;
@@ -254,12 +257,14 @@ private:
     friend class CacheWalk;
 
     CacheView find_pinned(const CacheName& name) noexcept;
-    bool is_named(const CacheView& view, const CacheName& name) const noexcept;
-    CacheView pin_entry(std::uint32_t stripe, std::uint32_t entry) noexcept;
-    void pin_again(const CacheView& view) noexcept;
+    CacheView pin_linked(std::uint32_t stripe, std::uint32_t index) noexcept;
+    void pin(CacheEntry& entry) noexcept;
     void unpin(CacheEntry& entry) noexcept;
-    bool publish(CacheFill& fill, const CacheView* file_from) noexcept;
-    std::expected<void, CacheRefusal> fill_record(CacheFill& fill, const CacheObject& object) noexcept;
+    std::expected<CacheFill, CacheRefusal> begin_with(const CacheObject& object, std::uint64_t file,
+                                                      std::uint8_t more_flags) noexcept;
+    std::optional<CacheRefusal> link(CacheFill& fill, CacheState state, const CacheView* file_from) noexcept;
+    void sweep_entry(std::uint32_t stripe, std::uint32_t index) noexcept;
+    std::uint64_t repair_stripe(CacheStripe& stripe, std::uint32_t dead_row) noexcept;
     CacheRefusal refuse(std::uint32_t stripe, CacheRefusal why) noexcept;
 
     CacheArena& arena_;

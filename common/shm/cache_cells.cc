@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/shm/cache_stripe.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+
+namespace ladle::shm {
+
+namespace {
+
+constexpr std::uint32_t kPage = 4096;
+constexpr std::uint32_t kLargestRun = 1u << (kCellOrders - 1);
+
+constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/// Words of a tree of `bits` bits, all levels.
+std::uint64_t tree_words(std::uint64_t bits) noexcept
+{
+    std::uint64_t words = 0;
+    do {
+        bits = round_up(bits, 64) / 64;
+        words += bits;
+    } while (bits > 1);
+    return words;
+}
+
+std::uint64_t trees_bytes(std::uint64_t cells) noexcept
+{
+    std::uint64_t words = 0;
+    for (std::uint32_t order = 0; order < kCellOrders; ++order) {
+        words += tree_words(std::max<std::uint64_t>(cells >> order, 1));
+    }
+    return words * 8;
+}
+
+void lay_out_tree(CacheBitTree& tree, std::uint64_t bits, std::uint64_t& offset) noexcept
+{
+    tree.bits = static_cast<std::uint32_t>(bits);
+    tree.levels = 0;
+    do {
+        bits = round_up(bits, 64) / 64;
+        tree.level_offset[tree.levels++] = offset;
+        offset += bits * 8;
+    } while (bits > 1);
+}
+
+/// The lowest bit that is set; the tree's number of bits when none is.
+std::uint32_t first_bit(const StripeParts& parts, const CacheBitTree& tree) noexcept
+{
+    std::uint32_t at = 0;
+    for (std::uint32_t level = tree.levels; level > 0; --level) {
+        const std::uint64_t word = parts.word(tree, level - 1, at).load(std::memory_order_relaxed);
+        if (word == 0) {
+            return tree.bits;
+        }
+        at = at * 64 + static_cast<std::uint32_t>(std::countr_zero(word));
+    }
+    return at;
+}
+
+} // namespace
+
+void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept
+{
+    std::uint64_t offset = round_up(sizeof(CacheStripe), kPage);
+    stripe.entry_count = static_cast<std::uint32_t>(bytes / kBytesPerEntry);
+    stripe.bucket_count = (stripe.entry_count + 7) / 8;
+    stripe.buckets_offset = offset;
+    offset += std::uint64_t{stripe.bucket_count} * sizeof(CacheBucket);
+    stripe.entries_offset = offset;
+    offset += std::uint64_t{stripe.entry_count} * sizeof(CacheEntry);
+    const std::uint64_t rest = bytes - offset;
+    std::uint64_t cells = rest / kCellBytes;
+    while (cells * kCellBytes + trees_bytes(cells) + kPage > rest) {
+        cells -= std::max<std::uint64_t>((cells * kCellBytes + trees_bytes(cells) + kPage - rest) / kCellBytes, 1);
+    }
+    stripe.cell_count = static_cast<std::uint32_t>(cells);
+    for (std::uint32_t order = 0; order < kCellOrders; ++order) {
+        lay_out_tree(stripe.free_blocks[order], std::max<std::uint64_t>(cells >> order, 1), offset);
+    }
+    stripe.cells_offset = round_up(offset, kPage);
+    stripe.file_budget_pages = file_budget_bytes / kFilePageBytes;
+    stripe.entries_touched.store(1, std::memory_order_relaxed);
+    StripeWriter(arena, stripe, 0).free_all_cells();
+}
+
+void StripeWriter::free_all_cells() noexcept
+{
+    for (std::uint32_t first = 0; first < s_.cell_count; first += kLargestRun) {
+        put_run({first, std::min(kLargestRun, s_.cell_count - first)});
+        journal_.commit();
+    }
+}
+
+void StripeWriter::set_bit(const CacheBitTree& tree, std::uint32_t bit) noexcept
+{
+    for (std::uint32_t level = 0; level < tree.levels; ++level) {
+        auto& word = parts_.word(tree, level, bit / 64);
+        const std::uint64_t old = word.load(std::memory_order_relaxed);
+        journal_.set(word, old | std::uint64_t{1} << (bit % 64));
+        if (old != 0) {
+            return;
+        }
+        bit /= 64;
+    }
+}
+
+void StripeWriter::clear_bit(const CacheBitTree& tree, std::uint32_t bit) noexcept
+{
+    for (std::uint32_t level = 0; level < tree.levels; ++level) {
+        auto& word = parts_.word(tree, level, bit / 64);
+        const std::uint64_t rest = word.load(std::memory_order_relaxed) & ~(std::uint64_t{1} << (bit % 64));
+        journal_.set(word, rest);
+        if (rest != 0) {
+            return;
+        }
+        bit /= 64;
+    }
+}
+
+CellRun StripeWriter::take_run(std::uint32_t want, std::uint32_t least) noexcept
+{
+    want = std::min(want, kLargestRun);
+    const auto enough = static_cast<std::uint32_t>(std::bit_width(want - 1));
+    for (std::uint32_t order = enough; order < kCellOrders; ++order) {
+        const CacheBitTree& tree = s_.free_blocks[order];
+        if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
+            clear_bit(tree, block);
+            const CellRun run{block << order, want};
+            journal_.subtract(s_.free_cells, 1u << order);
+            put_run({run.first + want, (1u << order) - want});
+            return run;
+        }
+    }
+    for (std::uint32_t order = enough; order > 0 && (1u << (order - 1)) >= least; --order) {
+        const CacheBitTree& tree = s_.free_blocks[order - 1];
+        if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
+            clear_bit(tree, block);
+            journal_.subtract(s_.free_cells, 1u << (order - 1));
+            return {block << (order - 1), 1u << (order - 1)};
+        }
+    }
+    return {};
+}
+
+void StripeWriter::put_run(CellRun run) noexcept
+{
+    if (run.count == 0) {
+        return;
+    }
+    journal_.add(s_.free_cells, run.count);
+    while (run.count > 0) {
+        const auto aligned = static_cast<std::uint32_t>(std::countr_zero(run.first | kLargestRun));
+        const auto fits = static_cast<std::uint32_t>(std::bit_width(run.count) - 1);
+        const std::uint32_t order = std::min(aligned, fits);
+        put_block(run.first, order);
+        run.first += 1u << order;
+        run.count -= 1u << order;
+    }
+}
+
+void StripeWriter::put_block(std::uint32_t first, std::uint32_t order) noexcept
+{
+    while (order + 1 < kCellOrders) {
+        const std::uint32_t buddy = (first >> order) ^ 1;
+        if (!parts_.is_free_block(order, buddy)) {
+            break;
+        }
+        clear_bit(s_.free_blocks[order], buddy);
+        first &= ~(1u << order);
+        ++order;
+    }
+    set_bit(s_.free_blocks[order], first >> order);
+}
+
+bool StripeWriter::has_room(std::uint64_t cells, std::uint64_t file_pages) const noexcept
+{
+    const std::uint64_t free = s_.free_cells.load(std::memory_order_relaxed);
+    const std::uint64_t charged = s_.file_pages.load(std::memory_order_relaxed) + file_pages;
+    if (cells > free) {
+        return false;
+    }
+    if (s_.file_budget_pages != 0) {
+        return charged <= s_.file_budget_pages;
+    }
+    return (s_.cell_count - free + cells) * kCellBytes + charged * kFilePageBytes <= std::uint64_t{s_.cell_count} * kCellBytes;
+}
+
+CellRun StripeWriter::add_piece(CacheEntry& entry, CachePieceLink* last, std::uint32_t want, std::uint32_t least) noexcept
+{
+    if (!has_room(want, 0)) {
+        return {};
+    }
+    const CellRun run = take_run(want, least);
+    if (run.count == 0) {
+        return run; // nothing was noted
+    }
+    reinterpret_cast<CachePieceLink*>(parts_.cell(run.first))->store(0, std::memory_order_relaxed);
+    if (last == nullptr) {
+        journal_.set(entry.first_cell, run.first);
+        journal_.set(entry.first_cells, run.count);
+    } else {
+        journal_.set(*last, std::uint64_t{run.count} << 32 | run.first);
+    }
+    journal_.add(entry.cells, run.count);
+    journal_.add(entry.pieces, std::uint8_t{1});
+    journal_.commit();
+    return run;
+}
+
+void StripeWriter::trim(CacheEntry& entry, CachePieceLink* piece, std::uint32_t keep) noexcept
+{
+    // Whole pieces behind it first, each by its own transaction.
+    while (const std::uint64_t link = piece->load(std::memory_order_relaxed)) {
+        const CellRun run{static_cast<std::uint32_t>(link), static_cast<std::uint32_t>(link >> 32)};
+        const std::uint64_t next = reinterpret_cast<CachePieceLink*>(parts_.cell(run.first))->load(std::memory_order_relaxed);
+        journal_.set(*piece, next);
+        journal_.subtract(entry.cells, run.count);
+        journal_.subtract(entry.pieces, std::uint8_t{1});
+        put_run(run);
+        journal_.commit();
+    }
+    const auto first = static_cast<std::uint32_t>((reinterpret_cast<std::byte*>(piece) - parts_.cell(0)) / kCellBytes);
+    CellRun run{entry.first_cell.load(std::memory_order_relaxed), entry.first_cells.load(std::memory_order_relaxed)};
+    CachePieceLink* before = nullptr;
+    while (run.first != first) {
+        before = reinterpret_cast<CachePieceLink*>(parts_.cell(run.first));
+        const std::uint64_t link = before->load(std::memory_order_relaxed);
+        run = {static_cast<std::uint32_t>(link), static_cast<std::uint32_t>(link >> 32)};
+    }
+    if (keep == 0 || keep >= run.count) {
+        return;
+    }
+    if (before == nullptr) {
+        journal_.set(entry.first_cells, keep);
+    } else {
+        journal_.set(*before, std::uint64_t{keep} << 32 | first);
+    }
+    journal_.subtract(entry.cells, run.count - keep);
+    put_run({first + keep, run.count - keep});
+    journal_.commit();
+}
+
+} // namespace ladle::shm

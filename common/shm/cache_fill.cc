@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/shm/cache_store.h"
+#include "common/shm/cache_stripe.h"
+#include "common/shm/cache_uses.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace ladle::shm {
+
+namespace {
+
+constexpr std::uint32_t kEvictionsPerTurn = 128; ///< under one hold of the lock
+constexpr int kTurns = 4096;                     ///< of one reservation at most
+
+std::uint64_t cells_of(std::uint64_t bytes) noexcept
+{
+    return (bytes + kCellBytes - 1) / kCellBytes;
+}
+
+std::uint64_t pages_of(std::uint64_t bytes) noexcept
+{
+    return (bytes + kFilePageBytes - 1) / kFilePageBytes;
+}
+
+std::size_t meta_padded(const CacheObject& object) noexcept
+{
+    return (object.meta.size() + 7) / 8 * 8;
+}
+
+std::size_t front_of(const CacheObject& object) noexcept
+{
+    return sizeof(RecordHeader) + object.tags.size() * sizeof(std::uint64_t) + meta_padded(object) + object.name.url.size() +
+           object.name.variant.size() + object.head.size();
+}
+
+bool is_sane(const CacheObject& object) noexcept
+{
+    return object.name.url.size() <= 0xffff && object.name.variant.size() <= 0xffff && object.meta.size() <= 0xffff - 7 &&
+           object.tags.size() <= 0xffff && object.head.size() <= 0xffff'ffff;
+}
+
+/// Bytes that an object may have in a stripe: a quarter of its budget.
+std::uint64_t largest_object(const CacheStripe& stripe, bool in_file) noexcept
+{
+    if (in_file && stripe.file_budget_pages != 0) {
+        return stripe.file_budget_pages * kFilePageBytes / 4;
+    }
+    return std::uint64_t{stripe.cell_count} * kCellBytes / 4;
+}
+
+/// Makes room under a stripe's lock by evicting, letting go of the lock now and then.
+class Room {
+public:
+    Room(CacheArena& arena, CacheStripe& stripe, std::uint32_t row, std::uint64_t& locks) noexcept
+        : stripe_(stripe), row_(row), locks_(locks), writer_(arena, stripe, row)
+    {
+        lock_.emplace(stripe.lock, row);
+        ++locks_;
+        steps_ = 2 * std::uint64_t{stripe.objects.load(std::memory_order_relaxed)} + 2;
+    }
+
+    bool is_locked() const noexcept { return lock_ && *lock_; }
+    StripeWriter& writer() noexcept { return writer_; }
+
+    /// Evicts one object, or says why there is no use in it. After busy the lock is lost.
+    std::expected<void, CacheRefusal> evict() noexcept
+    {
+        for (;;) {
+            if (turn_ >= kEvictionsPerTurn) {
+                turn_ = 0;
+                lock_.reset();
+                lock_.emplace(stripe_.lock, row_);
+                ++locks_;
+                if (!is_locked()) {
+                    return std::unexpected(CacheRefusal::busy);
+                }
+            }
+            if (++turns_ > kTurns) {
+                return std::unexpected(CacheRefusal::no_space);
+            }
+            const Evicted evicted = writer_.evict(steps_);
+            if (evicted == Evicted::one) {
+                ++turn_;
+                return {};
+            }
+            if (evicted == Evicted::none) {
+                const bool is_file_room = stripe_.dead_file_pages.load(std::memory_order_relaxed) != 0;
+                return std::unexpected(is_file_room ? CacheRefusal::waiting_for_files : CacheRefusal::no_space);
+            }
+            turn_ = kEvictionsPerTurn;
+        }
+    }
+
+    /// Until the budget has room for it. What dead files hold does not come back by evicting more.
+    std::expected<void, CacheRefusal> make(std::uint64_t cells, std::uint64_t file_pages) noexcept
+    {
+        while (!writer_.has_room(cells, file_pages)) {
+            if (would_do_without_dead_files(cells, file_pages)) {
+                return std::unexpected(CacheRefusal::waiting_for_files);
+            }
+            if (auto evicted = evict(); !evicted) {
+                return evicted;
+            }
+        }
+        return {};
+    }
+
+private:
+    bool would_do_without_dead_files(std::uint64_t cells, std::uint64_t file_pages) const noexcept
+    {
+        const std::uint64_t dead = stripe_.dead_file_pages.load(std::memory_order_relaxed);
+        const std::uint64_t charged = stripe_.file_pages.load(std::memory_order_relaxed) - dead + file_pages;
+        const std::uint64_t free = stripe_.free_cells.load(std::memory_order_relaxed);
+        if (dead == 0 || cells > free) {
+            return false;
+        }
+        if (stripe_.file_budget_pages != 0) {
+            return charged <= stripe_.file_budget_pages;
+        }
+        return (stripe_.cell_count - free + cells) * kCellBytes + charged * kFilePageBytes <=
+               std::uint64_t{stripe_.cell_count} * kCellBytes;
+    }
+
+    CacheStripe& stripe_;
+    std::uint32_t row_;
+    std::uint64_t& locks_;
+    std::optional<CacheLock> lock_;
+    StripeWriter writer_;
+    std::uint64_t steps_ = 0;
+    std::uint32_t turn_ = 0;
+    int turns_ = 0;
+};
+
+/// Adds pieces to an entry until they have room for `bytes` more (links not counted). Returns the bytes it got.
+std::expected<std::uint64_t, CacheRefusal> add_pieces(Room& room, CacheEntry& entry, CachePieceLink* last, std::uint64_t bytes,
+                                                      std::uint64_t first_least) noexcept
+{
+    std::uint64_t got = 0;
+    while (got < bytes) {
+        const std::uint64_t link_bytes = last == nullptr ? 0 : sizeof(CachePieceLink);
+        const std::uint32_t pieces = entry.pieces.load(std::memory_order_relaxed);
+        if (pieces >= kMaxPieces) {
+            return std::unexpected(CacheRefusal::no_space);
+        }
+        const std::uint64_t want = cells_of(bytes - got + link_bytes);
+        const std::uint64_t least =
+            std::max(last == nullptr ? first_least : 1, cells_of((bytes - got) / (kMaxPieces - pieces) + link_bytes));
+        if (auto made = room.make(want, 0); !made) {
+            return std::unexpected(made.error());
+        }
+        const CellRun run =
+            room.writer().add_piece(entry, last, static_cast<std::uint32_t>(want), static_cast<std::uint32_t>(least));
+        if (run.count == 0) {
+            if (auto evicted = room.evict(); !evicted) {
+                return std::unexpected(evicted.error());
+            }
+            continue;
+        }
+        got += std::uint64_t{run.count} * kCellBytes - link_bytes;
+        last = reinterpret_cast<CachePieceLink*>(room.writer().parts().cell(run.first));
+    }
+    return got;
+}
+
+bool is_same_key(const RecordHeader& a, const RecordHeader& b) noexcept
+{
+    return a.url_bytes == b.url_bytes && a.variant_bytes == b.variant_bytes &&
+           std::memcmp(record_text(a), record_text(b), std::size_t{a.url_bytes} + a.variant_bytes) == 0;
+}
+
+/// Writes all but the body into the first piece. Not journalled: nobody sees it yet.
+void write_front(RecordHeader& record, const CacheObject& object) noexcept
+{
+    record.filled.store(0, std::memory_order_relaxed);
+    record.body_bytes.store(object.vary_record ? 0 : object.body_bytes, std::memory_order_relaxed);
+    record.epoch = object.epoch;
+    record.checked_epoch.store(0, std::memory_order_relaxed);
+    record.head_bytes = static_cast<std::uint32_t>(object.head.size());
+    record.url_bytes = static_cast<std::uint16_t>(object.name.url.size());
+    record.variant_bytes = static_cast<std::uint16_t>(object.name.variant.size());
+    record.meta_bytes = static_cast<std::uint16_t>(object.meta.size());
+    record.tag_count = static_cast<std::uint16_t>(object.tags.size());
+    auto* at = reinterpret_cast<std::byte*>(&record + 1);
+    const auto put = [&at](const void* from, std::size_t bytes) {
+        if (bytes != 0) {
+            std::memcpy(at, from, bytes);
+            at += bytes;
+        }
+    };
+    put(object.tags.data(), object.tags.size_bytes());
+    put(object.meta.data(), object.meta.size());
+    std::memset(at, 0, meta_padded(object) - object.meta.size());
+    at += meta_padded(object) - object.meta.size();
+    put(object.name.url.data(), object.name.url.size());
+    put(object.name.variant.data(), object.name.variant.size());
+    put(object.head.data(), object.head.size());
+}
+
+} // namespace
+
+CacheRefusal CacheStore::refuse(std::uint32_t stripe, CacheRefusal why) noexcept
+{
+    arena_.stripe(stripe).refusals[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
+    return why;
+}
+
+std::expected<CacheFill, CacheRefusal> CacheStore::begin(const CacheObject& object) noexcept
+{
+    return begin_with(object, object.in_file ? arena_.header().next_file.fetch_add(1, std::memory_order_relaxed) : 0, 0);
+}
+
+std::expected<CacheFill, CacheRefusal> CacheStore::begin_with(const CacheObject& object, std::uint64_t file,
+                                                              std::uint8_t more_flags) noexcept
+{
+    const auto number = static_cast<std::uint32_t>(((object.name.hash.high >> 32) * arena_.header().stripe_count) >> 32);
+    CacheStripe& stripe = arena_.stripe(number);
+    if (!is_sane(object)) {
+        return std::unexpected(refuse(number, CacheRefusal::bad_request));
+    }
+    const std::size_t front = front_of(object);
+    const bool is_known = object.body_bytes != kBodyUnknown;
+    const std::uint64_t file_pages = object.in_file && is_known ? pages_of(object.body_bytes) : 0;
+    const std::uint64_t inline_bytes = !object.in_file && !object.vary_record && is_known ? object.body_bytes : 0;
+    if (inline_bytes > largest_object(stripe, false) || front + inline_bytes > largest_object(stripe, false) ||
+        (is_known && object.in_file && object.body_bytes > largest_object(stripe, true)) ||
+        cells_of(front) > 1u << (kCellOrders - 1)) {
+        return std::unexpected(refuse(number, CacheRefusal::too_large));
+    }
+    Room room(arena_, stripe, row_, locks_taken_);
+    if (!room.is_locked()) {
+        return std::unexpected(refuse(number, CacheRefusal::busy));
+    }
+    room.writer().reclaim(4);
+    const auto flags =
+        static_cast<std::uint8_t>(more_flags | (object.vary_record ? kCacheVaryRecord : 0) | (object.in_file ? kCacheInFile : 0));
+    if (auto made = room.make(cells_of(front + inline_bytes), file_pages); !made) {
+        return std::unexpected(refuse(number, made.error()));
+    }
+    std::uint32_t index = room.writer().take_entry(object.name.hash.low, flags);
+    while (index == 0) {
+        if (auto evicted = room.evict(); !evicted) {
+            return std::unexpected(refuse(number, evicted.error()));
+        }
+        index = room.writer().take_entry(object.name.hash.low, flags);
+    }
+    CacheEntry& entry = room.writer().parts().entry(index);
+    auto got = add_pieces(room, entry, nullptr, front + inline_bytes, cells_of(front));
+    if (got && file_pages != 0) {
+        if (auto made = room.make(0, file_pages); !made) {
+            got = std::unexpected(made.error());
+        }
+    }
+    if (!got) {
+        if (room.is_locked()) {
+            room.writer().dispose(index);
+        } else {
+            entry.state.store(CacheState::aborted, std::memory_order_release); // the sweep disposes of it
+        }
+        return std::unexpected(refuse(number, got.error()));
+    }
+    if (file != 0) {
+        room.writer().set_file(entry, file);
+        if (file_pages != 0) {
+            room.writer().charge_file(entry, file_pages);
+        }
+    }
+    pin(entry);
+    CacheFill fill;
+    fill.view_ = CacheView(*this, entry, {number, index, entry.generation.load(std::memory_order_relaxed)});
+    fill.hash_ = object.name.hash;
+    write_front(*fill.view_.record_, object);
+    fill.room_ = object.in_file ? file_pages * kFilePageBytes : *got - front;
+    fill.last_ = &fill.view_.record_->next;
+    fill.last_cells_ = entry.first_cells.load(std::memory_order_relaxed);
+    fill.last_used_ = static_cast<std::uint32_t>(front);
+    return fill;
+}
+
+std::expected<CacheView, CacheRefusal> CacheStore::store(const CacheObject& object, std::string_view body) noexcept
+{
+    CacheObject whole = object;
+    whole.body_bytes = body.size();
+    whole.in_file = false;
+    auto fill = begin(whole);
+    if (!fill) {
+        return std::unexpected(fill.error());
+    }
+    if (!fill->write(std::as_bytes(std::span(body)))) {
+        return std::unexpected(CacheRefusal::no_space);
+    }
+    CacheView view = fill->view().copy();
+    if (!fill->complete()) {
+        return std::unexpected(refuse(view.ref().stripe, CacheRefusal::busy));
+    }
+    return view;
+}
+
+std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old, const CacheObject& object) noexcept
+{
+    if (old.state() != CacheState::complete || !old.is_linked() || old.url() != object.name.url ||
+        old.variant() != object.name.variant) {
+        return std::unexpected(refuse(old.ref().stripe, CacheRefusal::bad_request));
+    }
+    CacheObject fresh = object;
+    fresh.body_bytes = old.is_in_file() ? 0 : old.body_bytes();
+    fresh.in_file = false;
+    fresh.vary_record = old.is_vary_record();
+    auto fill = begin_with(fresh, 0, old.is_in_file() ? kCacheInFile : std::uint8_t{0});
+    if (!fill) {
+        return std::unexpected(fill.error());
+    }
+    iovec pieces[kMaxPieces];
+    const std::size_t count = old.is_in_file() ? 0 : old.body(0, old.body_bytes(), pieces, kMaxPieces);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (!fill->write({static_cast<const std::byte*>(pieces[i].iov_base), pieces[i].iov_len})) {
+            return std::unexpected(CacheRefusal::no_space);
+        }
+    }
+    if (old.is_in_file()) {
+        fill->view_.record_->body_bytes.store(old.body_bytes(), std::memory_order_relaxed);
+        fill->view_.record_->filled.store(old.filled(), std::memory_order_relaxed);
+    }
+    if (const auto refusal = link(*fill, CacheState::complete, &old)) {
+        return std::unexpected(refuse(old.ref().stripe, *refusal));
+    }
+    return std::move(fill->view_);
+}
+
+std::optional<CacheRefusal> CacheStore::link(CacheFill& fill, CacheState state, const CacheView* file_from) noexcept
+{
+    const CacheRef ref = fill.view_.ref();
+    CacheStripe& stripe = arena_.stripe(ref.stripe);
+    CacheLock lock(stripe.lock, row_);
+    ++locks_taken_;
+    if (!lock) {
+        return CacheRefusal::busy;
+    }
+    StripeWriter writer(arena_, stripe, row_);
+    std::uint32_t old = 0;
+    const StripeParts& parts = writer.parts();
+    for (const std::uint32_t number : {parts.first_bucket(fill.hash_.low), parts.second_bucket(fill.hash_.low)}) {
+        for (const auto& slot : parts.bucket(number).entries) {
+            const std::uint32_t index = slot.load(std::memory_order_relaxed);
+            if (index != 0 && parts.entry(index).fingerprint.load(std::memory_order_relaxed) == fill.hash_.low &&
+                is_same_key(*parts.record(parts.entry(index)), *fill.view_.record_)) {
+                old = index;
+            }
+        }
+    }
+    if (file_from != nullptr && (old != file_from->ref().entry ||
+                                 parts.entry(old).generation.load(std::memory_order_relaxed) != file_from->ref().generation)) {
+        return CacheRefusal::bad_request;
+    }
+    if (!writer.link(ref.entry, fill.hash_, state, old, file_from != nullptr && file_from->is_in_file())) {
+        return CacheRefusal::no_space;
+    }
+    writer.count(old != 0 ? stripe.replaced : stripe.stored);
+    fill.published_ = true;
+    return {};
+}
+
+// --- the object being stored
+
+CacheFill& CacheFill::operator=(CacheFill&& other) noexcept
+{
+    if (this != &other) {
+        abort();
+        view_ = std::move(other.view_);
+        hash_ = other.hash_;
+        room_ = other.room_;
+        last_ = other.last_;
+        last_cells_ = other.last_cells_;
+        last_used_ = other.last_used_;
+        published_ = other.published_;
+    }
+    return *this;
+}
+
+CacheFill::~CacheFill()
+{
+    abort();
+}
+
+bool CacheFill::publish() noexcept
+{
+    return published_ || !view_.store_->link(*this, CacheState::filling, nullptr);
+}
+
+bool CacheFill::write(std::span<const std::byte> bytes) noexcept
+{
+    RecordHeader& record = *view_.record_;
+    const std::uint64_t filled = record.filled.load(std::memory_order_relaxed);
+    if (filled + bytes.size() > room_) {
+        const bool is_known = record.body_bytes.load(std::memory_order_relaxed) != kBodyUnknown;
+        const std::uint64_t total = filled + bytes.size();
+        if (is_known || (!grow(std::max(total, 2 * filled)) && !grow(total))) {
+            return false;
+        }
+    }
+    if (record.body_bytes.load(std::memory_order_relaxed) < filled + bytes.size()) {
+        return false;
+    }
+    const StripeParts parts(view_.store_->arena_.stripe(view_.ref_.stripe));
+    while (!bytes.empty()) {
+        if (last_used_ == last_cells_ * kCellBytes) {
+            const std::uint64_t link = last_->load(std::memory_order_relaxed);
+            last_ = reinterpret_cast<CachePieceLink*>(parts.cell(static_cast<std::uint32_t>(link)));
+            last_cells_ = static_cast<std::uint32_t>(link >> 32);
+            last_used_ = sizeof(CachePieceLink);
+        }
+        const std::size_t here = std::min<std::size_t>(bytes.size(), last_cells_ * kCellBytes - last_used_);
+        std::memcpy(reinterpret_cast<std::byte*>(last_) + last_used_, bytes.data(), here);
+        last_used_ += static_cast<std::uint32_t>(here);
+        bytes = bytes.subspan(here);
+        record.filled.store(record.filled.load(std::memory_order_relaxed) + here, std::memory_order_release);
+    }
+    return true;
+}
+
+void CacheFill::advance(std::uint64_t bytes) noexcept
+{
+    auto& filled = view_.record_->filled;
+    filled.store(filled.load(std::memory_order_relaxed) + bytes, std::memory_order_release);
+}
+
+std::expected<void, CacheRefusal> CacheFill::grow(std::uint64_t total) noexcept
+{
+    if (total <= room_) {
+        return {};
+    }
+    CacheStore& store = *view_.store_;
+    const std::uint32_t number = view_.ref_.stripe;
+    CacheStripe& stripe = store.arena_.stripe(number);
+    if (total > largest_object(stripe, view_.is_in_file())) {
+        return std::unexpected(store.refuse(number, CacheRefusal::too_large));
+    }
+    Room room(store.arena_, stripe, store.row_, store.locks_taken_);
+    if (!room.is_locked()) {
+        return std::unexpected(store.refuse(number, CacheRefusal::busy));
+    }
+    if (view_.is_in_file()) {
+        const std::uint64_t pages = pages_of(total);
+        const std::uint64_t charged = view_.entry_->file_pages.load(std::memory_order_relaxed);
+        if (auto made = room.make(0, pages - charged); !made) {
+            return std::unexpected(store.refuse(number, made.error()));
+        }
+        room.writer().charge_file(*view_.entry_, pages);
+        room_ = pages * kFilePageBytes;
+        return {};
+    }
+    CachePieceLink* last = last_;
+    while (const std::uint64_t link = last->load(std::memory_order_relaxed)) {
+        last = reinterpret_cast<CachePieceLink*>(room.writer().parts().cell(static_cast<std::uint32_t>(link)));
+    }
+    const std::uint64_t before = view_.entry_->cells.load(std::memory_order_relaxed);
+    const std::uint32_t pieces_before = view_.entry_->pieces.load(std::memory_order_relaxed);
+    auto got = add_pieces(room, *view_.entry_, last, total - room_, 1);
+    // What was added before a refusal is there and may be used.
+    const std::uint64_t cells = view_.entry_->cells.load(std::memory_order_relaxed) - before;
+    const std::uint64_t links = view_.entry_->pieces.load(std::memory_order_relaxed) - pieces_before;
+    room_ += cells * kCellBytes - links * sizeof(CachePieceLink);
+    if (!got) {
+        return std::unexpected(store.refuse(number, got.error()));
+    }
+    return {};
+}
+
+void CacheFill::give_back_rest() noexcept
+{
+    CacheStore& store = *view_.store_;
+    CacheEntry& entry = *view_.entry_;
+    const std::uint64_t pages = pages_of(view_.filled());
+    const bool is_file = view_.is_in_file() && entry.file.load(std::memory_order_relaxed) != 0;
+    const bool has_rest = is_file ? entry.file_pages.load(std::memory_order_relaxed) > pages
+                                  : last_->load(std::memory_order_relaxed) != 0 || cells_of(last_used_) < last_cells_;
+    if (!has_rest) {
+        return;
+    }
+    CacheStripe& stripe = store.arena_.stripe(view_.ref_.stripe);
+    CacheLock lock(stripe.lock, store.row_);
+    ++store.locks_taken_;
+    if (lock) { // else it keeps what it has
+        StripeWriter writer(store.arena_, stripe, store.row_);
+        if (is_file) {
+            writer.charge_file(entry, pages);
+        } else {
+            writer.trim(entry, last_, static_cast<std::uint32_t>(cells_of(last_used_)));
+        }
+    }
+}
+
+bool CacheFill::complete() noexcept
+{
+    RecordHeader& record = *view_.record_;
+    const std::uint64_t filled = record.filled.load(std::memory_order_relaxed);
+    const std::uint64_t announced = record.body_bytes.load(std::memory_order_relaxed);
+    if (announced != kBodyUnknown && announced != filled) {
+        abort();
+        return false;
+    }
+    give_back_rest();
+    record.body_bytes.store(filled, std::memory_order_release);
+    if (!published_) {
+        if (view_.store_->link(*this, CacheState::complete, nullptr)) {
+            abort();
+            return false;
+        }
+    } else {
+        view_.entry_->state.store(CacheState::complete, std::memory_order_release);
+    }
+    view_ = {};
+    return true;
+}
+
+void CacheFill::abort() noexcept
+{
+    if (!view_) {
+        return;
+    }
+    CacheStore& store = *view_.store_;
+    CacheEntry& entry = *view_.entry_;
+    const CacheRef ref = view_.ref_;
+    entry.state.store(CacheState::aborted, std::memory_order_release);
+    view_ = {};
+    CacheStripe& stripe = store.arena_.stripe(ref.stripe);
+    CacheLock lock(stripe.lock, store.row_);
+    ++store.locks_taken_;
+    if (!lock || entry.generation.load(std::memory_order_relaxed) != ref.generation) {
+        return; // the sweep does it
+    }
+    StripeWriter writer(store.arena_, stripe, store.row_);
+    if (entry.linked.load(std::memory_order_relaxed) != 0) {
+        writer.unlink(ref.entry);
+    } else if (entry.list.load(std::memory_order_relaxed) == CacheList::none) {
+        writer.dispose(ref.entry);
+    }
+}
+
+std::uint64_t CacheFill::rows_reading() const noexcept
+{
+    return view_.entry_->pins.load(std::memory_order_seq_cst) & ~(std::uint64_t{1} << view_.store_->row_);
+}
+
+} // namespace ladle::shm
