@@ -262,6 +262,9 @@ std::string PurgeTable::export_bytes() const
 Result<void> PurgeTable::import_bytes(std::string_view bytes)
 {
     constexpr std::size_t kFixed = 3 + 4 + 3 * kPurgePrefixLengths;
+    if (bytes.empty()) {
+        return fail(Origin::local, "the record of purges is empty");
+    }
     std::vector<std::uint64_t> words(bytes.size() / 8);
     std::memcpy(words.data(), bytes.data(), words.size() * 8);
     if (bytes.size() % 8 != 0 || words.size() < kFixed + 1 || (words.size() - kFixed - 1) % 3 != 0 || words[0] != kExportMagic ||
