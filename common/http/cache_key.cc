@@ -19,27 +19,36 @@ char to_upper(char c) noexcept
     return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
 }
 
-/// RFC 3986 §6.2.2.1–2: percent-encoded unreserved characters are decoded, other encodings get upper-case digits; all else stays.
+bool has_bad_percent(std::string_view text) noexcept
+{
+    for (std::size_t at = text.find('%'); at != std::string_view::npos; at = text.find('%', at + 1)) {
+        if (at + 2 >= text.size() || !is_class(text[at + 1], kHexDigit) || !is_class(text[at + 2], kHexDigit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// RFC 3986 §6.2.2.1–2: percent-encoded unreserved characters are decoded, other encodings get upper-case digits. A text with a '%'
+/// that encodes nothing stays as it is (a query may hold one): decoding what stands beside it could make two different texts equal.
 void append_normalised(std::string_view text, std::string& out)
 {
     std::size_t percent = text.find('%');
+    if (percent == std::string_view::npos || has_bad_percent(text)) {
+        out += text;
+        return;
+    }
     while (percent != std::string_view::npos) {
         out += text.substr(0, percent);
-        text.remove_prefix(percent);
-        if (text.size() < 3 || !is_class(text[1], kHexDigit) || !is_class(text[2], kHexDigit)) {
-            out += '%'; // in a query anything may stand
-            text.remove_prefix(1);
+        const auto byte = static_cast<char>(from_hex(text[percent + 1]) * 16 + from_hex(text[percent + 2]));
+        if (is_class(byte, kHost)) { // exactly the unreserved set
+            out += byte;
         } else {
-            const auto byte = static_cast<char>(from_hex(text[1]) * 16 + from_hex(text[2]));
-            if (is_class(byte, kHost)) { // exactly the unreserved set
-                out += byte;
-            } else {
-                out += '%';
-                out += to_upper(text[1]);
-                out += to_upper(text[2]);
-            }
-            text.remove_prefix(3);
+            out += '%';
+            out += to_upper(text[percent + 1]);
+            out += to_upper(text[percent + 2]);
         }
+        text.remove_prefix(percent + 3);
         percent = text.find('%');
     }
     out += text;

@@ -174,6 +174,11 @@ TEST_CASE("CDN-Cache-Control governs where it is a well-formed dictionary (RFC 9
     CHECK(policy("CDN-Cache-Control: max-age=60;a;b=1, x=(1 \"a\";q);z, y=:YQ==:, z=1.5, u=tok/en, v=?0").directives.max_age ==
           Seconds(60));
     CHECK_FALSE(policy("CDN-Cache-Control: no-store=?0, max-age=1").directives.no_store);
+    const FieldText repeated("CDN-Cache-Control: no-cache=\"a\", no-cache=?0, private, private=\"b\"");
+    CHECK_FALSE(find_policy(repeated.fields).directives.no_cache);
+    CHECK(find_policy(repeated.fields).directives.no_cache_fields.empty());
+    CHECK_FALSE(find_policy(repeated.fields).directives.is_private);
+    CHECK(find_policy(repeated.fields).directives.private_fields.has("b"));
     CHECK(policy("CDN-Cache-Control: private=\"a\", max-age=1").governor == Governor::cdn_cache_control);
 }
 

@@ -34,6 +34,7 @@ TEST_CASE("spellings of one URL share a key (RFC 3986 §6.2.2, §6.2.3)")
     CHECK(key("http://a?b") == "http://a/?b");
     CHECK(key("http://a/%41%7e%2f%c3%bc?%42=%3d") == "http://a/A~%2F%C3%BC?B=%3D");
     CHECK(key("http://a/?%zz%4") == "http://a/?%zz%4");
+    CHECK(key("http://a/?%%341") != key("http://a/?%4%31")); // neither decodes into the other's "%41"
     CHECK(key("http://a/b#c") == "http://a/b");
 }
 
