@@ -22,6 +22,7 @@ namespace {
 constexpr std::uint64_t kMagic = 0x6c61646c63616368; // "ladlcach"
 constexpr std::uint32_t kLayoutVersion = 1;
 constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 constexpr std::uint64_t kMaxCacheBytes = std::uint64_t{256} << 30;
 
 /// Changes whenever a part's place or shape does.
@@ -61,13 +62,26 @@ constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
     return (n + unit - 1) / unit * unit;
 }
 
+/// Mapped at a multiple of 2 MiB, without which the kernel cannot use huge pages.
 Result<std::byte*> map(int fd, std::uint64_t bytes)
 {
-    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (at == MAP_FAILED) {
+    void* const room = ::mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) {
         return fail_errno("cannot map the cache's memory", errno);
     }
-    return static_cast<std::byte*>(at);
+    auto* const begin = static_cast<std::byte*>(room);
+    std::byte* const at = begin + (kHugePage - reinterpret_cast<std::uintptr_t>(room) % kHugePage) % kHugePage;
+    if (::mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED) {
+        const int code = errno;
+        ::munmap(room, bytes + kHugePage);
+        return fail_errno("cannot map the cache's memory", code);
+    }
+    if (at != begin) {
+        ::munmap(begin, static_cast<std::size_t>(at - begin));
+    }
+    std::byte* const end = at + round_up(bytes, kPage);
+    ::munmap(end, static_cast<std::size_t>(begin + round_up(bytes + kHugePage, kPage) - end));
+    return at;
 }
 
 std::uint32_t stripes_of(std::uint64_t memory_bytes) noexcept

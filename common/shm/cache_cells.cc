@@ -10,6 +10,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr std::uint32_t kPage = 4096;
+constexpr double kBucketFill = 1.0 / 7.5; ///< buckets per entry
 constexpr std::uint32_t kLargestRun = 1u << (kCellOrders - 1);
 
 constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
@@ -68,7 +69,8 @@ void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes,
 {
     std::uint64_t offset = round_up(sizeof(CacheStripe), kPage);
     stripe.entry_count = static_cast<std::uint32_t>(bytes / kBytesPerEntry);
-    stripe.bucket_count = (stripe.entry_count + 7) / 8;
+    stripe.bucket_count =
+        static_cast<std::uint32_t>(stripe.entry_count * kBucketFill + 1); // two choices of 10 slots: both full is one in millions
     stripe.buckets_offset = offset;
     offset += std::uint64_t{stripe.bucket_count} * sizeof(CacheBucket);
     stripe.entries_offset = offset;
@@ -125,18 +127,21 @@ void StripeWriter::clear_bit(const CacheBitTree& tree, std::uint32_t bit) noexce
 CellRun StripeWriter::take_run(std::uint32_t want, std::uint32_t least) noexcept
 {
     want = std::min(want, kLargestRun);
-    const auto enough = static_cast<std::uint32_t>(std::bit_width(want - 1));
-    for (std::uint32_t order = enough; order < kCellOrders; ++order) {
+    // Powers of two, the largest first: what is left of a split block is again of use to all. A run that is no power of two only
+    // where its owner needs it in one piece.
+    const auto fitting = static_cast<std::uint32_t>(std::bit_width(want) - 1);
+    const std::uint32_t count = (1u << fitting) >= least ? 1u << fitting : want;
+    for (auto order = static_cast<std::uint32_t>(std::bit_width(count - 1)); order < kCellOrders; ++order) {
         const CacheBitTree& tree = s_.free_blocks[order];
         if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
             clear_bit(tree, block);
-            const CellRun run{block << order, want};
+            const CellRun run{block << order, count};
             journal_.subtract(s_.free_cells, 1u << order);
-            put_run({run.first + want, (1u << order) - want});
+            put_run({run.first + count, (1u << order) - count});
             return run;
         }
     }
-    for (std::uint32_t order = enough; order > 0 && (1u << (order - 1)) >= least; --order) {
+    for (std::uint32_t order = fitting; order > 0 && (1u << (order - 1)) >= least; --order) {
         const CacheBitTree& tree = s_.free_blocks[order - 1];
         if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
             clear_bit(tree, block);

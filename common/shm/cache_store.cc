@@ -174,10 +174,14 @@ void CacheStore::unpin(CacheEntry& entry) noexcept
 
 CacheView CacheStore::pin_linked(std::uint32_t stripe, std::uint32_t index) noexcept
 {
-    CacheEntry& entry = StripeParts(arena_.stripe(stripe)).entry(index);
+    const StripeParts parts(arena_.stripe(stripe));
+    CacheEntry& entry = parts.entry(index);
     if (entry.linked.load(std::memory_order_relaxed) == 0) {
         return {};
     }
+    const std::byte* const record = parts.cell(entry.first_cell.load(std::memory_order_relaxed));
+    __builtin_prefetch(record); // the pin below is a barrier for loads, not for these
+    __builtin_prefetch(record + 64);
     pin(entry);
     // Pinned first, looked at then: a writer unlinks first and looks at the pins then. So what is linked now stays until unpinned.
     if (entry.linked.load(std::memory_order_seq_cst) == 0 || entry.state.load(std::memory_order_acquire) == CacheState::aborted) {

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Bench of the cache's store: how much memory a million objects of 1 KB take, and what a lookup with its pin costs.
+//
+//   cache-lookup [OBJECTS] [MIB]      (default 1 000 000 objects with 1 KiB of body and 200 B of key and head, 1434 MiB = 1.4 GiB)
+#include "common/shm/cache_store.h"
+
+#include <fmt/format.h>
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+using namespace ladle;
+
+namespace {
+
+constexpr std::size_t kLookups = 4'000'000;
+
+std::string url_of(std::uint64_t number)
+{
+    return fmt::format("http://www.example.com/images/{:012}.html", number);
+}
+
+double now_s()
+{
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::vector<std::uint32_t> make_trace(double alpha, std::uint32_t objects, std::uint64_t seed)
+{
+    std::vector<double> sums(objects);
+    double sum = 0;
+    for (std::uint32_t i = 0; i < objects; ++i) {
+        sums[i] = sum += 1 / std::pow(i + 1, alpha);
+    }
+    std::mt19937_64 random(seed);
+    std::uniform_real_distribution<double> uniform(0, sum);
+    std::vector<std::uint32_t> trace(kLookups);
+    for (auto& key : trace) {
+        // Popularity has nothing to do with the order of storing.
+        key = static_cast<std::uint32_t>((std::lower_bound(sums.begin(), sums.end(), uniform(random)) - sums.begin()) * 7919u %
+                                         objects);
+    }
+    return trace;
+}
+
+struct Figures {
+    std::atomic<double> ns[2];
+    std::atomic<std::uint64_t> misses;
+    std::atomic<std::uint64_t> locks;
+    std::atomic<std::uint32_t> ready;
+};
+
+/// A request as a worker has it when it looks up: the URL just parsed and hashed, near at hand.
+struct Request {
+    char url[48];
+    std::uint32_t url_bytes;
+    shm::CacheHash hash;
+};
+
+void look_up(shm::CacheArena& arena, std::uint32_t row, std::uint32_t objects, double alpha, std::uint32_t processes,
+             Figures& figures)
+{
+    shm::CacheStore store(arena, row);
+    std::vector<Request> requests(kLookups);
+    std::size_t at = 0;
+    for (const std::uint32_t key : make_trace(alpha, objects, row)) {
+        const std::string url = url_of(key);
+        Request& request = requests[at++];
+        request.url_bytes = static_cast<std::uint32_t>(url.copy(request.url, sizeof request.url));
+        request.hash = store.name(url).hash;
+    }
+    const std::uint64_t locks = store.locks_taken();
+    std::uint64_t misses = 0;
+    figures.ready.fetch_add(1);
+    while (figures.ready.load() < processes) {
+    }
+    const double start = now_s();
+    for (const Request& request : requests) {
+        misses += !store.find({{request.url, request.url_bytes}, {}, request.hash}).view;
+    }
+    figures.ns[row - 1] = (now_s() - start) * 1e9 / static_cast<double>(requests.size());
+    figures.misses += misses;
+    figures.locks += store.locks_taken() - locks;
+}
+
+/// Each process on its own trace; both look at the same objects.
+void bench_lookup(shm::CacheArena& arena, std::uint32_t objects, double alpha, std::uint32_t processes)
+{
+    auto* figures =
+        static_cast<Figures*>(::mmap(nullptr, sizeof(Figures), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    for (std::uint32_t row = 1; row <= processes; ++row) {
+        if (::fork() == 0) {
+            look_up(arena, row, objects, alpha, processes, *figures);
+            ::_exit(0);
+        }
+    }
+    while (::wait(nullptr) > 0) {
+    }
+    const double worst = std::max(figures->ns[0].load(), figures->ns[1].load());
+    fmt::print("lookup + pin + unpin, Zipf {:.1f}, {} process{}: {:.0f} ns, {} misses, {} locks\n", alpha, processes,
+               processes == 1 ? "" : "es", worst, figures->misses.load(), figures->locks.load());
+    ::munmap(figures, sizeof(Figures));
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    const std::uint64_t objects = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000;
+    const std::uint64_t mib = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1434;
+    auto arena = shm::CacheArena::make({mib << 20, 0, 0});
+    if (!arena) {
+        fmt::print("{}\n", arena.error().detail);
+        return 1;
+    }
+    shm::CacheStore store(*arena, 0);
+    const std::string body(1024, 'b');
+    const std::string meta(64, 'm');
+    const double start = now_s();
+    for (std::uint64_t i = 0; i < objects; ++i) {
+        const std::string url = url_of(i);
+        const std::string head(200 - url.size(), 'h');
+        shm::CacheObject object;
+        object.name = store.name(url);
+        object.meta = std::as_bytes(std::span(meta));
+        object.head = head;
+        if (auto stored = store.store(object, body); !stored) {
+            fmt::print("object {} refused: {}\n", i, static_cast<int>(stored.error()));
+            return 1;
+        }
+    }
+    const double seconds = now_s() - start;
+    struct stat st {};
+    ::fstat(arena->fd(), &st);
+    const auto counts = store.counts();
+    fmt::print("{} objects of 1 KiB body, 200 B of key and head, 64 B of meta: {} there, {} evicted, {:.0f} MiB of memory ({:.0f} "
+               "B each), {:.1f} us to store\n",
+               objects, counts.objects, counts.evictions, static_cast<double>(st.st_blocks) / 2048,
+               static_cast<double>(st.st_blocks) * 512 / static_cast<double>(counts.objects),
+               seconds * 1e6 / static_cast<double>(objects));
+    for (const double alpha : {0.9, 1.0}) {
+        for (const std::uint32_t processes : {1u, 2u}) {
+            bench_lookup(*arena, static_cast<std::uint32_t>(objects), alpha, processes);
+        }
+    }
+    return counts.objects == objects ? 0 : 1;
+}
