@@ -328,6 +328,34 @@ std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old,
     return std::move(fill->view_);
 }
 
+std::expected<void, CacheRefusal> CacheStore::adopt_file(const CacheObject& object, std::uint64_t number) noexcept
+{
+    auto& next_file = arena_.header().next_file;
+    for (std::uint64_t next = next_file.load(); next <= number && !next_file.compare_exchange_weak(next, number + 1);) {
+    }
+    const auto stripe_number = static_cast<std::uint32_t>(((object.name.hash.high >> 32) * arena_.header().stripe_count) >> 32);
+    if (!object.in_file || object.body_bytes == kBodyUnknown || number == 0) {
+        return std::unexpected(refuse(stripe_number, CacheRefusal::bad_request));
+    }
+    {
+        CacheStripe& stripe = arena_.stripe(stripe_number);
+        CacheLock lock(stripe.lock, row_);
+        ++locks_taken_;
+        if (lock && !StripeWriter(arena_, stripe, row_).has_room(cells_of(front_of(object)), pages_of(object.body_bytes))) {
+            return std::unexpected(refuse(stripe_number, CacheRefusal::no_space));
+        }
+    }
+    auto fill = begin_with(object, number, 0);
+    if (!fill) {
+        return std::unexpected(fill.error());
+    }
+    fill->advance(object.body_bytes);
+    if (!fill->complete()) {
+        return std::unexpected(CacheRefusal::busy);
+    }
+    return {};
+}
+
 std::optional<CacheRefusal> CacheStore::link(CacheFill& fill, CacheState state, const CacheView* file_from) noexcept
 {
     const CacheRef ref = fill.view_.ref();

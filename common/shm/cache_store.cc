@@ -181,7 +181,8 @@ CacheView CacheStore::pin_linked(std::uint32_t stripe, std::uint32_t index) noex
     }
     const std::byte* const record = parts.cell(entry.first_cell.load(std::memory_order_relaxed));
     __builtin_prefetch(record); // the pin below is a barrier for loads, not for these
-    __builtin_prefetch(record + 64);
+    __builtin_prefetch(record + kCellBytes);
+    __builtin_prefetch(record + 2 * kCellBytes);
     pin(entry);
     // Pinned first, looked at then: a writer unlinks first and looks at the pins then. So what is linked now stays until unpinned.
     if (entry.linked.load(std::memory_order_seq_cst) == 0 || entry.state.load(std::memory_order_acquire) == CacheState::aborted) {
@@ -199,6 +200,13 @@ bool is_named(const CacheView& view, const CacheName& name) noexcept
 }
 
 } // namespace
+
+void CacheStore::prefetch(const CacheHash& hash) const noexcept
+{
+    const StripeParts parts(arena_.stripe(stripe_of(arena_.header(), hash)));
+    __builtin_prefetch(&parts.bucket(parts.first_bucket(hash.low)));
+    __builtin_prefetch(&parts.bucket(parts.second_bucket(hash.low)));
+}
 
 CacheView CacheStore::find_pinned(const CacheName& name) noexcept
 {

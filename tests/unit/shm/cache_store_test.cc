@@ -431,3 +431,32 @@ TEST_CASE("cache: the disk tier's index: names by hash, a budget of files alone"
     CHECK_FALSE(store.find(name, "http://a/39").view);
     CHECK(store.check() == "");
 }
+
+TEST_CASE("cache: an index is made again from what a snapshot says of its files")
+{
+    auto arena = make_arena(8, 40u << 20);
+    shm::CacheStore store(arena, 0);
+    for (std::uint64_t i = 1; i <= 100; ++i) {
+        char bytes[16];
+        shm::CacheObject object;
+        object.name = shm::CacheStore::name_by_hash(store.name("http://a/" + std::to_string(i)).hash, bytes);
+        object.in_file = true;
+        object.body_bytes = 1 << 20;
+        object.epoch = 1;
+        CHECK(store.adopt_file(object, i * 7).has_value() == (i <= 40)); // no more than the budget
+    }
+    char bytes[16];
+    const auto name = shm::CacheStore::name_by_hash(store.name("http://a/3").hash, bytes);
+    CHECK(store.find(name, "http://a/3").view.file() == 21);
+    CHECK(store.counts().file_bytes == 40u << 20);
+    shm::CacheObject object;
+    object.name = store.name("http://new/");
+    object.in_file = true;
+    auto fill = store.begin(object);
+    REQUIRE(fill);
+    CHECK(fill->file() > 700);
+    fill->abort();
+    object.in_file = false;
+    CHECK(store.adopt_file(object, 5).error() == shm::CacheRefusal::bad_request);
+    CHECK(store.check() == "");
+}
