@@ -68,7 +68,7 @@ std::uint32_t first_bit(const StripeParts& parts, const CacheBitTree& tree) noex
 void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept
 {
     std::uint64_t offset = round_up(sizeof(CacheStripe), kPage);
-    stripe.entry_count = static_cast<std::uint32_t>(bytes / kBytesPerEntry);
+    stripe.entry_count = static_cast<std::uint32_t>(bytes / (file_budget_bytes != 0 ? kBytesPerFileEntry : kBytesPerEntry));
     stripe.bucket_count =
         static_cast<std::uint32_t>(stripe.entry_count * kBucketFill + 1); // two choices of 10 slots: both full is one in millions
     stripe.buckets_offset = offset;

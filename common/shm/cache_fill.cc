@@ -341,7 +341,9 @@ std::expected<void, CacheRefusal> CacheStore::adopt_file(const CacheObject& obje
         CacheStripe& stripe = arena_.stripe(stripe_number);
         CacheLock lock(stripe.lock, row_);
         ++locks_taken_;
-        if (lock && !StripeWriter(arena_, stripe, row_).has_room(cells_of(front_of(object)), pages_of(object.body_bytes))) {
+        const bool has_entry = stripe.unused_head.load(std::memory_order_relaxed) != 0 ||
+                               stripe.entries_touched.load(std::memory_order_relaxed) < stripe.entry_count;
+        if (lock && !(has_entry && StripeWriter(arena_, stripe, row_).has_room(cells_of(front_of(object)), pages_of(object.body_bytes)))) {
             return std::unexpected(refuse(stripe_number, CacheRefusal::no_space));
         }
     }
