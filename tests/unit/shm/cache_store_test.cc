@@ -477,6 +477,6 @@ TEST_CASE("cache: a 1 KiB object with 200 B of key and head takes its share of 1
         REQUIRE(store.store(object, body));
     }
     const std::uint64_t stripes = arena.bytes() - arena.header().stripes_offset; // the tables do not grow with the memory
-    MESSAGE(stripes / stored << " B each, " << arena.header().stripes_offset << " B of tables");
+    MESSAGE((stripes / stored) << " B each, " << arena.header().stripes_offset << " B of tables");
     CHECK(stripes / stored <= (std::uint64_t{1434} << 20) / 1'000'000);
 }
