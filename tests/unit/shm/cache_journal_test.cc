@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <functional>
+#include <map>
 
 using namespace cache_testing;
 
@@ -14,6 +15,17 @@ namespace {
 
 constexpr std::uint32_t kMaster = 0;
 constexpr std::uint32_t kWorker = 5;
+
+/// make_body(), made once for each.
+const std::string& body_of(std::uint64_t number, std::size_t bytes)
+{
+    static std::map<std::pair<std::uint64_t, std::size_t>, std::string> bodies;
+    std::string& body = bodies[{number, bytes}];
+    if (body.size() != bytes) {
+        body = make_body(number, bytes);
+    }
+    return body;
+}
 
 using Story = std::function<void(shm::CacheStore&)>;
 
@@ -55,7 +67,7 @@ void die_everywhere(const Story& prepare, const Story& story)
         shm::CacheWalk walk(master);
         while (const shm::CacheView* view = walk.next()) {
             REQUIRE(view->state() == shm::CacheState::complete);
-            REQUIRE((view->is_in_file() || read_body(*view) == make_body(view->epoch(), view->body_bytes())));
+            REQUIRE((view->is_in_file() || read_body(*view) == body_of(view->epoch(), view->body_bytes())));
             cells += view->is_in_file() ? 64 * 3 : view->stored_bytes();
         }
         const auto counts = master.counts();
@@ -80,7 +92,7 @@ void put(shm::CacheStore& store, const std::string& url, std::uint64_t number, s
     shm::CacheObject object;
     object.name = store.name(url);
     object.epoch = number;
-    (void)store.store(object, make_body(number, bytes));
+    (void)store.store(object, body_of(number, bytes));
 }
 
 void fill_up(shm::CacheStore& store)
