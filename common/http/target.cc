@@ -39,7 +39,7 @@ unsigned from_hex(char c) noexcept
 /// Splits "/path?query"; the path must be there.
 std::expected<Target, TargetError> split_path(std::string_view text, TargetForm form, std::string_view authority) noexcept
 {
-    Target target{form, authority, {}, {}, text, false};
+    Target target{form, authority, {}, {}, text};
     const std::size_t mark = text.find('?');
     target.path = text.substr(0, mark);
     target.query = mark == std::string_view::npos ? std::string_view{} : text.substr(mark + 1);
@@ -65,13 +65,18 @@ std::expected<Target, TargetError> parse_absolute(std::string_view text) noexcep
     if (!is_authority(authority)) {
         return std::unexpected(TargetError::bad_host);
     }
+    const bool is_https = scheme.size() == 5;
     if (end == std::string_view::npos) {
-        return Target{TargetForm::absolute, authority, "/", {}, "/", false};
+        return Target{TargetForm::absolute, authority, "/", {}, "/", false, is_https};
     }
     if (rest[end] == '?') {
-        return Target{TargetForm::absolute, authority, "/", rest.substr(end + 1), rest.substr(end), true};
+        return Target{TargetForm::absolute, authority, "/", rest.substr(end + 1), rest.substr(end), true, is_https};
     }
-    return split_path(rest.substr(end), TargetForm::absolute, authority);
+    std::expected<Target, TargetError> target = split_path(rest.substr(end), TargetForm::absolute, authority);
+    if (target) {
+        target->is_https = is_https;
+    }
+    return target;
 }
 
 } // namespace
@@ -99,7 +104,7 @@ std::expected<Target, TargetError> parse_target(const RequestHead& head) noexcep
         if (head.method != Method::options) {
             return std::unexpected(TargetError::form_not_allowed);
         }
-        return Target{TargetForm::asterisk, {}, "*", {}, "*", false};
+        return Target{TargetForm::asterisk, {}, "*", {}, "*"};
     }
     if (text.front() == '/') {
         return split_path(text, TargetForm::origin, {});

@@ -22,6 +22,7 @@ struct Target {
     std::string_view query;     ///< without '?'; empty when there is none
     std::string_view path_and_query; ///< what goes on to the server, after a '/' if `lacks_slash`
     bool lacks_slash = false;        ///< an absolute-form with a query and no path: "http://a?b"
+    bool is_https = false;           ///< an absolute-form of that scheme; the others say none, or http
 };
 
 enum class TargetError : std::uint8_t {

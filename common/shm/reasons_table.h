@@ -9,6 +9,7 @@
     R(X, bad_request, "the request was malformed") \
     R(X, bad_framing, "the request's length was ambiguous") \
     R(X, bad_host, "Host was missing, repeated or malformed") \
+    R(X, misdirected, "an https target on a connection that is not secured") \
     R(X, bad_chunk, "the request's chunked coding was broken") \
     R(X, bad_version, "not HTTP/1.0 or HTTP/1.1") \
     R(X, method_not_allowed, "a method that is not proxied") \

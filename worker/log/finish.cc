@@ -185,6 +185,7 @@ void finish(Request& request)
     case Reason::bad_request:
     case Reason::bad_framing:
     case Reason::bad_host:
+    case Reason::misdirected:
     case Reason::bad_chunk:
     case Reason::bad_version:
     case Reason::method_not_allowed:

@@ -26,6 +26,10 @@ std::optional<Answer> read_target(Request& request)
         return Answer{400, Reason::bad_host};
     }
     request.authority = *authority;
+    // RFC 9110 §7.4: for an https resource only a secured connection will do, or the word of a trusted peer that there was one.
+    if (target->is_https && request.scheme != "https") {
+        return Answer{421, Reason::misdirected};
+    }
     const std::string_view host = http::host_of(*authority);
     request.host.resize(host.size());
     std::transform(host.begin(), host.end(), request.host.begin(), http::to_lower);

@@ -144,9 +144,10 @@ for target in (b"a", b"?q", b"#", b"/a#b", b"/#", b"*", b"*x", b"/a#b?c", b"..",
                b"http://site.test%zz/", b"http://site.test`/", b"http://{x}/"):
     case(f"target {target!r}", get(b"GET " + target + b" HTTP/1.1"), (400,))
 for target in (b"//evil.test/x", b"/%00", b"/%zz", b"/%", b"/%2", b"/..", b"/../../etc/passwd", b"/a/..;/b", b"/%2e%2e/", b"/\\..\\x", b"/a\xc3\xa9", b"/a\xffb", b"/a|b", b"/<x>",
-               b"/\"", b"/{}", b"/^`", b"/a?b?c", b"/;x", b"/%0d%0aX:%20y", b"/x?a=%00", b"///", b"/./", b"/a//b", b"/?a=b#", b"https://site.test/", b"HTTP://site.test/",
+               b"/\"", b"/{}", b"/^`", b"/a?b?c", b"/;x", b"/%0d%0aX:%20y", b"/x?a=%00", b"///", b"/./", b"/a//b", b"/?a=b#", b"HTTP://site.test/",
                b"http://site.test", b"http://site.test?x", b"http://site.test:/", b"http://http://site.test/", b"http://SITE.TEST:80/"):
     either(f"target {target!r}", get(b"GET " + target + b" HTTP/1.1"))
+case("an https target on a plain connection", get(b"GET https://site.test/ HTTP/1.1"), (421,))
 must_pass("absolute-form is the identity", get(b"GET http://other.test/x HTTP/1.1"), host="other.test")
 must_pass("absolute-form with a port", get(b"GET http://other.test:8080/x HTTP/1.1"), host="other.test:8080")
 case("absolute-form with two Host", get(b"GET http://site.test/ HTTP/1.1", b"Host: a\r\nHost: b\r\n"))

@@ -69,6 +69,34 @@ def test_absolute_form_becomes_origin_form(relay):
     assert relay.last.headers.get("Host") == "other.test:81"
 
 
+@pytest.mark.parametrize("target", ["https://site.test/", "HTTPS://site.test", "https://site.test?a"])
+def test_an_https_target_on_a_plain_connection_is_misdirected(relay, target):
+    """Who asks for an https resource without TLS is refused with 421, in the log too, and may go on with what is right."""
+    before = len(relay.origin.requests)
+    with relay.client() as client:
+        response = client.request("GET", target)
+        assert response.status == 421 and b"Misdirected" in response.body
+        assert len(relay.origin.requests) == before
+        assert client.request("GET", "http://site.test/").status == 200
+    waiting.until(lambda: "misdirected" in [line["reason"] for line in relay.ladle.access_log()], "the line in the access log")
+
+
+@pytest.mark.parametrize("proto", [("X-Forwarded-Proto", "https"), ("Forwarded", "for=9.9.9.9;proto=https")])
+def test_an_https_target_by_way_of_a_trusted_proxy_is_served(ladle, origin, proto):
+    """A trusted peer that says https has secured the connection; one that says http, or nothing, has not."""
+    server = origin()
+    proxy = ladle(server, {"trust": {"forwarded_from": ["127.0.0.1"]}})
+    assert proxy.get("https://site.test/x", headers=[proto]).status == 200
+    assert server.requests[0].target == "/x"
+    assert proxy.get("https://site.test/x").status == 421
+    assert proxy.get("https://site.test/x", headers=[("X-Forwarded-Proto", "http")]).status == 421
+
+
+def test_a_strangers_proto_does_not_make_an_https_target_good(relay):
+    """X-Forwarded-Proto of a peer that is not trusted changes nothing."""
+    assert relay.get("https://site.test/", headers=[("X-Forwarded-Proto", "https")]).status == 421
+
+
 def test_absolute_form_without_path(relay):
     """http://host has the path /."""
     assert relay.get("http://site.test").status == 200

@@ -40,6 +40,13 @@ TEST_CASE("the forms of a target")
     CHECK(other->path_and_query == "/");
     CHECK(*find_authority(absolute.head, *other) == "Example.com:8080");
 
+    CHECK_FALSE(other->is_https);
+    for (const char* line : {"GET HTTPS://a HTTP/1.1", "GET https://a?b HTTP/1.1", "GET https://a/b HTTP/1.1"}) {
+        CAPTURE(line);
+        const Parsed secure(std::string(line) + "\r\nHost: a\r\n\r\n");
+        CHECK(parse_target(secure.head)->is_https);
+    }
+
     const Parsed pathless("GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n");
     CHECK(parse_target(pathless.head)->query == "b");
     CHECK(parse_target(pathless.head)->lacks_slash);
