@@ -257,16 +257,16 @@ void Master::adopt_children(const Handover& handover, bool is_same_layout)
 void Master::on_replaced(const Upgrade::Outcome& outcome, std::uint32_t generation_before)
 {
     if (outcome.is_done) {
-        phase_ = Phase::serving;
         supervisor_->drain_if([generation_before](const Child& child) { return child.generation <= generation_before; },
                               ipc::DrainRest::leave_to_siblings);
+        begin_serving();
         return;
     }
     supervisor_->kill_if([generation_before](const Child& child) { return child.generation > generation_before; });
     supervisor_->set_arena(*arena_, generation_before);
     supervisor_->forgive();
-    phase_ = Phase::serving;
     supervisor_->want(supervisor_->wanted_workers(), true);
+    begin_serving();
 }
 
 void Master::make_parts()
@@ -378,7 +378,6 @@ void Master::on_child_ready()
     if (upgrade_->is_running()) {
         return upgrade_->on_complete();
     }
-    phase_ = Phase::serving;
     os::log(os::Level::info, "serving",
             {{"version", LADLE_VERSION}, {"pid", ::getpid()}, {"workers", supervisor_->wanted_workers()}});
     notify::store(all_sockets(listeners_));
@@ -386,6 +385,7 @@ void Master::on_child_ready()
     if (options_.on_started) {
         options_.on_started("");
     }
+    begin_serving();
 }
 
 void Master::on_child_exit(const Child& child, bool is_crash)

@@ -69,6 +69,7 @@ private:
     void on_child_exit(const Child& child, bool is_crash);
     void on_tick();
 
+    void begin_serving();
     void reload(ControlServer::Id id);
     void reopen_logs(ControlServer::Id id);
     void send_logs();
@@ -100,6 +101,12 @@ private:
     bool is_finished_ = false;
     std::time_t started_at_ = 0;
     std::vector<ControlServer::Id> waiting_for_stop_;
+    /// Asked for while starting, to be done once we serve; id 0 = by a signal.
+    struct Held {
+        ControlServer::Id id;
+        nlohmann::json request;
+    };
+    std::vector<Held> held_;
     std::optional<ReloadResult> last_reload_;
     unsigned ticks_ = 0;
 };

@@ -22,11 +22,11 @@ void Master::on_signal(int number)
 {
     switch (number) {
     case SIGHUP:
-        return reload(0);
+        return on_request(0, {{"command", "reload"}});
     case SIGUSR1:
-        return reopen_logs(0);
+        return on_request(0, {{"command", "reopen"}});
     case SIGUSR2:
-        return upgrade(0);
+        return on_request(0, {{"command", "upgrade"}});
     default:
         return stop(phase_ == Phase::stopping);
     }
@@ -42,9 +42,12 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
         waiting_for_stop_.push_back(id);
         return stop(request.value("now", false));
     }
-    if (phase_ != Phase::serving || !supervisor_) {
-        return control_->answer(
-            id, {{"ok", false}, {"message", phase_ == Phase::stopping ? "ladle is stopping" : "ladle is starting"}});
+    if (phase_ == Phase::stopping) {
+        return control_->answer(id, {{"ok", false}, {"message", "ladle is stopping"}});
+    }
+    if (phase_ == Phase::starting) {
+        held_.push_back({id, request});
+        return;
     }
     if (command == "reload") {
         return reload(id);
@@ -56,6 +59,14 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
         return upgrade(id);
     }
     control_->answer(id, {{"ok", false}, {"message", "ladle " LADLE_VERSION " does not know the command \"" + command + "\""}});
+}
+
+void Master::begin_serving()
+{
+    phase_ = Phase::serving;
+    for (const Held& held : std::exchange(held_, {})) {
+        on_request(held.id, held.request);
+    }
 }
 
 nlohmann::json Master::status() const
@@ -70,8 +81,9 @@ nlohmann::json Master::status() const
 
 void Master::reload(ControlServer::Id id)
 {
-    if (phase_ != Phase::serving || upgrade_->is_running()) {
-        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is starting, stopping or being upgraded"}});
+    if (upgrade_->is_running()) {
+        os::log(os::Level::warning, "not reloaded", {{"reason", "an upgrade is under way"}});
+        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is being upgraded"}});
     }
     reload_->request([this, id](const ReloadResult& result) {
         last_reload_ = result;
@@ -98,9 +110,9 @@ void Master::reopen_logs(ControlServer::Id id)
 
 void Master::upgrade(ControlServer::Id id)
 {
-    if (phase_ != Phase::serving || upgrade_->is_running() || reload_->is_running()) {
-        return control_->answer(id,
-                                {{"ok", false}, {"message", "not now: ladle is starting, stopping, reloading or being upgraded"}});
+    if (upgrade_->is_running() || reload_->is_running()) {
+        os::log(os::Level::warning, "not upgraded", {{"reason", "a reload or an upgrade is under way"}});
+        return control_->answer(id, {{"ok", false}, {"message", "not now: ladle is reloading or being upgraded"}});
     }
     upgrade_->begin([this, id] { return make_handover(id); },
                     [this, id](const Upgrade::Outcome& outcome) {
@@ -144,6 +156,9 @@ void Master::stop(bool now)
     }
     phase_ = Phase::stopping;
     reload_->cancel();
+    for (const Held& held : std::exchange(held_, {})) {
+        control_->answer(held.id, {{"ok", false}, {"message", "ladle is stopping"}});
+    }
     const std::chrono::milliseconds limit = running_.config->server.drain_timeout;
     os::log(os::Level::info, now ? "stopping now" : "stopping: finishing requests under way");
     notify::stopping(limit + std::chrono::seconds(10));

@@ -149,6 +149,13 @@ void Builder::build_server()
     if (const Node* node = table.find("user"); node != nullptr && node->text.empty()) {
         findings_.error(node->place, "server.user", "expected the name of a user, got an empty string");
     }
+    for (const Node* item : good_items(table.find("resolvers"))) {
+        if (Parsed<std::string> resolver = parse_resolver(item->text)) {
+            server.resolvers.push_back(std::move(*resolver));
+        } else {
+            findings_.error(item->place, "server.resolvers", resolver.error().message, resolver.error().hint);
+        }
+    }
     if (const Node* node = table.find("error_pages"); node != nullptr) {
         if (const std::uint32_t set = error_page_set(*node, "server.error_pages"); set != 0) {
             config_->error_page_sets[0] = config_->error_page_sets[set];

@@ -174,6 +174,7 @@ struct Server {
     Duration drain_timeout{30'000};
     Duration worker_hang_timeout{10'000};   ///< silent heartbeat before SIGABRT, again as long before SIGKILL
     std::string admin = "/run/ladle/control.sock";
+    std::vector<std::string> resolvers;     ///< DNS servers, "10.0.0.1:53", "[::1]:53"; empty = those of /etc/resolv.conf
 };
 
 inline constexpr std::uint32_t kMaxServers = 1024; ///< of all upstreams together: the entries of the shared server table

@@ -54,8 +54,10 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"server", "user", Type::text, "ladle", "", "the user that workers become; only used by a master that is root"},
     {"server", "drain_timeout", Type::duration, "30s", "0s..1d", "how long requests under way may take when a worker stops"},
     {"server", "worker_hang_timeout", Type::duration, "10s", "1s..1h", "a worker without a heartbeat for so long is replaced", kServer,
-        "a worker beats about once a second"},
+        "a worker beats every 100 ms, and a full core or a slow disk may hold it up for longer"},
     {"server", "admin", Type::path, "/run/ladle/control.sock", "", "the Unix socket through which the commands find the running master"},
+    {"server", "resolvers", Type::texts, "", "", "DNS servers to ask for the names of servers: \"10.0.0.53\", \"127.0.0.1:5353\"; default: those of "
+                                                "/etc/resolv.conf"},
     {"server", "error_pages", Type::path, "", "", "a folder of 404.html, 5xx.html, error.html …; {status} {reason} {request_id} are filled in; "
                                                   "default: a built-in page",
         kServer | kSite},

@@ -379,6 +379,25 @@ Parsed<BindAddress> parse_bind(std::string_view text)
     return BindAddress{socket_address->text, socket_address->address, socket_address->length};
 }
 
+Parsed<std::string> parse_resolver(std::string_view text)
+{
+    const bool is_bare_ipv6 = !text.starts_with('[') && std::count(text.begin(), text.end(), ':') > 1;
+    const Parsed<HostPort> parts = is_bare_ipv6 ? HostPort{std::string(text), true, {}} : split_host_port(text);
+    if (!parts) {
+        return std::unexpected(parts.error());
+    }
+    const Parsed<std::uint16_t> port = parts->port.empty() ? 53 : parse_port(parts->port);
+    if (!port) {
+        return std::unexpected(port.error());
+    }
+    const Parsed<SocketAddress> address = literal_address(*parts, *port);
+    if (!address) {
+        return std::unexpected(Complaint{
+            fmt::format("expected the IP address of a DNS server such as \"10.0.0.1\" or \"127.0.0.1:5353\", got \"{}\"", text), {}});
+    }
+    return address->text;
+}
+
 Parsed<UpstreamServer> parse_server(std::string_view text)
 {
     const Parsed<std::string_view> bare = without_scheme(text, "of a server");

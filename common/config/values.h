@@ -37,6 +37,9 @@ Parsed<Cidr> parse_cidr(std::string_view text);
 /// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" in front.
 Parsed<BindAddress> parse_bind(std::string_view text);
 
+/// A DNS server: "10.0.0.1", "10.0.0.1:5353", "::1", "[::1]:5353". Gives the last form, with the port (53 where there is none).
+Parsed<std::string> parse_resolver(std::string_view text);
+
 /// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only
 /// be left out behind "http://" (80). weight and max_conn keep their defaults.
 Parsed<UpstreamServer> parse_server(std::string_view text);

@@ -43,8 +43,22 @@ std::map<std::string, std::vector<NameBook::Use>> NameBook::uses_of(const config
     return uses;
 }
 
+/// Other DNS servers may say something else of every name: all are asked again.
+void NameBook::follow_resolvers(const config::Config& config)
+{
+    if (!resolver_.use(config.server.resolvers)) {
+        return;
+    }
+    for (auto& [host, name] : names_) {
+        name.next = 0;
+        name.is_asking = false;
+        name.is_answered = false;
+    }
+}
+
 void NameBook::add(const config::Config& config)
 {
+    follow_resolvers(config);
     for (auto& [host, uses] : uses_of(config)) {
         Name& name = names_[host];
         for (const Use& use : uses) {
@@ -60,6 +74,7 @@ void NameBook::add(const config::Config& config)
 
 void NameBook::keep_only(const config::Config& config)
 {
+    follow_resolvers(config);
     const auto uses = uses_of(config);
     std::erase_if(names_, [&uses](const auto& name) { return !uses.contains(name.first); });
     for (auto& [host, name] : names_) {

@@ -22,9 +22,9 @@ public:
     NameBook(loop::Loop& loop, shm::Regions& regions);
 
     Result<void> init() { return resolver_.init(); }
-    /// Takes in the names of `config`, besides those there are.
+    /// Takes in the names of `config`, besides those there are, and its DNS servers.
     void add(const config::Config& config);
-    /// Forgets the names that `config` does not have.
+    /// Forgets the names that `config` does not have, and asks its DNS servers.
     void keep_only(const config::Config& config);
     /// Whether every name has been answered once, well or not.
     bool is_settled() const;
@@ -50,6 +50,7 @@ private:
     static void on_resolved(void* self, Resolution resolution);
     void accept(const std::string& host, Name& name, Resolution resolution);
     void publish(Name& name);
+    void follow_resolvers(const config::Config& config);
     std::map<std::string, std::vector<Use>> uses_of(const config::Config& config) const;
 
     loop::Loop& loop_;

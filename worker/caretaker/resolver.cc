@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/caretaker/resolver.h"
 
+#include "common/os/log.h"
+
 #include <ares.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -62,6 +64,7 @@ struct Resolver::Socket {
 /// One c-ares channel: one reading of resolv.conf.
 struct Resolver::Channel {
     Resolver* owner = nullptr;
+    bool is_outdated = false; ///< other DNS servers were chosen: its answers count no more
     ares_channel ares = nullptr;
     std::size_t open_questions = 0;
     std::map<int, std::unique_ptr<Socket>> sockets;
@@ -102,7 +105,7 @@ struct Resolver::Question {
             ares_freeaddrinfo(answer);
         }
         --question->channel->open_questions;
-        if (Resolver* owner = question->channel->owner) {
+        if (Resolver* owner = question->channel->owner; owner != nullptr && !question->channel->is_outdated) {
             owner->on_resolved_(owner->self_, std::move(resolution));
         }
     }
@@ -134,11 +137,40 @@ Result<void> Resolver::init()
     if (status != ARES_SUCCESS) {
         return fail(Origin::local, std::string("c-ares does not start: ") + ares_strerror(status));
     }
+    if (!servers_.empty()) {
+        if (const int set = ares_set_servers_ports_csv(channel->ares, servers_.c_str()); set != ARES_SUCCESS) {
+            return fail(Origin::local, std::string("the DNS servers cannot be used: ") + ares_strerror(set));
+        }
+    }
     if (channel_) {
         former_.push_back(std::move(channel_));
     }
     channel_ = std::move(channel);
     return {};
+}
+
+bool Resolver::use(const std::vector<std::string>& servers)
+{
+    std::string wanted;
+    for (const std::string& server : servers) {
+        wanted += (wanted.empty() ? "" : ",") + server;
+    }
+    if (wanted == servers_) {
+        return false;
+    }
+    const std::string before = std::exchange(servers_, std::move(wanted));
+    if (!channel_) {
+        return true; // init() takes them
+    }
+    if (auto made = init(); !made) {
+        os::log(os::Level::error, "the DNS servers stay as they were", {{"reason", made.error().detail}});
+        servers_ = before;
+        return false;
+    }
+    for (const auto& channel : former_) {
+        channel->is_outdated = true;
+    }
+    return true;
 }
 
 void Resolver::ask(const std::string& host)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the servers of
-// /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the
+// Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the DNS servers of
+// the configuration or else of /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the
 // caretaker uses it: workers do no DNS.
 #pragma once
 
@@ -37,8 +37,11 @@ public:
     Resolver(const Resolver&) = delete;
     Resolver& operator=(const Resolver&) = delete;
 
-    /// Reads the system's configuration. Fails if c-ares cannot start.
+    /// Reads the system's configuration and takes the DNS servers of use(). Fails if c-ares cannot start.
     Result<void> init();
+    /// The DNS servers from now on, "10.0.0.1:53", "[::1]:53"; none = those of resolv.conf. What those before still
+    /// answer is dropped. True if that is a change: every name is to be asked again.
+    bool use(const std::vector<std::string>& servers);
     /// Asks; the answer comes by on_resolved, perhaps before this returns.
     void ask(const std::string& host);
     /// Looks whether resolv.conf has changed. Call now and then.
@@ -57,6 +60,7 @@ private:
     std::shared_ptr<Channel> channel_;             ///< asked from now on
     std::vector<std::shared_ptr<Channel>> former_; ///< with the servers before; kept until their questions are answered
     loop::Timer pulse_;                            ///< timeouts, and what an edge may have missed
+    std::string servers_;                          ///< as c-ares reads them, separated by commas; empty = resolv.conf's
     std::int64_t servers_changed_ = 0;             ///< resolv.conf's time of change, in nanoseconds
 };
 

@@ -12,6 +12,7 @@ import websockets
 
 from tests.e2e.proxying.test_upgrade import EchoServer
 from tests.harness import waiting
+from tests.harness.dns import Dns
 from tests.harness.origin import reply
 from tests.harness.raw_client import RawClient
 
@@ -35,6 +36,23 @@ def test_sighup_reloads(ladle, origin):
     proxy.configure({"site": {"*": {"upstream": origin(reply(b"new")).url}}})
     os.kill(proxy.pid, signal.SIGHUP)
     waiting.until(lambda: proxy.get().body == b"new", "the new configuration")
+
+
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_a_reload_asked_for_while_starting_is_done_then(ladle, origin, cleanup, how):
+    """Neither a command nor a SIGHUP that comes too early is refused or lost: it waits until Ladle serves."""
+    cleanup.append(silent := Dns({"silent.ladle.test": None}))
+    proxy = ladle(origin(reply(b"old")), {"server": {"resolvers": [silent.text]}, "upstream": {"slow": {"servers": ["silent.ladle.test:80"]}}})
+    assert proxy.status()["state"] == "starting", "a name that is not answered holds the start up for a second"
+    proxy.configure({"site": {"*": {"upstream": origin(reply(b"new")).url}}})
+    if how == "signal":
+        os.kill(proxy.pid, signal.SIGHUP)
+        waiting.until(lambda: proxy.get().body == b"new", "the new configuration")
+    else:
+        result = proxy.reload()
+        assert result.returncode == 0, result.stderr
+        assert proxy.get().body == b"new"
+    assert proxy.status()["state"] == "serving"
 
 
 def test_a_refused_sighup_says_why(ladle, origin):

@@ -306,3 +306,35 @@ x.toml:17:7: error: expected a host name, got "a b"
       |       ^^^^^
 )~");
 }
+
+TEST_CASE("config: DNS servers are IP addresses, with or without a port")
+{
+    const auto config = ladle::test::load_good(
+        "[server]\nresolvers = [\"10.0.0.53\", \"127.0.0.1:5353\", \"::1\", \"[2001:DB8::1]:5353\", \"[::1]\"]\n"
+        "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n");
+    CHECK(config->server.resolvers ==
+          std::vector<std::string>{"10.0.0.53:53", "127.0.0.1:5353", "[::1]:53", "[2001:db8::1]:5353", "[::1]:53"});
+    check_says(R"~(
+[server]
+resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:2:14: error: expected the IP address of a DNS server such as "10.0.0.1" or "127.0.0.1:5353", got "dns.test"
+    2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+      |              ^^^^^^^^^^
+x.toml:2:26: error: a port is a number from 1 to 65535, got "0"
+    2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+      |                          ^^^^^^^^^^^^
+x.toml:2:40: error: expected an address, got "[::1"
+    2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+      |                                        ^^^^^^ the "]" is missing
+x.toml:2:48: error: expected the IP address of a DNS server such as "10.0.0.1" or "127.0.0.1:5353", got ""
+    2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+      |                                                ^^
+x.toml:2:52: error: a port is a number from 1 to 65535, got "x"
+    2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
+      |                                                    ^^^^^^^^^^^^
+)~");
+}

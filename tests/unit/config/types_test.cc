@@ -251,7 +251,7 @@ x.toml:2:11: error: server.workers must be from 1 to 28, got 99
       |           ^^ the table of processes holds two generations of workers
 x.toml:3:23: error: server.worker_hang_timeout must be from 1s to 1h, got 1ms
     3 | worker_hang_timeout = "1ms"
-      |                       ^^^^^ a worker beats about once a second
+      |                       ^^^^^ a worker beats every 100 ms, and a full core or a slow disk may hold it up for longer
 x.toml:4:17: error: server.drain_timeout must be from 0s to 1d, got 2d
     4 | drain_timeout = "2d"
       |                 ^^^^
