@@ -18,6 +18,7 @@ class Count:
         self.done = 0
         self.failures = collections.Counter()
         self.closed_sockets = 0
+        self.lost_ports = []  # the client's port of every request that got no whole answer, also of those that are no failure; 0 = never connected
         self.latencies = []
 
     def failed(self):
@@ -26,6 +27,10 @@ class Count:
     def percentile(self, share):
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def _port(writer):
+    return writer.get_extra_info("sockname")[1] if writer is not None else 0
 
 
 async def _answer(reader):
@@ -60,11 +65,13 @@ async def _kept(port, path, count, stop):
             # An idle connection may be closed between two requests: not a failure if nothing of an answer came.
             if fresh or error.partial:
                 count.failures["kept: cut"] += 1
+            count.lost_ports.append(_port(writer))
             writer.close()
             writer = None
         except (OSError, asyncio.TimeoutError) as error:
             if fresh or not isinstance(error, (ConnectionResetError, BrokenPipeError)):
                 count.failures[f"kept: {type(error).__name__}"] += 1
+            count.lost_ports.append(_port(writer))
             if writer is not None:
                 writer.close()
             writer = None
@@ -85,6 +92,7 @@ async def _short(port, path, count, stop):
                 count.failures[f"short: status {status}"] += 1
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
             count.failures[f"short: {type(error).__name__}"] += 1
+            count.lost_ports.append(_port(writer))
         finally:
             if writer is not None:
                 writer.close()
