@@ -91,7 +91,8 @@ void Master::reload(ControlServer::Id id)
                               {"message", result.message},
                               {"text", result.diagnostics},
                               {"since", to_iso(running_.since)},
-                              {"generation", running_.config->generation}});
+                              {"generation", running_.config->generation},
+                              {"file", options_.config_path}});
     });
 }
 

@@ -139,6 +139,17 @@ void render_servers(std::string& out, const json& servers)
     }
 }
 
+/// The process that resolves names.
+std::string render_caretaker(const json& caretaker)
+{
+    if (caretaker.is_null()) {
+        return "\ncaretaker\n  none: names are not resolved until it is back\n";
+    }
+    const auto silence = caretaker.value("heartbeat_age_ms", std::uint64_t{0});
+    return fmt::format("\ncaretaker\n      pid {:<8} {:<9} up {}{}\n", caretaker["pid"].get<int>(), caretaker["state"].get<std::string>(),
+                       render_duration(caretaker["uptime_s"]), silence >= 1000 ? fmt::format(", SILENT for {} ms", silence) : "");
+}
+
 } // namespace
 
 std::string to_iso(std::time_t time)
@@ -227,6 +238,7 @@ std::string render_status(const json& s)
                        w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0))
                                                               : "");
     }
+    out += render_caretaker(s["caretaker"]);
     out += "\nlisteners\n";
     for (const json& l : s["listeners"]) {
         fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(), l["slots"] == 1 ? "" : "s",

@@ -124,6 +124,11 @@ std::optional<std::uint32_t> Builder::find_upstream(const Node& node, const std:
         upstream.servers.push_back(std::move(*server));
         return index;
     }
+    if (node.text.empty()) {
+        findings_.error(node.place, path, "expected the name of an [upstream.NAME] or a URL, got an empty string",
+                        "write a URL such as \"http://127.0.0.1:3000\"");
+        return std::nullopt;
+    }
     if (node.text.find(':') != std::string::npos) {
         findings_.error(node.place, path, fmt::format("expected the name of an [upstream.NAME] or a URL, got \"{}\"", node.text),
                         fmt::format("write \"http://{}\"", node.text));

@@ -30,6 +30,7 @@ private:
     void check_value(Node& node, const Setting& setting, const Position& at, const std::string& path);
     void check_number(Node& node, const Setting& setting, const std::string& path);
     void check_range(Node& node, const Setting& setting, const std::string& path);
+    void reject_range(Node& node, const Setting& setting, const std::string& path);
     void check_choice(Node& node, const Setting& setting, const std::string& path);
     void check_text(Node& node, const std::string& path, std::string_view expected);
     void check_texts(Node& node, const std::string& path);
@@ -157,6 +158,9 @@ void Checker::check_number(Node& node, const Setting& setting, const std::string
             node.number = static_cast<std::uint64_t>(node.integer);
             return check_range(node, setting, path);
         }
+        if (node.kind == Node::Kind::integer) {
+            return reject_range(node, setting, path);
+        }
         std::string hint;
         std::int64_t quoted = 0;
         const char* end = node.text.data() + node.text.size();
@@ -185,6 +189,11 @@ void Checker::check_range(Node& node, const Setting& setting, const std::string&
     if (node.number >= bounds.least && node.number <= bounds.greatest) {
         return;
     }
+    reject_range(node, setting, path);
+}
+
+void Checker::reject_range(Node& node, const Setting& setting, const std::string& path)
+{
     const std::size_t dots = setting.range.find("..");
     reject(node, path,
            fmt::format("{} must be from {} to {}, got {}", path, setting.range.substr(0, dots), setting.range.substr(dots + 2),
@@ -202,6 +211,17 @@ std::string quoted_list(const std::vector<std::string_view>& words, std::string_
     return out;
 }
 
+/// The word that was mistyped, or of which only the beginning was written ("warn").
+std::string_view nearest_choice(const std::string& written, const std::vector<std::string_view>& choices)
+{
+    if (const std::string_view near = nearest(written, choices); !near.empty()) {
+        return near;
+    }
+    const auto begins_so = [&written](std::string_view choice) { return written.size() > 1 && choice.starts_with(written); };
+    const auto found = std::find_if(choices.begin(), choices.end(), begins_so);
+    return found == choices.end() ? std::string_view() : *found;
+}
+
 void Checker::check_choice(Node& node, const Setting& setting, const std::string& path)
 {
     const std::vector<std::string_view> choices = split_choices(setting.range);
@@ -213,7 +233,7 @@ void Checker::check_choice(Node& node, const Setting& setting, const std::string
             }
         }
     }
-    const std::string_view near = node.is_text() ? nearest(node.text, choices) : std::string_view();
+    const std::string_view near = node.is_text() ? nearest_choice(node.text, choices) : std::string_view();
     reject(node, path, fmt::format("expected {}, got {}", quoted_list(choices, "or"), describe(node)),
            near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near));
 }

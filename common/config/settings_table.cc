@@ -94,13 +94,14 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
-    {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit"},
+    {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit", kServer,
+        "0 is no limit"},
     {"upstream", "keepalive", Type::table, "", "keepalive", "idle connections"},
     {"upstream", "queue", Type::table, "", "queue", "requests that wait for a server"},
 
     {"server_entry", "address", Type::text, "", "", "the server, in the form of a plain entry"},
     {"server_entry", "weight", Type::integer, "1", "1..1000", "its share, relative to the others"},
-    {"server_entry", "max_conn", Type::integer, "0", "0..1000000", "requests in flight, all workers together; 0 is no limit"},
+    {"server_entry", "max_conn", Type::integer, "0", "0..1000000", "requests in flight, all workers together; 0 is no limit", kServer, "0 is no limit"},
 
     {"keepalive", "idle", Type::integer, "64", "0..100000", "idle connections kept to each server by each worker; 0 keeps none"},
     {"keepalive", "timeout", Type::duration, "60s", "1ms..1d", "how long an idle connection is kept; less than the server's own time is best", kServer,

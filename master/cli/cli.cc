@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/cli/cli.h"
 
+#include "common/config/names.h"
 #include "common/os/process.h"
 #include "master/cli/commands.h"
 #include "master/demo/demo.h"
@@ -103,20 +104,36 @@ void add_other_commands(CommandLine& line)
         ->check(CLI::IsMember({"text", "json"}))
         ->capture_default_str();
     check_command->add_flag("--schema", line.schema, "print the JSON schema of the configuration file instead");
-    CLI::App* demo_command = line.app.add_subcommand("demo", "Try Ladle: a proxy with two small servers behind it, until Ctrl-C.");
+    CLI::App* demo_command = line.add("demo", "Try Ladle: a proxy with two small servers behind it, until Ctrl-C. Brings its own configuration.",
+                                      [&line] { return run_demo(line.demo, line.options); });
     demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1 (8080, or a free one)")
         ->check(CLI::Range(0, 65535));
-    demo_command->callback([&line] { line.chosen = [&line] { return run_demo(line.demo, line.options); }; });
-    CLI::App* version_command = line.app.add_subcommand("version", "Show the version.");
-    version_command->callback([&line] {
-        line.chosen = [] {
-            std::printf("ladle %s\n", LADLE_VERSION);
-            return 0;
-        };
+    line.add("version", "Show the version.", [] {
+        std::printf("ladle %s\n", LADLE_VERSION);
+        return 0;
     });
     CLI::App* handover_command = line.app.add_subcommand("check-handover", "")->group("");
     handover_command->add_option("FD", line.descriptor)->required();
     handover_command->callback([&line] { line.chosen = [&line] { return check_handover(line.descriptor); }; });
+}
+
+/// Says what is wrong with the command line; a word that is no command gets the one that was meant.
+int complain_of_usage(const CommandLine& line, const CLI::ParseError& error)
+{
+    const std::vector<std::string> left = line.app.remaining();
+    if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || !line.app.get_subcommands().empty() || left.empty() ||
+        left.front().starts_with('-')) {
+        return line.app.exit(error) == 0 ? 0 : 2;
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* command : line.app.get_subcommands([](const CLI::App* app) { return !app->get_group().empty(); })) {
+        names.push_back(command->get_name());
+    }
+    const std::vector<std::string_view> views(names.begin(), names.end());
+    const std::string_view near = config::nearest(left.front(), views);
+    std::fprintf(stderr, "ladle: there is no command \"%s\"%s\n", left.front().c_str(),
+                 near.empty() ? ": ladle --help lists them" : (": did you mean \"" + std::string(near) + "\"?").c_str());
+    return 2;
 }
 
 } // namespace
@@ -125,7 +142,9 @@ int run_cli(int argc, char** argv, const Roles& roles)
 {
     CommandLine line;
     line.options.roles = roles;
-    line.options.binary_path = find_binary(argc > 0 ? argv[0] : "ladle");
+    const std::string called = argc > 0 ? argv[0] : "ladle";
+    line.options.binary_path = find_binary(called);
+    line.options.shell_name = called.find('/') == std::string::npos ? called : line.options.binary_path;
     line.app.require_subcommand(0, 1);
     line.app.set_version_flag("--version", "ladle " LADLE_VERSION);
     line.app.add_option("-c,--config", line.options.config_path, "the configuration file")
@@ -137,13 +156,15 @@ int run_cli(int argc, char** argv, const Roles& roles)
     try {
         line.app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return line.app.exit(error) == 0 ? 0 : 2;
+        return complain_of_usage(line, error);
     }
     if (!line.chosen) {
         std::fputs(line.app.help().c_str(), stderr);
         return 2;
     }
     os::keep_title_space(argc, argv);
+    line.options.has_config_option = line.app.count("--config") > 0 ||
+                                     (!line.app.get_subcommands().empty() && line.app.get_subcommands().front()->count("--config") > 0);
     line.options.config_path = std::filesystem::absolute(line.options.config_path).lexically_normal().string();
     return line.chosen();
 }

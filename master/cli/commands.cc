@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 namespace ladle::master::cli {
@@ -60,6 +61,15 @@ int order(const CommandOptions& options, const nlohmann::json& request)
     }
     fmt::print("ladle: {}\n", answer.value("message", "done"));
     return 0;
+}
+
+/// Two files may name one control socket: says so where the running master's is not the one that was meant.
+void warn_of_other_file(const CommandOptions& options, const std::string& running)
+{
+    std::error_code error;
+    if (!running.empty() && running != options.config_path && !std::filesystem::equivalent(running, options.config_path, error)) {
+        fmt::print(stderr, "ladle: the running Ladle reads {}, not {}\n", running, options.config_path);
+    }
 }
 
 } // namespace
@@ -139,6 +149,7 @@ int reload(const CommandOptions& options)
     if (const auto reason = ask_master(options, {{"command", "reload"}}, answer)) {
         return complain(*reason);
     }
+    warn_of_other_file(options, answer.value("file", ""));
     fmt::print(stderr, "{}", answer.value("text", ""));
     if (answer.value("ok", false)) {
         fmt::print("ladle: {}\n", answer.value("message", "reloaded"));
@@ -173,6 +184,7 @@ int status(const CommandOptions& options, Format format)
     if (!answer) {
         return complain(answer.error().detail);
     }
+    warn_of_other_file(options, answer->value(nlohmann::json::json_pointer("/config/file"), ""));
     if (format == Format::json) {
         fmt::print("{}\n", answer->dump(2));
     } else {

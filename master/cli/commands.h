@@ -17,6 +17,8 @@ enum class When : std::uint8_t { drained, now };
 struct CommandOptions {
     std::string config_path = "/etc/ladle/ladle.toml"; ///< made absolute by run_cli()
     std::string binary_path;                           ///< of this program, absolute
+    std::string shell_name;                            ///< what a shell finds this program by: as it was called, or its path
+    bool has_config_option = false;                    ///< config_path was given, and is not the default
     Roles roles;
     int handover = -1;
 };

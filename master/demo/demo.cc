@@ -70,6 +70,17 @@ std::uint16_t choose_port(std::optional<std::uint16_t> wanted)
     return listen_on(0, port) ? port : kDefaultPort;
 }
 
+/// What ends the demo: Ctrl-C, kill, the terminal's end. Blocked from the first file to the last, and waited for.
+sigset_t ending_signals()
+{
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) {
+        ::sigaddset(&set, number);
+    }
+    return set;
+}
+
 bool start_origin(Origin& origin)
 {
     auto socket = listen_on(0, origin.port);
@@ -81,7 +92,10 @@ bool start_origin(Origin& origin)
     origin.pid = ::fork();
     if (origin.pid == 0) {
         ::signal(SIGINT, SIG_IGN); // Ctrl-C goes to all: the proxy first finishes what these still answer
-        ::signal(SIGTERM, SIG_DFL);
+        ::signal(SIGHUP, SIG_IGN);
+        ::signal(SIGQUIT, SIG_IGN);
+        const sigset_t signals = ending_signals();
+        ::sigprocmask(SIG_UNBLOCK, &signals, nullptr);
         if (::geteuid() == 0) {
             std::ignore = os::drop_privileges(65534, 65534, parent, SIGKILL);
         } else {
@@ -122,7 +136,8 @@ upstream = "demo"
     return file.good();
 }
 
-void print_welcome(const std::string& folder, std::uint16_t port)
+/// `shell_name` finds this program: it may lie in no folder of PATH.
+void print_welcome(const std::string& folder, std::uint16_t port, const std::string& shell_name)
 {
     const std::string base = fmt::format("http://127.0.0.1:{}", port);
     fmt::print("Ladle serves {0} with two small servers behind it. Open it in a browser, or try:\n\n"
@@ -134,17 +149,57 @@ void print_welcome(const std::string& folder, std::uint16_t port)
                "  curl -i -N -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \\\n"
                "       -H 'Sec-WebSocket-Key: bGFkbGUtZGVtby1rZXkhIQ==' {0}/ws    a WebSocket's handshake (echo in the browser)\n\n"
                "Its configuration is {1}/ladle.toml; edit it and put it in force, or look inside:\n\n"
-               "  ladle reload --config {1}/ladle.toml\n"
-               "  ladle status --config {1}/ladle.toml\n\n"
+               "  {2} reload --config {1}/ladle.toml\n"
+               "  {2} status --config {1}/ladle.toml\n\n"
                "The access log follows. Ctrl-C ends all.\n\n",
-               base, folder);
+               base, folder, shell_name);
     std::fflush(stdout);
+}
+
+/// In a child: the proxy. Its own process group, so that Ctrl-C comes to it by way of the parent, once.
+[[noreturn]] void run_proxy(const CommandOptions& options, const std::string& folder, std::uint16_t port, pid_t parent)
+{
+    ::setpgid(0, 0);
+    ::signal(SIGTTOU, SIG_IGN);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    const bool is_orphan = ::getppid() != parent;
+    const int code = is_orphan ? 1 : run_master(options, {}, [&](const std::string& failure) {
+        if (failure.empty()) {
+            print_welcome(folder, port, options.shell_name);
+        } else {
+            fmt::print(stderr, "ladle: the demo does not start: {}\n", failure);
+        }
+    });
+    ::_exit(code);
+}
+
+/// Passes each ending signal on (a second one makes the proxy stop at once) until the proxy has ended; its exit code.
+int wait_for_proxy(pid_t proxy, const sigset_t& signals)
+{
+    for (;;) {
+        int number = 0;
+        ::sigwait(&signals, &number);
+        if (number != SIGCHLD) {
+            ::kill(proxy, SIGTERM);
+            continue;
+        }
+        int status = 0;
+        if (::waitpid(proxy, &status, WNOHANG) == proxy) {
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+        }
+    }
 }
 
 } // namespace
 
 int run_demo(const DemoOptions& demo, CommandOptions options)
 {
+    if (options.has_config_option) {
+        fmt::print(stderr, "ladle: the demo brings its own configuration: {} is not used\n", options.config_path);
+    }
+    const sigset_t signals = ending_signals();
+    sigset_t before;
+    ::sigprocmask(SIG_BLOCK, &signals, &before);
     std::string folder = (std::filesystem::temp_directory_path() / "ladle-demo-XXXXXX").string();
     if (::mkdtemp(folder.data()) == nullptr) {
         fmt::print(stderr, "ladle: cannot make a folder {}: {}\n", folder, strerrordesc_np(errno));
@@ -159,13 +214,12 @@ int run_demo(const DemoOptions& demo, CommandOptions options)
         fmt::print(stderr, "ladle: cannot write {}/ladle.toml\n", folder);
     } else {
         options.config_path = folder + "/ladle.toml";
-        code = run_master(options, {}, [&folder, port](const std::string& failure) {
-            if (failure.empty()) {
-                print_welcome(folder, port);
-            } else {
-                fmt::print(stderr, "ladle: the demo does not start: {}\n", failure);
-            }
-        });
+        const pid_t self = ::getpid();
+        const pid_t proxy = ::fork();
+        if (proxy == 0) {
+            run_proxy(options, folder, port, self);
+        }
+        code = proxy > 0 ? wait_for_proxy(proxy, signals) : 1;
     }
     for (const Origin& origin : origins) {
         if (origin.pid > 0) {
@@ -175,6 +229,7 @@ int run_demo(const DemoOptions& demo, CommandOptions options)
     }
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
     return code;
 }
 

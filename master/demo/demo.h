@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // `ladle demo`: a proxy with two small origin servers behind it, in the foreground, until Ctrl-C. Everything it needs is in the
-// program; its files lie in a temporary folder that goes with it.
+// program; its files lie in a temporary folder that goes with it, however it is ended short of SIGKILL: the process that was called
+// waits with the signals that end it, the proxy is its child.
 #pragma once
 
 #include "master/cli/commands.h"

@@ -306,6 +306,133 @@ async def echo(url):
     assert client.close_code == 1000
 
 
+def test_every_command_takes_config(ladle, origin):
+    """`--config FILE` is no wrong usage with any command, behind it or before it."""
+    proxy = ladle(origin())
+    for arguments in (["version"], ["check"], ["status"], ["reload"], ["reopen"]):
+        for line in ([*arguments, "--config", proxy.config], ["--config", proxy.config, *arguments], [*arguments, "-c", proxy.config]):
+            result = run(*line)
+            assert result.returncode == 0, (line, result.stderr)
+
+
+@pytest.mark.parametrize("written,meant", [("relaod", "reload"), ("statsu", "status"), ("strat", "start"), ("upgarde", "upgrade"), ("reopn", "reopen")])
+def test_a_mistyped_command_gets_a_suggestion(written, meant):
+    """A word that is nearly a command is answered with that command, and does nothing."""
+    for line in ([written], ["--config", "/nowhere", written], [written, "--json"]):
+        result = run(*line)
+        assert result.returncode == 2 and f'did you mean "{meant}"' in result.stderr, result.stderr
+    assert "did you mean" not in run("frobnicate").stderr
+    assert "did you mean" not in run("check-handoverr").stderr, "that one is internal"
+
+
+def test_status_shows_the_caretaker(ladle, origin):
+    """People see the process that resolves names, with its pid and state, and when there is none."""
+    proxy = ladle(origin())
+    human = proxy.command("status").stdout
+    assert re.search(rf"caretaker\n +pid {proxy.caretaker()} +ready", human), human
+
+
+def test_the_running_masters_file_is_named_where_it_is_another(ladle, origin, tmp_path):
+    """Two files with one control socket: reload and status say which one is read; with the same file, by whatever path, nothing."""
+    proxy = ladle(origin())
+    other, link = tmp_path / "other.toml", tmp_path / "link.toml"
+    other.write_text(open(proxy.config, encoding="utf-8").read())
+    link.symlink_to(proxy.config)
+    for command in ("reload", "status"):
+        result = run(command, "--config", str(other))
+        assert result.returncode == 0 and f"reads {proxy.config}, not {other}" in result.stderr, result.stderr
+        assert run(command, "--config", str(link)).stderr == ""
+        assert proxy.command(command).stderr == ""
+
+
+class Demo:
+    """`ladle demo` in the foreground, its temporary files under `folder`."""
+
+    def __init__(self, folder, *arguments, **more):
+        self.folder = folder
+        self.process = subprocess.Popen([BINARY, "demo", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        cwd=folder, env={**os.environ, "TMPDIR": str(folder)}, **more)
+        self.text = ""
+
+    def read_until(self, what):
+        while what not in self.text:
+            line = self.process.stdout.readline()
+            assert line, self.text
+            self.text += line
+        return self.text
+
+    def end(self, number):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(15)
+        self.process.stdout.close()
+        return self.process.returncode
+
+    def left(self):
+        return [name for name in os.listdir(self.folder) if name.startswith("ladle-demo-")]
+
+
+@pytest.fixture
+def demo_folder(tmp_path):
+    """A folder in which another user may go to a control socket and a spool."""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("when", ["serving", "starting"])
+def test_the_demo_leaves_nothing_behind(demo_folder, number, when):
+    """Ctrl-C, kill and a terminal that closes end the demo, its processes and its folder, also while it is starting."""
+    demo = Demo(demo_folder)
+    if when == "serving":
+        demo.read_until("Ctrl-C ends all")
+    else:
+        waiting.until(demo.left, "the folder to be made", every=0.0005)
+    assert demo.left()
+    everybody = [demo.process.pid, *descendants(demo.process.pid)]
+    demo.end(number)
+    assert not demo.left()
+    waiting.until(lambda: not [pid for pid in everybody if os.path.exists(f"/proc/{pid}")], "all processes of the demo to be gone")
+
+
+def descendants(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            for child in map(int, file.read().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def test_a_demo_that_is_killed_leaves_no_process(demo_folder):
+    """kill -9 of the demo ends its proxy and its servers too."""
+    demo = Demo(demo_folder)
+    demo.read_until("Ctrl-C ends all")
+    others = descendants(demo.process.pid)
+    assert len(others) >= 5
+    demo.end(signal.SIGKILL)
+    waiting.until(lambda: not [pid for pid in others if os.path.exists(f"/proc/{pid}")], "all processes of the demo to be gone")
+
+
+def test_the_demo_names_commands_that_work(demo_folder):
+    """What the demo's text tells to type works as it stands, and a --config of one's own is said to be of no use."""
+    demo = Demo(demo_folder, "--config", "/etc/ladle/mine.toml")
+    try:
+        text = demo.read_until("Ctrl-C ends all")
+        assert "/etc/ladle/mine.toml is not used" in text
+        commands = re.findall(r"^  (\S*ladle (?:reload|status) .*)$", text, re.MULTILINE)
+        assert len(commands) == 2
+        for command in commands:
+            result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20, check=False, cwd="/")
+            assert result.returncode == 0, (command, result.stderr)
+        curl = re.search(r"^  (curl \S+/headers)", text, re.MULTILINE)[1]
+        assert "ladle" in subprocess.run(f"{curl} -s", shell=True, capture_output=True, text=True, timeout=20, check=True).stdout
+    finally:
+        demo.end(signal.SIGINT)
+    assert not demo.left()
+
+
 def test_demo_needs_nothing(tmp_path):
     """`ladle demo` serves pages and a WebSocket echo through a proxy and its own origins, says what to try, and Ctrl-C ends all."""
     process = subprocess.Popen([BINARY, "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)

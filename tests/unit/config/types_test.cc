@@ -229,9 +229,9 @@ total = -1
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:2:9: error: expected a whole number, got the integer -1
+x.toml:2:9: error: defence.connections.total must be from 1 to 4000000, got -1
     2 | total = -1
-      |         ^^
+      |         ^^ each needs a file descriptor
 )~");
 }
 
@@ -322,6 +322,30 @@ x.toml:5:19: error: expected "debug", "info", "warning" or "error", got the stri
 x.toml:6:21: error: expected "combined" or "json", got the integer 3
     6 | access = { format = 3 }
       |                     ^
+)~");
+}
+
+TEST_CASE("config: the beginning of a word, a number below its range, an empty name")
+{
+    check_says(R"~(
+[log]
+error = { level = "warn" }
+[upstream.app]
+servers = ["127.0.0.1:3000"]
+max_conn = -1
+[site."a.test"]
+upstream = ""
+)~",
+               R"~(
+x.toml:2:19: error: expected "debug", "info", "warning" or "error", got the string "warn"
+    2 | error = { level = "warn" }
+      |                   ^^^^^^ did you mean "warning"?
+x.toml:5:12: error: upstream.app.max_conn must be from 0 to 1000000, got -1
+    5 | max_conn = -1
+      |            ^^ 0 is no limit
+x.toml:7:12: error: expected the name of an [upstream.NAME] or a URL, got an empty string
+    7 | upstream = ""
+      |            ^^ write a URL such as "http://127.0.0.1:3000"
 )~");
 }
 
