@@ -27,11 +27,14 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr std::chrono::milliseconds kLastWords{200}; // for log lines to get out when the process ends
+
 shm::ProcessRow* g_row = nullptr;
 
 void leave_note(const char* text) noexcept
 {
     std::snprintf(g_row->note, sizeof g_row->note, "%s", text);
+    os::finish_log(kLastWords);
 }
 
 class Worker {
@@ -99,6 +102,7 @@ Result<void> Worker::init()
     if (auto dropped = os::drop_privileges(inherited_.uid, inherited_.gid, inherited_.master_pid, SIGTERM); !dropped) {
         return dropped;
     }
+    os::start_log_buffer();
     auto loop = loop::Loop::make();
     if (!loop) {
         return std::unexpected(loop.error());
@@ -142,7 +146,6 @@ Result<void> Worker::open_front()
                      *inherited_.arena,
                      inherited_.row,
                      std::move(inherited_.access_log),
-                     os::Fd(::dup(inherited_.error_log.get())),
                      std::move(inherited_.spool_directory)};
     auto front = Front::make(std::move(parts), config_);
     if (!front) {
@@ -276,10 +279,9 @@ void Worker::on_new_logs(ipc::Message message)
     }
     os::Fd access = has_access ? std::move(message.descriptors.front()) : os::Fd();
     os::Fd error = has_error ? std::move(message.descriptors.back()) : os::Fd();
-    os::Fd copy(error ? ::dup(error.get()) : -1);
     os::set_log_descriptor(error.get());
     inherited_.error_log = std::move(error);
-    front_->set_logs(std::move(access), std::move(copy));
+    front_->set_access_log(std::move(access));
 }
 
 void Worker::on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)
@@ -365,6 +367,7 @@ void run(ipc::Inheritance inheritance)
         Worker worker(std::move(inheritance));
         status = worker.run();
     }
+    os::finish_log(kLastWords);
     ::_exit(status);
 }
 

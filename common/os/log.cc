@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/os/log.h"
 
+#include "common/os/log_buffer.h"
+
 #include <fmt/format.h>
 
 #include <poll.h>
@@ -10,6 +12,7 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <memory>
 
 namespace ladle::os {
 
@@ -20,8 +23,8 @@ Level g_level = Level::info;
 std::string g_origin = "ladle";
 std::uint64_t g_dropped = 0;
 std::uint64_t g_dropped_told = 0;
-
-constexpr std::size_t kMaxLine = 4096; // PIPE_BUF: a writable pipe takes this much without blocking, in one piece
+std::uint64_t g_lost_before = 0; // by buffers of before
+std::unique_ptr<LogBuffer> g_buffer; // null: lines are written here and now
 
 /// What one event has said within the current second.
 struct EventRate {
@@ -80,6 +83,9 @@ void append_time(std::string& out)
 /// poll() first instead of O_NONBLOCK, which would change the descriptor for everybody who shares it (a terminal, say).
 bool try_write(const std::string& line) noexcept
 {
+    if (g_buffer) {
+        return g_buffer->add(line);
+    }
     pollfd p{g_descriptor, POLLOUT, 0};
     if (::poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0) {
         return false;
@@ -137,15 +143,16 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
     if (held_back != 0) {
         fmt::format_to(std::back_inserter(line), " held_back_before={}", held_back);
     }
-    if (g_dropped != g_dropped_told) {
-        fmt::format_to(std::back_inserter(line), " lines_lost_before={}", g_dropped - g_dropped_told);
+    const std::uint64_t dropped = dropped_log_lines();
+    if (dropped != g_dropped_told) {
+        fmt::format_to(std::back_inserter(line), " lines_lost_before={}", dropped - g_dropped_told);
     }
-    if (line.size() >= kMaxLine) {
-        line.resize(kMaxLine - 1);
+    if (line.size() >= kMaxLogWrite) {
+        line.resize(kMaxLogWrite - 1);
     }
     line += '\n';
     if (try_write(line)) {
-        g_dropped_told = g_dropped;
+        g_dropped_told = dropped;
     } else {
         ++g_dropped;
     }
@@ -154,6 +161,27 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
 void set_log_descriptor(int fd) noexcept
 {
     g_descriptor = fd;
+    if (g_buffer) {
+        g_buffer->set_file(fd);
+    }
+}
+
+void start_log_buffer()
+{
+    g_buffer = std::make_unique<LogBuffer>(g_descriptor);
+}
+
+void finish_log(std::chrono::milliseconds most) noexcept
+{
+    if (g_buffer) {
+        g_buffer->finish(most);
+    }
+}
+
+void stop_log_buffer() noexcept
+{
+    g_lost_before += g_buffer ? g_buffer->lost() : 0;
+    g_buffer.reset();
 }
 
 int log_descriptor() noexcept
@@ -178,7 +206,7 @@ void set_log_origin(std::string_view origin)
 
 std::uint64_t dropped_log_lines() noexcept
 {
-    return g_dropped;
+    return g_dropped + g_lost_before + (g_buffer ? g_buffer->lost() : 0);
 }
 
 } // namespace ladle::os

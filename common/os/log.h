@@ -4,13 +4,15 @@
 //
 //   2026-11-23T06:25:10.123Z warning worker=0 event="cannot accept" reason="Too many open files"
 //
-// One write() a line to one descriptor (2 until set), so that lines of several processes never mix. It never blocks: a line that
-// the descriptor does not take at once is dropped and counted, and the next line that goes through says how many were lost.
-// Used by the master and every child; single-threaded, like the loop. The access log is another thing (worker/log).
+// Whole lines go to one descriptor (2 until set), so that those of several processes never mix. It never blocks: a process that serves
+// traffic hands its lines to a thread (start_log_buffer(), log_buffer.h); the others write at once what the descriptor takes. A line that
+// finds no room is dropped and counted, and the next one that goes through says how many were lost. Used by the master and every
+// child; called from one thread, like the loop. The access log is another thing (worker/log).
 #pragma once
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
@@ -42,6 +44,13 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
 /// Where lines go from now on; borrowed, must stay open. -1 = nowhere.
 void set_log_descriptor(int fd) noexcept;
 int log_descriptor() noexcept;
+
+/// From now on lines are written by a thread of their own. Not before a fork that is to log.
+void start_log_buffer();
+/// Waits until all lines have been written, or for that time: before the process leaves or aborts.
+void finish_log(std::chrono::milliseconds most) noexcept;
+/// Back to writing at once; what still waits and is not taken at once is lost.
+void stop_log_buffer() noexcept;
 
 /// Lines below `level` are left out.
 void set_log_level(Level level) noexcept;

@@ -26,6 +26,8 @@ constexpr loop::Nanos kSettleLimit = 1'000'000'000; ///< how long a start or a r
 
 shm::ProcessRow* g_caretaker_row = nullptr;
 
+constexpr std::chrono::milliseconds kLastWords{200}; // for log lines to get out when the process ends
+
 void leave_note(const char* text) noexcept
 {
     std::snprintf(g_caretaker_row->note, sizeof g_caretaker_row->note, "%s", text);
@@ -88,6 +90,7 @@ Result<void> Caretaker::init()
     if (auto dropped = os::drop_privileges(inherited_.uid, inherited_.gid, inherited_.master_pid, SIGTERM); !dropped) {
         return dropped;
     }
+    os::start_log_buffer();
     auto loop = loop::Loop::make();
     if (!loop) {
         return std::unexpected(loop.error());
@@ -241,6 +244,7 @@ void run_caretaker(ipc::Inheritance inheritance)
         Caretaker caretaker(std::move(inheritance));
         status = caretaker.run();
     }
+    os::finish_log(kLastWords);
     ::_exit(status);
 }
 

@@ -31,15 +31,10 @@ void stir_queues(LiveConfig& config) noexcept
     }
 }
 
-os::Level to_level(config::LogLevel level) noexcept
-{
-    return static_cast<os::Level>(level);
-}
-
 } // namespace
 
 Front::Front(FrontParts parts, std::unique_ptr<FileJobs> jobs, const config::Config& config)
-    : error_log_(std::move(parts.error_log)), spool_directory_(std::move(parts.spool_directory)), reap_(&Front::on_reap, this)
+    : spool_directory_(std::move(parts.spool_directory)), reap_(&Front::on_reap, this)
 {
     parts_ = std::make_unique<WorkerParts>(parts.loop, parts.arena.regions(), parts.row, std::move(jobs), spool_directory_.get(),
                                            config.budget);
@@ -125,20 +120,12 @@ void Front::commit()
     live_ = std::move(prepared_);
     prepared_.reset();
     parts_->budget.set_limits(live_->config->budget);
-    os::set_log_level(to_level(live_->config->log.error_level));
     count_share();
 }
 
 void Front::abort_prepared()
 {
     prepared_.reset();
-}
-
-void Front::set_logs(os::Fd access, os::Fd error)
-{
-    parts_->access_log.set_file(std::move(access));
-    os::set_log_descriptor(error.get());
-    error_log_ = std::move(error);
 }
 
 void Front::start_drain()

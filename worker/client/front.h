@@ -27,7 +27,6 @@ struct FrontParts {
     shm::Arena& arena;
     std::uint32_t row;
     os::Fd access_log;
-    os::Fd error_log;
     os::Fd spool_directory; ///< -1 = bodies wait in memory only
 };
 
@@ -46,8 +45,8 @@ public:
     void commit();
     void abort_prepared();
 
-    /// Where lines go from now on; -1 = off.
-    void set_logs(os::Fd access, os::Fd error);
+    /// Where lines of the access log go from now on; -1 = off.
+    void set_access_log(os::Fd file) { parts_->access_log.set_file(std::move(file)); }
 
     /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is just
     /// sending its next request still gets its answer.
@@ -79,7 +78,6 @@ private:
     void count_share() noexcept;
     void close_idle_sessions();
 
-    os::Fd error_log_;
     os::Fd spool_directory_;
     std::unique_ptr<WorkerParts> parts_;
     std::shared_ptr<LiveConfig> live_;
