@@ -5,6 +5,8 @@
 #include "worker/response/response_writer.h"
 #include "worker/upstream/request_writer.h"
 
+#include <algorithm>
+
 namespace ladle::worker {
 
 namespace {
@@ -39,7 +41,8 @@ public:
 
 private:
     bool receive();
-    bool may_receive() noexcept;
+    bool may_receive() const noexcept;
+    std::size_t room() noexcept;
     void take_in(Chain&& part);
     void line_up();
     void put_out(Chain&& part);
@@ -103,12 +106,21 @@ void Delivery::stop_receiving(BodyReader::Pull pull)
     turn_.lease.end();
 }
 
-bool Delivery::may_receive() noexcept
+bool Delivery::may_receive() const noexcept
 {
-    if (has_received_all_ || (turn_.connection->input.empty() && !turn_.connection->socket.may_read())) {
-        return false;
+    return !has_received_all_ && (!turn_.connection->input.empty() || turn_.connection->socket.may_read());
+}
+
+/// Bytes that may be taken in now; where all is well, enough for the whole turn, as asking looks at every process's row.
+std::size_t Delivery::room() noexcept
+{
+    const std::size_t outside = request_.client.out.bytes();
+    if (streams_) {
+        return outside < kOutMost ? read_size_ : 0;
     }
-    return streams_ ? request_.client.out.bytes() < kOutMost : spool_.is_drained() ? true : spool_.has_room();
+    const std::size_t turn = read_size_ == kFirstRead ? kFirstRead : kReadsPerTurn * kLaterReads;
+    const std::size_t room = spool_.room(outside, turn);
+    return room < turn && read_size_ < turn ? spool_.room(outside, read_size_) : room;
 }
 
 /// The straight way while the client keeps up, else the spool.
@@ -124,10 +136,20 @@ void Delivery::take_in(Chain&& part)
 bool Delivery::receive()
 {
     bool moved = false;
+    std::size_t allowed = 0;
     for (unsigned reads = 0; reads < kReadsPerTurn && may_receive(); ++reads) {
+        if (allowed < read_size_) {
+            allowed = room();
+            if (allowed == 0) {
+                break;
+            }
+        }
         const std::uint64_t before = turn_.body.received();
-        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, read_size_);
-        request_.parts.row.add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
+        const std::size_t most = std::min(read_size_, allowed);
+        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, most);
+        const std::uint64_t received = turn_.body.received() - before;
+        request_.parts.row.add(shm::Metric::bytes_from_servers, received);
+        allowed -= std::min<std::size_t>(allowed, received);
         if (pull == BodyReader::Pull::blocked) {
             break;
         }

@@ -14,6 +14,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr loop::Nanos kBadDiskPause = 1'000'000'000; // how long spooling to disk rests after a failure
+constexpr std::size_t kLeastRead = 4 << 10;          // rather a little too much than many tiny reads
 constexpr unsigned kMostReads = 3;                   // of a part that a bad disk does not give back
 
 } // namespace
@@ -38,19 +39,20 @@ bool Spool::may_use_disk(std::uint64_t more) noexcept
            account_.has_room(Storage::disk, more);
 }
 
-bool Spool::has_room() noexcept
+std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 {
-    const std::size_t here = held();
-    bool room = here <= kFree;
-    if (!room && !is_on_disk()) {
-        room = account_.has_room(Storage::memory, kFree) || may_use_disk(kFree);
-    } else if (!room) {
-        room = tail_.bytes() < 2 * kFileChunk && may_use_disk(tail_.bytes() + kFree);
+    const std::size_t here = held() + outside;
+    std::size_t room = wanted;
+    if (here + wanted <= kFree) {
+        // nobody is asked for the little that everyone needs
+    } else if (!is_on_disk() ? !account_.has_room(Storage::memory, account_.growth_to(Storage::memory, here + wanted)) && !may_use_disk(wanted)
+                             : tail_.bytes() >= 2 * kFileChunk || !may_use_disk(tail_.bytes() + wanted)) {
+        room = here < kFree ? std::max(kFree - here, kLeastRead) : 0;
     }
-    if (!room && !waits_for_room_) {
+    if (room == 0 && !waits_for_room_) {
         account_.budget().row().add(shm::Metric::spool_back_pressure);
     }
-    waits_for_room_ = !room;
+    waits_for_room_ = room == 0;
     return room;
 }
 

@@ -38,8 +38,10 @@ public:
     Spool& operator=(const Spool&) = delete;
 
     void append(Chain&& bytes);
-    /// Whether the producer may go on; asked before each read, so what is held goes past the budget by one read at the most.
-    bool has_room() noexcept;
+    /// How many of `wanted` bytes the producer may read now, while `outside` bytes (taken, but not yet gone) wait beside what is held here:
+    /// `wanted` where the budget has room, else what is left of kFree; 0 = wait. So no body holds more than kFree and 4 KiB past the budget.
+    std::size_t room(std::size_t outside, std::size_t wanted) noexcept;
+    bool has_room() noexcept { return room(0, kFree) > 0; }
     /// Moves (Keep::all: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.
     std::size_t take(Chain& out, std::size_t most);
     /// Whether all that was appended has been taken.

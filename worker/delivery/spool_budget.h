@@ -62,6 +62,12 @@ public:
             held = bytes;
         }
     }
+    /// Bytes that are not counted yet, were it to hold so many.
+    std::uint64_t growth_to(Storage storage, std::uint64_t bytes) const noexcept
+    {
+        const std::uint64_t held = storage == Storage::memory ? memory_ : disk_;
+        return bytes > held ? bytes - held : 0;
+    }
     bool has_room(Storage storage, std::uint64_t more) noexcept { return budget_.has_room(storage, bucket_, more); }
     SpoolBudget& budget() noexcept { return budget_; }
 

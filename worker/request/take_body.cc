@@ -33,13 +33,17 @@ BodyStep take_body_part(Request& request)
 {
     BodyStep step;
     BodyReader& reader = request.client.body;
-    for (unsigned reads = 0; reads < kReadsPerTurn && !reader.is_complete() && request.body->has_room(); ++reads) {
+    for (unsigned reads = 0; reads < kReadsPerTurn && !reader.is_complete(); ++reads) {
         if (request.client.input.empty() && !request.client.socket.may_read()) {
+            break;
+        }
+        const std::size_t room = request.body->room(0, kReadMost);
+        if (room == 0) {
             break;
         }
         Chain& part = request.incoming;
         const std::uint64_t before = reader.received();
-        const BodyReader::Pull pull = reader.pull(request.client.socket, request.client.input, part, kReadMost);
+        const BodyReader::Pull pull = reader.pull(request.client.socket, request.client.input, part, room);
         request.parts.row.add(shm::Metric::bytes_from_clients, reader.received() - before);
         if (pull == BodyReader::Pull::blocked) {
             break;

@@ -162,3 +162,38 @@ def test_a_client_that_leaves_frees_its_spool(ladle, origin):
     line = proxy.access_log(1)[0]
     assert line["reason"] == "client_left"
     assert proxy.get().status == 200
+
+
+def test_many_slow_clients_share_the_ceiling(ladle, origin):
+    """However many clients are slow, what waits for them stays below spool_memory and 20 KiB for each of them."""
+    proxy = ladle(origin(reply(b"x" * (8 * MEGABYTE))), {"server": {"workers": 2}, "budget": {"spool_memory": "2MiB", "spool_disk": "0B", "per_client": "1GiB"}})
+    clients = [proxy.client(receive_buffer=4096, source=f"127.0.1.{n + 1}") for n in range(60)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    held = []
+    for _ in range(15):
+        time.sleep(0.1)
+        held.append(proxy.status()["metrics"]["spool_memory_bytes"])
+    for client in clients:
+        client.close()
+    assert max(held) > MEGABYTE, "they do make it wait"
+    assert max(held) <= 2 * MEGABYTE + 2 * MEGABYTE + 60 * 20 * 1024, held  # each of two workers may pass the ceiling by a turn's reads
+
+
+def test_a_greedy_client_has_its_share_and_another_is_unaffected(ladle, origin):
+    """per_client bounds what waits for one address over all its connections and workers; another address is still spooled for at once."""
+    body = os.urandom(8 * MEGABYTE)
+    server = origin(reply(body))
+    proxy = ladle(server, {"server": {"workers": 2}, "budget": {"spool_memory": "64MiB", "spool_disk": "0B", "per_client": "3MiB"}})
+    greedy = [proxy.client(receive_buffer=4096, source="127.0.2.1") for _ in range(20)]
+    for client in greedy:
+        client.send(b"GET /greedy HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    time.sleep(1)
+    held = proxy.status()["metrics"]["spool_memory_bytes"]
+    assert MEGABYTE < held <= (3 + 2) * MEGABYTE + 20 * 20 * 1024, "the rest waits at the server"
+    with proxy.client(receive_buffer=4096, source="127.0.2.2", timeout=30) as modest:
+        modest.send(b"GET /modest HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: proxy.status()["metrics"]["spool_memory_bytes"] > held + MEGABYTE, "the modest one's answer to be taken in whole", 5)
+        assert modest.response().body == body
+    for client in greedy:
+        client.close()
