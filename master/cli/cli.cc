@@ -163,8 +163,12 @@ int run_cli(int argc, char** argv, const Roles& roles)
         return 2;
     }
     os::keep_title_space(argc, argv);
-    line.options.has_config_option = line.app.count("--config") > 0 ||
-                                     (!line.app.get_subcommands().empty() && line.app.get_subcommands().front()->count("--config") > 0);
+    const auto has_config = [](const CLI::App& app) {
+        const CLI::Option* option = app.get_option_no_throw("--config"); // a hidden command has none
+        return option != nullptr && option->count() > 0;
+    };
+    const std::vector<CLI::App*> commands = line.app.get_subcommands();
+    line.options.has_config_option = has_config(line.app) || (!commands.empty() && has_config(*commands.front()));
     line.options.config_path = std::filesystem::absolute(line.options.config_path).lexically_normal().string();
     return line.chosen();
 }
