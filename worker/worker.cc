@@ -2,22 +2,16 @@
 #include "worker/worker.h"
 
 #include "common/base/assert.h"
-#include "common/config/bundle.h"
-#include "common/ipc/messages.h"
 #include "common/loop/loop.h"
 #include "common/os/log.h"
-#include "common/os/process.h"
 #include "worker/client/front.h"
 #include "worker/drain.h"
 #include "worker/net/listeners.h"
+#include "worker/role.h"
 
 #include <fmt/format.h>
 
-#include <signal.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <memory>
 #include <set>
 #include <string>
@@ -27,117 +21,65 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLastWords{200}; // for log lines to get out when the process ends
-
-shm::ProcessRow* g_row = nullptr;
-
-void leave_note(const char* text) noexcept
-{
-    std::snprintf(g_row->note, sizeof g_row->note, "%s", text);
-    os::finish_log(kLastWords);
-}
-
-class Worker {
+class Worker final : public Role {
 public:
-    explicit Worker(ipc::Inheritance inheritance)
-        : inherited_(std::move(inheritance)), row_(inherited_.arena->regions().rows[inherited_.row])
-    {
-    }
-
-    /// The exit status.
-    int run();
+    explicit Worker(ipc::Inheritance inheritance) : Role(std::move(inheritance), "the worker") {}
 
 private:
-    Result<void> init();
-    Result<void> load_configuration();
+    Result<void> init() override;
+    void begin() override;
+    void on_message(ipc::Message message) override;
+    void on_tick() override;
+    void on_terminate() override { drain(config_->server.drain_timeout, ipc::DrainRest::leave_to_siblings); }
+    void on_master_gone() override;
+    void close() override;
+
     Result<void> open_front();
     void start_listening();
-    Result<void> watch_signals();
-    static void on_channel(void* self, loop::Ready);
-    void on_message(ipc::Message message);
     void on_listener(ipc::Message message);
-    void on_prepare(ipc::Message message);
+    void on_prepare(const ipc::Message& message);
     void on_commit(std::uint64_t generation);
     void on_new_logs(ipc::Message message);
     void on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text);
-    void on_tick();
     bool has_silent_sibling() const;
     void drain(std::chrono::milliseconds limit, ipc::DrainRest rest);
-    void stop() { loop_->stop(); }
 
-    void adopt(std::shared_ptr<const config::Config> config);
-    void tell(ipc::MessageType type, std::uint64_t generation, std::string text = {});
-
-    ipc::Inheritance inherited_;
-    shm::ProcessRow& row_;
-    std::unique_ptr<loop::Loop> loop_;
-    loop::Watch channel_;
-    loop::Signal terminate_;
-    std::shared_ptr<const config::Config> config_;
-    std::shared_ptr<const config::Config> prepared_;
-    std::set<std::string> bind_texts_; ///< of config_
     std::unique_ptr<Front> front_;
     std::unique_ptr<Listeners> listeners_;
     Drain drain_;
 };
 
-int Worker::run()
+std::set<std::string> bind_texts(const config::Config& config)
 {
-    if (auto started = init(); !started) {
-        os::log(os::Level::error, "the worker cannot start", {{"reason", started.error().detail}});
-        tell(ipc::MessageType::refused, inherited_.generation, started.error().detail);
-        return 1;
+    std::set<std::string> texts;
+    for (const config::Listen& listen : config.listens) {
+        for (const config::BindAddress& bind : listen.bind) {
+            texts.insert(bind.text);
+        }
     }
-    loop_->run();
-    channel_.stop();
-    listeners_.reset();
-    front_.reset();
-    return 0;
+    return texts;
 }
 
 Result<void> Worker::init()
 {
-    g_row = &row_;
-    set_assert_note(&leave_note);
-    if (auto dropped = os::drop_privileges(inherited_.uid, inherited_.gid, inherited_.master_pid, SIGTERM); !dropped) {
-        return dropped;
-    }
-    os::start_log_buffer();
-    auto loop = loop::Loop::make();
-    if (!loop) {
-        return std::unexpected(loop.error());
-    }
-    loop_ = std::move(*loop);
-    if (auto watching = watch_signals(); !watching) {
-        return watching;
-    }
-    if (auto loaded = load_configuration(); !loaded) {
-        return loaded;
-    }
     if (auto opened = open_front(); !opened) {
         return opened;
     }
     start_listening();
-    auto watching = channel_.start(*loop_, inherited_.control.get(), loop::WatchMode::level_read, &Worker::on_channel, this);
-    if (!watching) {
-        return watching;
-    }
-    loop_->set_tick([](void* self) { static_cast<Worker*>(self)->on_tick(); }, this);
-    row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
-    row_.state.store(shm::State::ready, std::memory_order_release);
-    tell(ipc::MessageType::ready, inherited_.generation);
     return {};
 }
 
-Result<void> Worker::load_configuration()
+void Worker::begin()
 {
-    config::LoadResult loaded = config::load_bundle(inherited_.bundle.get());
-    inherited_.bundle.reset();
-    if (!loaded.config) {
-        return fail(Origin::local, "the configuration bundle is not good: " + config::to_text(loaded.diagnostics));
-    }
-    adopt(std::move(loaded.config));
-    return {};
+    row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
+    row_.state.store(shm::State::ready, std::memory_order_release);
+    tell(ipc::MessageType::ready, inherited_.generation);
+}
+
+void Worker::close()
+{
+    listeners_.reset();
+    front_.reset();
 }
 
 Result<void> Worker::open_front()
@@ -176,37 +118,11 @@ void Worker::start_listening()
     listeners_->apply(texts);
 }
 
-Result<void> Worker::watch_signals()
+/// With the master goes everybody who could replace us: take what waits, finish, leave.
+void Worker::on_master_gone()
 {
-    // A terminal sends these to the whole group; the master decides what they mean and tells us.
-    for (const int number : {SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) {
-        ::signal(number, SIG_IGN);
-    }
-    const auto on_terminate = [](void* self, int) {
-        auto& worker = *static_cast<Worker*>(self);
-        worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::leave_to_siblings);
-    };
-    return terminate_.start(*loop_, SIGTERM, on_terminate, this);
-}
-
-void Worker::on_channel(void* self, loop::Ready)
-{
-    auto& worker = *static_cast<Worker*>(self);
-    for (;;) {
-        auto message = ipc::receive(worker.inherited_.control.get());
-        if (message) {
-            worker.on_message(std::move(*message));
-            continue;
-        }
-        if (message.error().code == EAGAIN) {
-            return;
-        }
-        // The master is gone, and with it everybody who could replace us: take what waits, finish, leave.
-        os::log(os::Level::warning, "the master is gone: finishing");
-        worker.channel_.stop();
-        worker.drain(worker.config_->server.drain_timeout, ipc::DrainRest::accept);
-        return;
-    }
+    os::log(os::Level::warning, "the master is gone: finishing");
+    drain(config_->server.drain_timeout, ipc::DrainRest::accept);
 }
 
 void Worker::on_message(ipc::Message message)
@@ -215,7 +131,7 @@ void Worker::on_message(ipc::Message message)
     case ipc::MessageType::listener:
         return on_listener(std::move(message));
     case ipc::MessageType::prepare_config:
-        return on_prepare(std::move(message));
+        return on_prepare(message);
     case ipc::MessageType::commit_config:
         return on_commit(message.generation);
     case ipc::MessageType::abort_config:
@@ -243,20 +159,19 @@ void Worker::on_listener(ipc::Message message)
     listeners_->add(ipc::ListenerSlots{std::move(message.text), std::move(message.descriptors)});
 }
 
-void Worker::on_prepare(ipc::Message message)
+void Worker::on_prepare(const ipc::Message& message)
 {
-    LADLE_ASSERT(message.descriptors.size() == 1);
     if (drain_.is_started()) {
         return tell(ipc::MessageType::prepared, message.generation); // on our way out with the old one
     }
-    config::LoadResult loaded = config::load_bundle(message.descriptors[0].get());
-    if (!loaded.config) {
-        return tell(ipc::MessageType::refused, message.generation, config::to_text(loaded.diagnostics));
+    auto loaded = load_prepared(message);
+    if (!loaded) {
+        return;
     }
-    if (auto ready = front_->prepare(loaded.config); !ready) {
+    if (auto ready = front_->prepare(loaded); !ready) {
         return tell(ipc::MessageType::refused, message.generation, ready.error().detail);
     }
-    prepared_ = std::move(loaded.config);
+    prepared_ = std::move(loaded);
     tell(ipc::MessageType::prepared, message.generation);
 }
 
@@ -265,7 +180,7 @@ void Worker::on_commit(std::uint64_t generation)
     if (prepared_) {
         adopt(std::exchange(prepared_, nullptr));
         front_->commit();
-        listeners_->apply(bind_texts_);
+        listeners_->apply(bind_texts(*config_));
     }
     tell(ipc::MessageType::committed, generation);
 }
@@ -332,43 +247,12 @@ void Worker::drain(std::chrono::milliseconds limit, ipc::DrainRest rest)
     }
 }
 
-void Worker::adopt(std::shared_ptr<const config::Config> config)
-{
-    config_ = std::move(config);
-    bind_texts_.clear();
-    for (const config::Listen& listen : config_->listens) {
-        for (const config::BindAddress& bind : listen.bind) {
-            bind_texts_.insert(bind.text);
-        }
-    }
-    row_.config_generation.store(config_->generation, std::memory_order_relaxed);
-    os::set_log_level(static_cast<os::Level>(config_->log.error_level));
-}
-
-void Worker::tell(ipc::MessageType type, std::uint64_t generation, std::string text)
-{
-    ipc::Message message;
-    message.type = type;
-    message.generation = generation;
-    message.text = std::move(text);
-    // A master that is gone shows as the end of the channel.
-    std::ignore = ipc::send(inherited_.control.get(), message);
-}
-
 } // namespace
 
 void run(ipc::Inheritance inheritance)
 {
-    os::set_title(fmt::format("ladle: worker {}", inheritance.number));
-    os::set_log_descriptor(inheritance.error_log.get());
-    os::set_log_origin(fmt::format("worker={}", inheritance.number));
-    int status = 0;
-    {
-        Worker worker(std::move(inheritance));
-        status = worker.run();
-    }
-    os::finish_log(kLastWords);
-    ::_exit(status);
+    const std::uint32_t number = inheritance.number;
+    live_as<Worker>(std::move(inheritance), fmt::format("ladle: worker {}", number), fmt::format("worker={}", number));
 }
 
 } // namespace ladle::worker
