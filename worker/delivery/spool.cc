@@ -43,7 +43,7 @@ std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 {
     const std::size_t here = held() + outside;
     std::size_t room = wanted;
-    if (here + wanted <= kFree) {
+    if (here + wanted <= kFree + kLeastRead) {
         // nobody is asked for the little that everyone needs
     } else if (!is_on_disk() ? !account_.has_room(Storage::memory, account_.growth_to(Storage::memory, here + wanted)) && !may_use_disk(wanted)
                              : tail_.bytes() >= 2 * kFileChunk || !may_use_disk(tail_.bytes() + wanted)) {
