@@ -127,6 +127,22 @@ Progress FieldLines::parse(std::string_view bytes, std::size_t& position, Fields
     }
 }
 
+namespace {
+
+/// What follows a head's first line, up to its empty line; all of it counts against the limit.
+Progress parse_fields(std::string_view bytes, const HeadLimits& limits, std::size_t& position, Fields& fields, HeadError& error)
+{
+    const Progress progress = FieldLines{}.parse(bytes, position, fields, error);
+    const std::size_t used = progress == Progress::complete ? position : bytes.size();
+    if (progress != Progress::refused && used > limits.head_bytes) {
+        error = HeadError::head_too_large;
+        return Progress::refused;
+    }
+    return progress;
+}
+
+} // namespace
+
 void RequestHead::clear() noexcept
 {
     fields.clear();
@@ -201,13 +217,7 @@ Progress RequestHead::parse(std::string_view bytes, const HeadLimits& limits)
         position_ += line.size() + 2;
         has_line_ = true;
     }
-    const Progress progress = FieldLines{}.parse(bytes, position_, fields, error);
-    const std::size_t used = progress == Progress::complete ? position_ : bytes.size();
-    if (progress != Progress::refused && used > limits.head_bytes) {
-        error = HeadError::head_too_large;
-        return Progress::refused;
-    }
-    return progress;
+    return parse_fields(bytes, limits, position_, fields, error);
 }
 
 void ResponseHead::clear() noexcept
@@ -264,13 +274,7 @@ Progress ResponseHead::parse(std::string_view bytes, const HeadLimits& limits)
         position_ = line.size() + 2;
         has_line_ = true;
     }
-    const Progress progress = FieldLines{}.parse(bytes, position_, fields, error);
-    const std::size_t used = progress == Progress::complete ? position_ : bytes.size();
-    if (progress != Progress::refused && used > limits.head_bytes) {
-        error = HeadError::head_too_large;
-        return Progress::refused;
-    }
-    return progress;
+    return parse_fields(bytes, limits, position_, fields, error);
 }
 
 bool is_safe(Method method) noexcept

@@ -83,7 +83,7 @@ void AccessLog::on_written(void* self, FileJob& job)
     log.under_way_ = nullptr;
     log.row_.add(job.code == 0 ? shm::Metric::log_lines : shm::Metric::log_lines_dropped, log.lines_under_way_);
     if (job.code != 0) {
-        os::log(os::Level::warning, "cannot write the access log", {{"error", strerrordesc_np(job.code)}});
+        os::log(os::Level::warning, "cannot write the access log", {{"reason", strerrordesc_np(job.code)}});
     }
     if (log.waiting_.bytes() >= kWriteAt) {
         log.write();
