@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that leave while their request is at a server, or on the way to one; and requests that a stale connection lost."""
 
-import socket
 import threading
 import time
 
@@ -9,33 +8,11 @@ import pytest
 
 from tests.harness import waiting
 from tests.harness.origin import reply
+from tests.harness.silent import Deaf
 
 LONG = {"timeouts": {"connect": "20s", "response": "20s", "stall": "20s"}}
 STREAM = {"site": {"*": {"buffer": {"request": "stream"}}}}
 AT_ONCE = 2.0  # seconds: far below every timeout above
-
-
-class Deaf:
-    """A server whose backlog is full: a connect to it neither succeeds nor fails."""
-
-    def __init__(self):
-        self.sock = socket.socket()
-        self.sock.bind(("127.0.0.1", 0))
-        self.sock.listen(0)
-        self.text = f"127.0.0.1:{self.sock.getsockname()[1]}"
-        self.fillers = []
-        while True:
-            filler = socket.socket()
-            filler.setblocking(False)
-            self.fillers.append(filler)
-            filler.connect_ex(self.sock.getsockname())
-            time.sleep(0.05)
-            if filler.connect_ex(self.sock.getsockname()) != 0:
-                return
-
-    def stop(self):
-        for sock in (*self.fillers, self.sock):
-            sock.close()
 
 
 def connects_under_way(text):
