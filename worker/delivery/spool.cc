@@ -79,7 +79,7 @@ bool Spool::open_file()
     }
     const int fd = ::openat(parts_.directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) {
-        os::log(os::Level::warning, "cannot open a spool file; bodies wait in memory", {{"error", strerrordesc_np(errno)}});
+        os::log(os::Level::warning, "cannot open a spool file; bodies wait in memory", {{"reason", strerrordesc_np(errno)}});
         parts_.budget.mark_disk_bad(parts_.loop.now() + kBadDiskPause);
         return false;
     }
@@ -108,7 +108,7 @@ void Spool::on_written(void* self, FileJob& job)
     auto& spool = *static_cast<Spool*>(self);
     spool.write_ = nullptr;
     if (job.code != 0) {
-        os::log(os::Level::warning, "cannot write a spool file; bodies wait in memory", {{"error", strerrordesc_np(job.code)}});
+        os::log(os::Level::warning, "cannot write a spool file; bodies wait in memory", {{"reason", strerrordesc_np(job.code)}});
         spool.parts_.budget.mark_disk_bad(spool.parts_.loop.now() + kBadDiskPause);
     } else {
         spool.tail_.consume(job.bytes);
@@ -142,7 +142,7 @@ void Spool::on_fetched(void* self, FileJob& job)
     auto& spool = *static_cast<Spool*>(self);
     const bool is_wanted = std::exchange(spool.read_, nullptr) != nullptr && job.offset == spool.taken_;
     if (job.code != 0) {
-        os::log(os::Level::error, "cannot read a spool file back", {{"error", strerrordesc_np(job.code)}});
+        os::log(os::Level::error, "cannot read a spool file back", {{"reason", strerrordesc_np(job.code)}});
         if (++spool.failed_reads_ >= kMostReads) {
             return; // the stall timeout ends it
         }
