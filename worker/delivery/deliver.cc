@@ -118,9 +118,7 @@ std::size_t Delivery::room() noexcept
     if (streams_) {
         return outside < kOutMost ? read_size_ : 0;
     }
-    const std::size_t turn = read_size_ == kFirstRead ? kFirstRead : kReadsPerTurn * kLaterReads;
-    const std::size_t room = spool_.room(outside, turn);
-    return room < turn && read_size_ < turn ? spool_.room(outside, read_size_) : room;
+    return spool_.room(outside, read_size_ == kFirstRead ? kFirstRead : kReadsPerTurn * kLaterReads);
 }
 
 /// The straight way while the client keeps up, else the spool.
@@ -138,7 +136,7 @@ bool Delivery::receive()
     bool moved = false;
     std::size_t allowed = 0;
     for (unsigned reads = 0; reads < kReadsPerTurn && may_receive(); ++reads) {
-        if (allowed < read_size_) {
+        if (allowed == 0) {
             allowed = room();
             if (allowed == 0) {
                 break;

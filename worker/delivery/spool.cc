@@ -39,15 +39,38 @@ bool Spool::may_use_disk(std::uint64_t more) noexcept
            account_.has_room(Storage::disk, more);
 }
 
+bool Spool::fits_in_memory(std::size_t all) noexcept
+{
+    return account_.has_room(Storage::memory, account_.growth_to(Storage::memory, all));
+}
+
+/// What one file operation moves: less where memory is short, for that many bytes wait beside the file.
+std::size_t Spool::file_chunk(std::size_t outside) noexcept
+{
+    return fits_in_memory(held() + outside + kFileChunk) ? kFileChunk : kShortChunk;
+}
+
+bool Spool::fits(std::size_t outside, std::size_t wanted) noexcept
+{
+    if (is_on_disk()) {
+        return tail_.bytes() + wanted <= 2 * file_chunk(outside) && may_use_disk(tail_.bytes() + wanted);
+    }
+    return fits_in_memory(held() + outside + wanted) || may_use_disk(wanted);
+}
+
 std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 {
     const std::size_t here = held() + outside;
-    std::size_t room = wanted;
-    if (here + wanted <= kFree + kLeastRead) {
-        // nobody is asked for the little that everyone needs
-    } else if (!is_on_disk() ? !account_.has_room(Storage::memory, account_.growth_to(Storage::memory, here + wanted)) && !may_use_disk(wanted)
-                             : tail_.bytes() >= 2 * kFileChunk || !may_use_disk(tail_.bytes() + wanted)) {
-        room = here < kFree ? std::max(kFree - here, kLeastRead) : 0;
+    std::size_t room = here < kFree ? std::max(kFree - here, kLeastRead) : 0;
+    if (here + wanted <= kFree + kLeastRead) { // nobody is asked for the little that everyone needs
+        room = wanted;
+    } else {
+        for (const std::size_t step : {wanted, kReadStep, kFree}) {
+            if (step <= wanted && fits(outside, step)) {
+                room = std::max(room, step);
+                break;
+            }
+        }
     }
     if (room == 0 && !waits_for_room_) {
         account_.budget().row().add(shm::Metric::spool_back_pressure);
@@ -59,9 +82,9 @@ std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 void Spool::append(Chain&& bytes)
 {
     size_ += bytes.bytes();
-    const bool fits = !is_on_disk() && (held() + bytes.bytes() <= kFree || account_.has_room(Storage::memory, bytes.bytes()) ||
-                                        !may_use_disk(bytes.bytes()));
-    if (fits) {
+    const std::size_t all = held() + bytes.bytes();
+    const bool stays = !is_on_disk() && (all <= kFree || fits_in_memory(all) || !may_use_disk(bytes.bytes()));
+    if (stays) {
         memory_.append(std::move(bytes));
         return;
     }
@@ -128,7 +151,7 @@ void Spool::fetch()
     job->operation = FileJob::Operation::read;
     job->file = file_;
     job->offset = taken_;
-    job->bytes = static_cast<std::size_t>(std::min<std::uint64_t>(file_end_ - taken_, kFileChunk));
+    job->bytes = static_cast<std::size_t>(std::min<std::uint64_t>(file_end_ - taken_, file_chunk(0)));
     job->on_done = &Spool::on_fetched;
     job->owner = this;
     read_ = parts_.jobs->submit(job);

@@ -39,7 +39,8 @@ public:
 
     void append(Chain&& bytes);
     /// How many of `wanted` bytes the producer may read now, while `outside` bytes (taken, but not yet gone) wait beside what is held here:
-    /// `wanted` where the budget has room, else what is left of kFree; 0 = wait. So no body holds more than kFree and 4 KiB past the budget.
+    /// as many as the budget has room for, or what is left of kFree; 0 = wait. So past the budget a body in memory holds kFree and 4 KiB, and
+    /// one on disk three of kShortChunk: two to be written, one read back.
     std::size_t room(std::size_t outside, std::size_t wanted) noexcept;
     bool has_room() noexcept { return room(0, kFree) > 0; }
     /// Moves (Keep::all: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.
@@ -58,11 +59,16 @@ public:
 
     static constexpr std::size_t kFree = 16 << 10;         ///< held without asking the budget, so that everyone gets on
     static constexpr std::size_t kFileChunk = 256 << 10;   ///< per file operation
+    static constexpr std::size_t kShortChunk = 64 << 10;   ///< the same where memory is short
+    static constexpr std::size_t kReadStep = 64 << 10;     ///< a smaller read, where the wanted one does not fit
     static constexpr std::size_t kReleaseStep = 16 << 20;  ///< consumed file space goes back to the disk in such steps
 
 private:
     bool is_on_disk() const noexcept { return file_end_ > file_begin_ || write_ != nullptr || !tail_.empty(); }
     bool may_use_disk(std::uint64_t more) noexcept;
+    bool fits_in_memory(std::size_t all) noexcept;
+    bool fits(std::size_t outside, std::size_t wanted) noexcept;
+    std::size_t file_chunk(std::size_t outside) noexcept;
     bool open_file();
     void spill();
     void fetch();

@@ -197,3 +197,18 @@ def test_a_greedy_client_has_its_share_and_another_is_unaffected(ladle, origin):
         assert modest.response().body == body
     for client in greedy:
         client.close()
+
+
+@pytest.mark.parametrize("first", [4000, 10000, 20000, 30000, 50000])
+@pytest.mark.parametrize("budget", [{"spool_memory": "1MiB", "spool_disk": "0B"}, {"per_client": "1MiB"}], ids=["memory", "per client"])
+def test_an_upload_of_any_pieces_gets_past_the_ceiling(ladle, origin, budget, first):
+    """However little room the budget has left, an upload goes on: it was stuck between a large question and a small one."""
+    server = origin()
+    proxy = ladle(server, {"budget": budget, "timeouts": {"stall": "3s"}})
+    body = os.urandom(2 * MEGABYTE)
+    with proxy.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:first])
+        time.sleep(0.1)
+        client.send(body[first:])
+        assert client.response().status == 200
+    assert server.requests[0].body == body
