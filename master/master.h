@@ -70,6 +70,7 @@ private:
     void on_tick();
 
     void begin_serving();
+    void hold(ControlServer::Id id, const nlohmann::json& request);
     void reload(ControlServer::Id id);
     void reopen_logs(ControlServer::Id id);
     void send_logs();
@@ -106,6 +107,7 @@ private:
         ControlServer::Id id;
         nlohmann::json request;
     };
+    static constexpr std::size_t kMostHeld = 64;
     std::vector<Held> held_;
     std::optional<ReloadResult> last_reload_;
     unsigned ticks_ = 0;

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace ladle::master {
@@ -42,23 +43,35 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
         waiting_for_stop_.push_back(id);
         return stop(request.value("now", false));
     }
+    if (phase_ == Phase::starting) {
+        return hold(id, request);
+    }
+    if (command == "reopen" && supervisor_) {
+        return reopen_logs(id); // also while it drains, which may take a day
+    }
     if (phase_ == Phase::stopping) {
         return control_->answer(id, {{"ok", false}, {"message", "ladle is stopping"}});
     }
-    if (phase_ == Phase::starting) {
-        held_.push_back({id, request});
-        return;
-    }
     if (command == "reload") {
         return reload(id);
-    }
-    if (command == "reopen") {
-        return reopen_logs(id);
     }
     if (command == "upgrade") {
         return upgrade(id);
     }
     control_->answer(id, {{"ok", false}, {"message", "ladle " LADLE_VERSION " does not know the command \"" + command + "\""}});
+}
+
+/// Keeps an order until the start is over. A signal that came twice is one order.
+void Master::hold(ControlServer::Id id, const nlohmann::json& request)
+{
+    const auto is_same = [&](const Held& held) { return held.id == 0 && held.request == request; };
+    if (id == 0 && std::any_of(held_.begin(), held_.end(), is_same)) {
+        return;
+    }
+    if (held_.size() >= kMostHeld) {
+        return control_->answer(id, {{"ok", false}, {"message", "ladle is starting"}});
+    }
+    held_.push_back({id, request});
 }
 
 void Master::begin_serving()

@@ -13,6 +13,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <system_error>
 
 namespace ladle::os {
 
@@ -168,7 +169,11 @@ void set_log_descriptor(int fd) noexcept
 
 void start_log_buffer()
 {
-    g_buffer = std::make_unique<LogBuffer>(g_descriptor);
+    try {
+        g_buffer = std::make_unique<LogBuffer>(g_descriptor);
+    } catch (const std::system_error& error) {
+        log(Level::warning, "no thread for the error log; it is written in the loop", {{"reason", error.what()}});
+    }
 }
 
 void finish_log(std::chrono::milliseconds most) noexcept

@@ -45,7 +45,8 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
 void set_log_descriptor(int fd) noexcept;
 int log_descriptor() noexcept;
 
-/// From now on lines are written by a thread of their own. Not before a fork that is to log.
+/// From now on lines are written by a thread of their own (if there is none to be had, as before, with a warning). Not before a fork that
+/// is to log.
 void start_log_buffer();
 /// Waits until all lines have been written, or for that time: before the process leaves or aborts.
 void finish_log(std::chrono::milliseconds most) noexcept;

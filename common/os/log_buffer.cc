@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/os/log_buffer.h"
 
+#include "common/base/assert.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,6 +15,23 @@
 namespace ladle::os {
 
 namespace {
+
+/// Holds back all signals of this thread, and of threads begun meanwhile for ever.
+class NoSignals {
+public:
+    NoSignals() noexcept
+    {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~NoSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    NoSignals(const NoSignals&) = delete;
+    NoSignals& operator=(const NoSignals&) = delete;
+
+private:
+    sigset_t before_;
+};
 
 constexpr int kPatienceMs = 200; // between two looks whether the file is still the one that is wanted
 
@@ -39,12 +58,8 @@ std::uint64_t count_lines(std::string_view lines) noexcept
 
 LogBuffer::LogBuffer(int fd) : file_(duplicate(fd))
 {
-    sigset_t all; // signals are the main thread's
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const NoSignals guard; // they are the main thread's
     thread_ = std::thread(&LogBuffer::run, this);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 LogBuffer::~LogBuffer()
@@ -59,6 +74,7 @@ LogBuffer::~LogBuffer()
 
 bool LogBuffer::add(std::string_view line) noexcept
 {
+    LADLE_ASSERT(line.size() <= kMaxLogWrite && line.ends_with('\n'));
     {
         const std::lock_guard lock(mutex_);
         if (waiting_.size() + line.size() > kMostWaiting) {

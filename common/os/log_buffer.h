@@ -2,8 +2,9 @@
 //
 // LogBuffer: log lines on their way to a file, off the loop. add() puts a line into memory; a thread of this object's own writes, so a
 // pipe that nobody reads, a full disk or a dead NFS server never holds up the caller. At most kMostWaiting bytes wait; lines beyond that
-// are refused, lines that the file does not take are lost; both are counted by the caller. One in each worker and in the caretaker,
-// made after the fork (a thread does not survive one); the log (log.h) is its only user.
+// are refused, lines that the file does not take are lost and counted. One in each worker and in the caretaker, made after the fork (a
+// thread does not survive one); the log (log.h) is its only user. (Several processes may write to one pipe, so a write that poll() promised
+// to be short may still wait for its reader: then this process's lines wait and get lost, and nothing else.)
 #pragma once
 
 #include "common/os/fd.h"
@@ -26,6 +27,7 @@ class LogBuffer {
 public:
     static constexpr std::size_t kMostWaiting = 256 << 10;
 
+    /// Throws std::system_error when there is no thread to be had.
     explicit LogBuffer(int fd);
     /// Lines that the file does not take at once are lost (see finish()).
     ~LogBuffer();
@@ -34,7 +36,7 @@ public:
 
     /// Adds a line (with its newline, at most kMaxLogWrite bytes); false = there is no room.
     bool add(std::string_view line) noexcept;
-    /// Where lines go from now on, also those that wait; the descriptor is duplicated. -1 = nowhere.
+    /// Where lines go from now on, also those that wait (not those being written); the descriptor is duplicated. -1 = nowhere.
     void set_file(int fd) noexcept;
     /// Waits until all lines are written, or for that time.
     void finish(std::chrono::milliseconds most) noexcept;

@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <cstdio>
@@ -140,6 +141,7 @@ int complain_of_usage(const CommandLine& line, const CLI::ParseError& error)
 
 int run_cli(int argc, char** argv, const Roles& roles)
 {
+    ::signal(SIGCHLD, SIG_DFL); // whoever called may have it ignored, and then nobody's end would be seen
     CommandLine line;
     line.options.roles = roles;
     const std::string called = argc > 0 ? argv[0] : "ladle";

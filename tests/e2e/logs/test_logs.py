@@ -91,6 +91,19 @@ def test_reopen_after_rotation(ladle, origin):
         assert json.loads(file.readline())["target"] == "/1"
 
 
+def test_logs_are_reopened_while_it_drains(ladle, origin):
+    """A Ladle that waits for its last download still gives a rotated log up."""
+    proxy = ladle(origin(reply(b"x" * (16 << 20))), {"server": {"drain_timeout": "20s"}})
+    with proxy.client(receive_buffer=4096) as client:
+        client.send(b"GET /long HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: proxy.status()["metrics"]["spool_memory_bytes"] > 0, "the download to be under way")
+        os.kill(proxy.pid, signal.SIGTERM)
+        waiting.until(lambda: proxy.status()["state"] == "stopping", "the drain")
+        os.rename(proxy.path("access.log"), proxy.path("access.log.1"))
+        assert proxy.command("reopen").returncode == 0
+        waiting.until(lambda: os.path.exists(proxy.path("access.log")), "the new file")
+
+
 def test_logs_can_be_off(ladle, origin):
     """access = "off" writes none."""
     proxy = ladle(origin(), {"log": {"access": "off"}})

@@ -4,6 +4,7 @@
 import os
 import pwd
 import signal
+import sys
 import threading
 import time
 
@@ -227,3 +228,15 @@ def test_memory_is_flat_over_reloads(ladle, origin):
     grown = memory_kib(proxy.workers()[0], "Private_Dirty") + memory_kib(proxy.pid, "Private_Dirty") - before
     from tests.harness.ladle import IS_SANITIZED
     assert IS_SANITIZED or grown < 600, f"{grown} KiB"
+
+
+def test_an_ignored_sigchld_is_not_inherited(ladle, origin):
+    """Whoever starts Ladle may ignore SIGCHLD: a worker's end is still seen, and so is the end of a stop."""
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    proxy = ladle(origin(), {"server": {"workers": 1}}, wrap=[sys.executable, "-c", ignoring])
+    before = proxy.workers()
+    os.kill(before[0], signal.SIGKILL)
+    waiting.until(lambda: proxy.workers() and proxy.workers() != before, "a replacement", 5)
+    assert proxy.get().status == 200
+    os.kill(proxy.pid, signal.SIGTERM)
+    assert proxy.process.wait(10) == 0
