@@ -34,7 +34,7 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
 
 } // namespace
 
-Reload::Reload(ReloadParts parts, OnCommit on_commit) : parts_(parts), on_commit_(std::move(on_commit))
+Reload::Reload(ReloadParts parts, OnCommit on_commit) : parts_(std::move(parts)), on_commit_(std::move(on_commit))
 {
 }
 

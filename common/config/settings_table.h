@@ -49,8 +49,8 @@ struct Setting {
     std::string_view range;    ///< "1..28", "1ms..1h", "a|b", or the schema of a table
     std::string_view doc;      ///< one line
     Levels levels = kServer;
-    std::string_view why = "";  ///< the reason for the range
-    std::string_view word = ""; ///< a word that may stand instead ("auto"); of a table: the key that a plain value fills ("to")
+    std::string_view why{};  ///< the reason for the range
+    std::string_view word{}; ///< a word that may stand instead ("auto"); of a table: the key that a plain value fills ("to")
 };
 
 /// A kind of table: how people call it, and one line about it.

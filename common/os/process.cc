@@ -23,8 +23,6 @@
 #include <cstdlib>
 #include <cstring>
 
-extern char** environ;
-
 namespace ladle::os {
 
 namespace {

@@ -33,9 +33,9 @@ bool is_same_file(const std::string& a, const std::string& b)
 std::string find_binary(const std::string& called)
 {
     std::error_code error;
-    const std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
+    std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
     if (called.find('/') != std::string::npos) {
-        const std::string absolute = std::filesystem::absolute(called, error).lexically_normal().string();
+        std::string absolute = std::filesystem::absolute(called, error).lexically_normal().string();
         if (!error && is_same_file(absolute, "/proc/self/exe")) {
             return absolute;
         }

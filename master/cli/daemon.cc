@@ -95,7 +95,7 @@ StartOutcome start_daemon(const CommandOptions& options, const config::Config& c
 }
 
 int run_master(const CommandOptions& options, const std::string& error_log,
-               std::function<void(const std::string& failure)> on_started)
+               const std::function<void(const std::string& failure)>& on_started)
 {
     Master master(StartOptions{options.config_path, options.binary_path, options.roles, error_log, options.handover, on_started});
     if (const auto started = master.start(); !started) {

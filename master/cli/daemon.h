@@ -26,6 +26,6 @@ StartOutcome start_daemon(const CommandOptions& options, const config::Config& c
 /// This process becomes a master and serves until it is told to stop; the exit code. `on_started` is called once, with the reason
 /// where it does not come to serve.
 int run_master(const CommandOptions& options, const std::string& error_log,
-               std::function<void(const std::string& failure)> on_started);
+               const std::function<void(const std::string& failure)>& on_started);
 
 } // namespace ladle::master::cli

@@ -187,7 +187,7 @@ void serve_connection(os::Fd socket, const std::string& name)
 
 } // namespace
 
-void serve_origin(os::Fd listener, std::string name)
+void serve_origin(os::Fd listener, const std::string& name)
 {
     for (;;) {
         os::Fd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));

@@ -12,6 +12,6 @@
 namespace ladle::master::cli {
 
 /// Serves the listening socket until the process is killed. `name` is shown on the pages.
-[[noreturn]] void serve_origin(os::Fd listener, std::string name);
+[[noreturn]] void serve_origin(os::Fd listener, const std::string& name);
 
 } // namespace ladle::master::cli

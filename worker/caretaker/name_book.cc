@@ -25,7 +25,7 @@ std::chrono::seconds retry_after(unsigned failures)
 } // namespace
 
 NameBook::NameBook(loop::Loop& loop, shm::Regions& regions)
-    : loop_(loop), regions_(regions), resolver_(loop, &NameBook::on_resolved, this)
+    : regions_(regions), resolver_(loop, &NameBook::on_resolved, this)
 {
 }
 

@@ -53,7 +53,6 @@ private:
     void follow_resolvers(const config::Config& config);
     std::map<std::string, std::vector<Use>> uses_of(const config::Config& config) const;
 
-    loop::Loop& loop_;
     shm::Regions& regions_;
     Resolver resolver_;
     std::map<std::string, Name> names_;
