@@ -7,6 +7,7 @@
 #include "master/demo/demo.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <signal.h>
 #include <sys/stat.h>
@@ -49,6 +50,7 @@ struct CommandLine {
     CommandOptions options;
     DemoOptions demo;
     std::string check_file;
+    std::string helped_command;
     bool now = false;
     bool as_json = false;
     std::string format = "text";
@@ -64,6 +66,57 @@ struct CommandLine {
         return command;
     }
 };
+
+/// A line about a word of the command line that is none of `known`: with the one that was meant, or where to look.
+int complain_of_word(const char* kind, std::string_view written, const std::vector<std::string>& known, const std::string& listed_by)
+{
+    const std::vector<std::string_view> views(known.begin(), known.end());
+    const std::string_view near = config::nearest(written, views);
+    fmt::print(stderr, "ladle: there is no {} \"{}\": {}\n", kind, written,
+               near.empty() ? listed_by + " --help lists them" : fmt::format("did you mean \"{}\"?", near));
+    return 2;
+}
+
+int complain_of_command(const CLI::App& app, std::string_view written)
+{
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App* one) { return !one->get_group().empty(); })) {
+        names.push_back(command->get_name());
+    }
+    return complain_of_word("command", written, names, "ladle");
+}
+
+/// `app` is the command that the option stands behind, or the whole program.
+int complain_of_option(const CLI::App& app, std::string_view written)
+{
+    std::vector<std::string> names;
+    for (const CLI::Option* option : app.get_options([](const CLI::Option* one) { return !one->get_group().empty(); })) {
+        for (const std::string& name : option->get_lnames()) {
+            names.push_back("--" + name);
+        }
+    }
+    const std::string listed_by = app.get_parent() == nullptr ? "ladle" : "ladle " + app.get_name();
+    return complain_of_word("option", written.substr(0, written.find('=')), names, listed_by);
+}
+
+/// `ladle help`: what --help says, of the whole or of the command.
+int help(const CommandLine& line)
+{
+    const CLI::App* app = &line.app;
+    if (!line.helped_command.empty()) {
+        const auto found = line.app.get_subcommands([&line](const CLI::App* command) {
+            return command->get_name() == line.helped_command && !command->get_group().empty();
+        });
+        if (found.empty()) {
+            return complain_of_command(line.app, line.helped_command);
+        }
+        app = found.front();
+    }
+    // App::help() would explain the command that was given, which is "help".
+    const std::string name = app == &line.app ? app->get_name() : line.app.get_name() + " " + app->get_name();
+    fmt::print("{}", app->get_formatter()->make_help(app, name, CLI::AppFormatMode::Normal));
+    return 0;
+}
 
 void add_life_commands(CommandLine& line)
 {
@@ -105,35 +158,37 @@ void add_other_commands(CommandLine& line)
         ->check(CLI::IsMember({"text", "json"}))
         ->capture_default_str();
     check_command->add_flag("--schema", line.schema, "print the JSON schema of the configuration file instead");
-    CLI::App* demo_command = line.add("demo", "Try Ladle: a proxy with two small servers behind it, until Ctrl-C. Brings its own configuration.",
+    CLI::App* demo_command = line.add("demo", "Try Ladle: a proxy with two servers and a configuration of its own, until Ctrl-C.",
                                       [&line] { return run_demo(line.demo, line.options); });
     demo_command->add_option("--port", line.demo.port, "where it listens on 127.0.0.1 (8080, or a free one)")
         ->check(CLI::Range(0, 65535));
     line.add("version", "Show the version.", [] {
-        std::printf("ladle %s\n", LADLE_VERSION);
+        fmt::print("ladle {}\n", LADLE_VERSION);
         return 0;
     });
+    CLI::App* help_command = line.add("help", "Show the commands, or what one of them does and takes.", [&line] { return help(line); });
+    help_command->add_option("COMMAND", line.helped_command, "the command to explain");
     CLI::App* handover_command = line.app.add_subcommand("check-handover", "")->group("");
     handover_command->add_option("FD", line.descriptor)->required();
     handover_command->callback([&line] { line.chosen = [&line] { return check_handover(line.descriptor); }; });
 }
 
-/// Says what is wrong with the command line; a word that is no command gets the one that was meant.
+/// Says what is wrong with the command line; a word that is no command, or no option, gets the one that was meant.
 int complain_of_usage(const CommandLine& line, const CLI::ParseError& error)
 {
-    const std::vector<std::string> left = line.app.remaining();
-    if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || !line.app.get_subcommands().empty() || left.empty() ||
-        left.front().starts_with('-')) {
+    if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError)) {
         return line.app.exit(error) == 0 ? 0 : 2;
     }
-    std::vector<std::string> names;
-    for (const CLI::App* command : line.app.get_subcommands([](const CLI::App* app) { return !app->get_group().empty(); })) {
-        names.push_back(command->get_name());
+    const std::vector<CLI::App*> commands = line.app.get_subcommands();
+    const CLI::App& owner = line.app.remaining().empty() && !commands.empty() ? *commands.front() : line.app;
+    const std::vector<std::string> left = owner.remaining();
+    if (!left.empty() && left.front().starts_with('-')) {
+        return complain_of_option(owner, left.front());
     }
-    const std::vector<std::string_view> views(names.begin(), names.end());
-    const std::string_view near = config::nearest(left.front(), views);
-    std::fprintf(stderr, "ladle: there is no command \"%s\"%s\n", left.front().c_str(),
-                 near.empty() ? ": ladle --help lists them" : (": did you mean \"" + std::string(near) + "\"?").c_str());
+    if (!left.empty() && commands.empty()) {
+        return complain_of_command(line.app, left.front());
+    }
+    line.app.exit(error);
     return 2;
 }
 
@@ -161,7 +216,7 @@ int run_cli(int argc, char** argv, const Roles& roles)
         return complain_of_usage(line, error);
     }
     if (!line.chosen) {
-        std::fputs(line.app.help().c_str(), stderr);
+        fmt::print(stderr, "{}", line.app.help());
         return 2;
     }
     os::keep_title_space(argc, argv);

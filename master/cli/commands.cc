@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <tuple>
 
 namespace ladle::master::cli {
 
@@ -63,13 +64,26 @@ int order(const CommandOptions& options, const nlohmann::json& request)
     return 0;
 }
 
-/// Two files may name one control socket: says so where the running master's is not the one that was meant.
-void warn_of_other_file(const CommandOptions& options, const std::string& running)
+/// Two files may name one control socket. Where the running master's is not the one that was meant: a line that says so.
+std::optional<std::string> other_file(const CommandOptions& options, const nlohmann::json& status)
 {
+    const std::string running = status.value(nlohmann::json::json_pointer("/config/file"), "");
     std::error_code error;
-    if (!running.empty() && running != options.config_path && !std::filesystem::equivalent(running, options.config_path, error)) {
-        fmt::print(stderr, "ladle: the running Ladle reads {}, not {}\n", running, options.config_path);
+    if (running.empty() || running == options.config_path || std::filesystem::equivalent(running, options.config_path, error)) {
+        return std::nullopt;
     }
+    return fmt::format("the running Ladle reads {}, not {}", running, options.config_path);
+}
+
+/// The state of the running master, with a warning where it runs with another file; empty where nobody answers.
+nlohmann::json look_at_master(const CommandOptions& options)
+{
+    nlohmann::json status = nlohmann::json::object();
+    std::ignore = ask_master(options, {{"command", "status"}}, status); // who acts next says why nobody answers
+    if (const auto other = other_file(options, status)) {
+        complain(*other);
+    }
+    return status;
 }
 
 } // namespace
@@ -103,12 +117,7 @@ int start(const CommandOptions& options)
 
 int stop(const CommandOptions& options, When when)
 {
-    nlohmann::json state = nlohmann::json::object();
-    if (const auto connection = connect_master(options)) {
-        if (auto answer = ask(connection->get(), {{"command", "status"}})) {
-            state = std::move(*answer);
-        }
-    }
+    const nlohmann::json state = look_at_master(options);
     if (when == When::drained && state.value("systemd", false) && is_systemd_unit(options.config_path)) {
         return run_systemctl("stop"); // or it would be started again
     }
@@ -123,6 +132,7 @@ int restart(const CommandOptions& options)
         return complain(fmt::format("not restarted: {} in {}", config::summary(loaded.diagnostics), options.config_path));
     }
     if (is_systemd_unit(options.config_path)) {
+        look_at_master(options);
         return run_systemctl("restart");
     }
     const auto connection = connect_master(options);
@@ -146,10 +156,15 @@ int run(const CommandOptions& options)
 int reload(const CommandOptions& options)
 {
     nlohmann::json answer;
+    if (const auto reason = ask_master(options, {{"command", "status"}}, answer)) {
+        return complain(*reason);
+    }
+    if (const auto other = other_file(options, answer)) {
+        return complain("not reloaded: " + *other); // it would read its own, and the one that was meant would seem good
+    }
     if (const auto reason = ask_master(options, {{"command", "reload"}}, answer)) {
         return complain(*reason);
     }
-    warn_of_other_file(options, answer.value("file", ""));
     fmt::print(stderr, "{}", answer.value("text", ""));
     if (answer.value("ok", false)) {
         fmt::print("ladle: {}\n", answer.value("message", "reloaded"));
@@ -162,11 +177,13 @@ int reload(const CommandOptions& options)
 
 int upgrade(const CommandOptions& options)
 {
+    look_at_master(options);
     return order(options, {{"command", "upgrade"}});
 }
 
 int reopen(const CommandOptions& options)
 {
+    look_at_master(options);
     return order(options, {{"command", "reopen"}});
 }
 
@@ -184,7 +201,9 @@ int status(const CommandOptions& options, Format format)
     if (!answer) {
         return complain(answer.error().detail);
     }
-    warn_of_other_file(options, answer->value(nlohmann::json::json_pointer("/config/file"), ""));
+    if (const auto other = other_file(options, *answer)) {
+        complain(*other);
+    }
     if (format == Format::json) {
         fmt::print("{}\n", answer->dump(2));
     } else {

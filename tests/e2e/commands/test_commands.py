@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen."""
+"""The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen, help."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.harness import waiting
 from tests.harness.ladle import BINARY, IS_SANITIZED, title
 from tests.harness.raw_client import RawClient
 
-COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen"]
+COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen", "help"]
 
 
 def run(*arguments, **more):
@@ -46,6 +46,21 @@ def test_help_lists_all_commands():
     assert result.returncode == 0
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b", result.stdout)
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_is_a_command_too(command):
+    """`ladle help` and `ladle help COMMAND` say what --help says."""
+    named = [] if command is None else [command]
+    asked, wanted = run("help", *named), run(*named, "--help")
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, wanted.stdout, "")
+
+
+def test_help_of_what_is_no_command():
+    """`ladle help` of a mistyped or internal word is wrong usage, with the command that was meant."""
+    result = run("help", "relaod")
+    assert (result.returncode, result.stdout) == (2, "") and 'did you mean "reload"' in result.stderr
+    assert run("help", "check-handover").returncode == 2
 
 
 def test_version():
@@ -325,6 +340,26 @@ def test_a_mistyped_command_gets_a_suggestion(written, meant):
     assert "did you mean" not in run("check-handoverr").stderr, "that one is internal"
 
 
+@pytest.mark.parametrize("line,written,meant", [
+    (["--confg", "x"], "--confg", "--config"), (["reload", "--confg", "x"], "--confg", "--config"),
+    (["--confg=x", "reload"], "--confg", "--config"), (["check", "--fromat", "json"], "--fromat", "--format"),
+    (["status", "--jsn"], "--jsn", "--json"), (["stop", "--noww"], "--noww", "--now"), (["--versoin"], "--versoin", "--version"),
+    (["reload", "--hlep"], "--hlep", "--help")])
+def test_a_mistyped_option_gets_a_suggestion(line, written, meant):
+    """An option that is nearly one of the command's is answered with that one, in one line, and nothing is done."""
+    result = run(*line)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f'ladle: there is no option "{written}": did you mean "{meant}"?\n'
+
+
+@pytest.mark.parametrize("line,where", [(["status", "--now"], "ladle status"), (["run", "--handovr", "3"], "ladle run"), (["--frobnicate"], "ladle")])
+def test_an_option_that_is_near_none_points_to_the_help(line, where):
+    """No option of another command is suggested, and none that is internal."""
+    result = run(*line)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f'ladle: there is no option "{line[-1] if len(line) < 3 else line[1]}": {where} --help lists them\n'
+
+
 def test_status_shows_the_caretaker(ladle, origin):
     """People see the process that resolves names, with its pid and state, and when there is none."""
     proxy = ladle(origin())
@@ -332,17 +367,58 @@ def test_status_shows_the_caretaker(ladle, origin):
     assert re.search(rf"caretaker\n +pid {proxy.caretaker()} +ready", human), human
 
 
-def test_the_running_masters_file_is_named_where_it_is_another(ladle, origin, tmp_path):
-    """Two files with one control socket: reload and status say which one is read; with the same file, by whatever path, nothing."""
+@pytest.fixture
+def two_files(ladle, origin, tmp_path):
+    """A proxy, and another file that names its control socket."""
     proxy = ladle(origin())
-    other, link = tmp_path / "other.toml", tmp_path / "link.toml"
+    other = tmp_path / "other.toml"
     other.write_text(open(proxy.config, encoding="utf-8").read())
+    return proxy, str(other)
+
+
+def test_a_reload_of_another_file_than_the_running_one_is_refused(two_files, tmp_path):
+    """The running Ladle would read its own file, which is not the one that was meant: one line says so, and nothing is reloaded."""
+    proxy, other = two_files
+    before = proxy.status()["config"]
+    result = run("reload", "--config", other)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"ladle: not reloaded: the running Ladle reads {proxy.config}, not {other}\n"
+    assert proxy.status()["config"] == before
+    link = tmp_path / "link.toml"
     link.symlink_to(proxy.config)
-    for command in ("reload", "status"):
-        result = run(command, "--config", str(other))
-        assert result.returncode == 0 and f"reads {proxy.config}, not {other}" in result.stderr, result.stderr
-        assert run(command, "--config", str(link)).stderr == ""
-        assert proxy.command(command).stderr == ""
+    for result in (run("reload", "--config", str(link)), proxy.reload()):
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["status", "reopen", "upgrade", "stop", "restart"])
+def test_the_running_masters_file_is_named_where_it_is_another(two_files, cleanup, command):
+    """Two files with one control socket: a command does what it was told, and first says which file is in force."""
+    proxy, other = two_files
+    cleanup.append(Stopped(other))
+    result = run(command, "--config", other)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[0] == f"ladle: the running Ladle reads {proxy.config}, not {other}"
+    assert result.stderr.count("the running Ladle reads") == 1
+
+
+@pytest.mark.parametrize("command", ["status", "reopen", "upgrade", "stop"])
+def test_nothing_is_said_of_the_file_where_it_is_the_one(ladle, origin, tmp_path, command):
+    """By whatever path the running master's own file is named, no warning comes."""
+    proxy = ladle(origin())
+    link = tmp_path / "link.toml"
+    link.symlink_to(proxy.config)
+    result = run(command, "--config", str(link))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+class Stopped:
+    """What was started in the background with this file is stopped at the end."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def stop(self):
+        run("stop", "--now", "--config", self.config)
 
 
 class Demo:
