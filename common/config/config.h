@@ -7,6 +7,9 @@
 // Names are identity: state in shared memory (in-flight counts, health, metrics) is kept by the names found here.
 #pragma once
 
+#include "common/http/cache_key.h"
+#include "common/http/freshness.h"
+
 #include <sys/socket.h>
 
 #include <array>
@@ -14,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +63,20 @@ struct Budget {
     std::uint64_t spool_disk_bytes = 8ull << 30;
     std::uint64_t per_client_bytes = 64ull << 20;
     std::string spool_path = "/var/cache/ladle/spool"; ///< folder of the unlinked spool files; unusable = memory only, and a warning
+};
+
+/// [cache]: one cache for all workers.
+struct Cache {
+    std::uint64_t memory_bytes = 256ull << 20; ///< the arena and the files on tmpfs, together; 0 = no cache at all
+    std::string files = "/dev/shm";            ///< a folder on tmpfs, in which the master makes its own for the larger bodies
+    std::uint64_t object_bytes = 1ull << 30;   ///< object.max: larger bodies are not stored; a route's `max` overrides it
+    std::uint64_t inline_bytes = 64ull << 10;  ///< object.inline: up to here a body lies in the arena itself
+    std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more
+    Duration uncacheable_for{60'000};          ///< how long a key is remembered as not to be stored
+    /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing in
+    /// that time is either for a broken server, which more requests would not mend, or slow by nature; a waiter then has a right to
+    /// its own try, well before its client gives up.
+    Duration wait{5'000};
 };
 
 /// [defence] request: what one request may be.
@@ -117,6 +135,35 @@ struct Match {
     std::vector<NamedMatch> query;
 };
 
+/// A request that has this goes past the cache: it is neither answered from it nor is its response stored.
+struct Bypass {
+    enum class Kind : std::uint8_t { header, cookie, query } kind = Kind::header;
+    std::string name;    ///< of a header in lower case
+    std::string pattern; ///< glob over the whole value; "*" = present
+};
+
+/// `cache` of a site or a route. Immutable and shared, so that the spans in it stay good; not copied for the same reason.
+struct RouteCache {
+    RouteCache() = default;
+    RouteCache(const RouteCache&) = delete;
+    RouteCache& operator=(const RouteCache&) = delete;
+
+    http::StoreRules rules;                ///< its `negative` spans `negative` below; stores_post is `methods`
+    std::vector<http::StatusTtl> negative; ///< what the setting says; empty = nothing is, unless a response says how long itself
+    http::KeyRules key;
+    std::vector<Bypass> bypass;            ///< any of them suffices
+    std::uint32_t min_uses = 1;            ///< 1..255: stored from the n-th request on
+    bool answers_head = true;              ///< `methods`: HEAD is answered from the cache too
+    std::vector<std::string> tag_fields{"surrogate-key", "cache-tag"}; ///< in lower case; response fields whose words are tags
+    bool vary = true;                      ///< false: Vary is ignored, one response serves all
+    bool obeys_request = true;             ///< client_directives: the client's Cache-Control and Pragma count
+    std::uint64_t object_bytes = 1ull << 30; ///< `max`: larger bodies are not stored
+    bool stale_on_error = true;            ///< http::may_serve_on_error is asked at all
+    std::uint32_t disconnected_s = 86'400; ///< stale_if_unreachable: its argument
+    std::vector<Cidr> purge_from;          ///< `purge`: clients that may use the method PURGE
+    bool shows_status = true;              ///< status_header: clients are sent Cache-Status
+};
+
 /// A fixed answer given by Ladle itself.
 struct Respond {
     std::uint16_t status = 200;
@@ -133,6 +180,7 @@ struct Route {
     RequestBuffering request_buffering = RequestBuffering::full;
     ResponseBuffering response_buffering = ResponseBuffering::spool;
     std::uint64_t body_bytes = 100ull << 20; ///< largest request body
+    std::shared_ptr<const RouteCache> cache; ///< null = not cached
 };
 
 /// The pages of one error_pages folder, by status: 404.html is 404, 4xx.html and 5xx.html are 4 and 5, error.html is 0. In a page,
@@ -185,6 +233,7 @@ struct Config {
     std::vector<Cidr> forwarded_from; ///< [trust]
     Timeouts timeouts; ///< [timeouts]: what counts before a site is known (header, idle); routes carry their own, complete
     Budget budget;
+    Cache cache;
     RequestLimits request_limits;
     ConnectionLimits connection_limits;
     Log log;

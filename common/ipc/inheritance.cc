@@ -6,8 +6,11 @@ namespace ladle::ipc {
 void release_borrowed(Inheritance& inheritance) noexcept
 {
     for (os::Fd* fd : {&inheritance.control, &inheritance.bundle, &inheritance.access_log, &inheritance.error_log,
-                       &inheritance.spool_directory}) {
+                       &inheritance.spool_directory, &inheritance.cache_files}) {
         fd->release();
+    }
+    for (os::Fd& bell : inheritance.cache_bells) {
+        bell.release();
     }
     for (ListenerSlots& listener : inheritance.listeners) {
         for (os::Fd& slot : listener.slots) {
