@@ -243,6 +243,31 @@ Parsed<SocketAddress> literal_address(const HostPort& from, std::uint16_t port)
     return std::unexpected(Complaint{});
 }
 
+/// 0.0.0.0 or ::, at whatever port.
+bool is_any_address(const SocketAddress& address)
+{
+    if (address.address.ss_family == AF_INET) {
+        return reinterpret_cast<const sockaddr_in&>(address.address).sin_addr.s_addr == htonl(INADDR_ANY);
+    }
+    return IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6&>(address.address).sin6_addr) != 0;
+}
+
+/// An IPv6 address without brackets whose last group is probably meant as a port: "::1:53" is also "::1" and port 53.
+std::optional<Complaint> ambiguous_port(std::string_view text)
+{
+    const std::size_t colon = text.rfind(':');
+    const HostPort shorter{std::string(text.substr(0, colon)), true, {}};
+    const Parsed<std::uint16_t> port = parse_port(text.substr(colon + 1));
+    if (!port || !literal_address(shorter, *port)) {
+        return std::nullopt;
+    }
+    const bool is_address = literal_address(HostPort{std::string(text), true, {}}, *port).has_value();
+    return Complaint{
+        is_address ? fmt::format("\"{}\" can be read as an address alone, or as \"{}\" and port {}", text, shorter.host, *port)
+                   : fmt::format("an IPv6 address with a port stands in brackets, got \"{}\"", text),
+        fmt::format("write \"[{}]:{}\"", shorter.host, *port) + (is_address ? fmt::format(" or \"[{}]\"", text) : "")};
+}
+
 /// Takes "http://" off; refuses other schemes, and anything behind the address.
 Parsed<std::string_view> without_scheme(std::string_view text, std::string_view whose)
 {
@@ -286,6 +311,19 @@ Parsed<std::uint64_t> parse_duration(std::string_view text)
 Parsed<std::uint64_t> parse_size(std::string_view text)
 {
     return parse_with_unit(text, {"a size", "64MiB", kSizeUnits, kSizeSpellings});
+}
+
+Parsed<std::uint64_t> parse_percent(std::string_view text)
+{
+    std::uint64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [after, status] = std::from_chars(text.data(), end, value);
+    const bool is_number = status == std::errc() && value <= 100;
+    if (is_number && std::string_view(after, static_cast<std::size_t>(end - after)) == "%") {
+        return value;
+    }
+    return std::unexpected(Complaint{fmt::format("expected a share such as \"10%\", from 0% to 100%, got the string \"{}\"", text),
+                                     is_number && after == end ? fmt::format("write \"{}%\"", value) : std::string()});
 }
 
 std::string format_duration(std::uint64_t milliseconds)
@@ -381,7 +419,18 @@ Parsed<BindAddress> parse_bind(std::string_view text)
 
 Parsed<std::string> parse_resolver(std::string_view text)
 {
+    if (const std::size_t scheme = text.find("://"); scheme != std::string_view::npos) {
+        const std::string_view rest = text.substr(scheme + 3);
+        return std::unexpected(
+            Complaint{fmt::format("DNS servers are asked over UDP and TCP: an address has no scheme, got \"{}\"", text),
+                      parse_resolver(rest) ? fmt::format("write \"{}\"", rest) : std::string()});
+    }
     const bool is_bare_ipv6 = !text.starts_with('[') && std::count(text.begin(), text.end(), ':') > 1;
+    if (is_bare_ipv6) {
+        if (auto ambiguity = ambiguous_port(text)) {
+            return std::unexpected(std::move(*ambiguity));
+        }
+    }
     const Parsed<HostPort> parts = is_bare_ipv6 ? HostPort{std::string(text), true, {}} : split_host_port(text);
     if (!parts) {
         return std::unexpected(parts.error());
@@ -393,7 +442,13 @@ Parsed<std::string> parse_resolver(std::string_view text)
     const Parsed<SocketAddress> address = literal_address(*parts, *port);
     if (!address) {
         return std::unexpected(Complaint{
-            fmt::format("expected the IP address of a DNS server such as \"10.0.0.1\" or \"127.0.0.1:5353\", got \"{}\"", text), {}});
+            fmt::format("expected the IP address of a DNS server such as \"192.0.2.1\" or \"[2001:db8::1]:53\", got \"{}\"", text), {}});
+    }
+    if (is_any_address(*address)) {
+        const char* own = !parts->is_ipv6 ? "127.0.0.1" : is_bare_ipv6 ? "::1" : "[::1]";
+        return std::unexpected(
+            Complaint{fmt::format("\"{}\" means any address: nobody can be asked there", text),
+                      fmt::format("write \"{}{}{}\" for this machine", own, parts->port.empty() ? "" : ":", parts->port)});
     }
     return address->text;
 }

@@ -26,6 +26,8 @@ using Parsed = std::expected<T, Complaint>;
 Parsed<std::uint64_t> parse_duration(std::string_view text);
 /// "512B", "8KiB", "64MB", "1GiB" in bytes.
 Parsed<std::uint64_t> parse_size(std::string_view text);
+/// "95%" in percent, 0 to 100.
+Parsed<std::uint64_t> parse_percent(std::string_view text);
 /// "10s" for 10000: the largest unit without a remainder.
 std::string format_duration(std::uint64_t milliseconds);
 /// "64MiB" for 67108864: the largest unit without a remainder.
@@ -37,7 +39,8 @@ Parsed<Cidr> parse_cidr(std::string_view text);
 /// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" in front.
 Parsed<BindAddress> parse_bind(std::string_view text);
 
-/// A DNS server: "10.0.0.1", "10.0.0.1:5353", "::1", "[::1]:5353". Gives the last form, with the port (53 where there is none).
+/// A DNS server: "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353". Gives it with the port, 53 where there is none, and
+/// an IPv6 address in brackets. Refuses what can be read both as an address and as an address with a port.
 Parsed<std::string> parse_resolver(std::string_view text);
 
 /// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only

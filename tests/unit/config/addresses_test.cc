@@ -314,6 +314,12 @@ TEST_CASE("config: DNS servers are IP addresses, with or without a port")
         "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n");
     CHECK(config->server.resolvers ==
           std::vector<std::string>{"10.0.0.53:53", "127.0.0.1:5353", "[::1]:53", "[2001:db8::1]:5353", "[::1]:53"});
+    const auto bare = ladle::test::load_good(
+        "[server]\nresolvers = [\"192.0.2.1\", \"2001:db8::1\", \"[2001:db8::1]\", \"[2001:db8::1:53]\", \"[2001:db8::1:53]:53\", \"2001:db8::1:c0de\", "
+        "\"2001:db8:1:2:3:4:5:53\", \"::ffff:192.0.2.1\"]\n[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n");
+    CHECK(bare->server.resolvers ==
+          std::vector<std::string>{"192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::1]:53", "[2001:db8::1:53]:53", "[2001:db8::1:53]:53",
+                                   "[2001:db8::1:c0de]:53", "[2001:db8:1:2:3:4:5:53]:53", "[::ffff:192.0.2.1]:53"});
     check_says(R"~(
 [server]
 resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
@@ -321,7 +327,7 @@ resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:2:14: error: expected the IP address of a DNS server such as "10.0.0.1" or "127.0.0.1:5353", got "dns.test"
+x.toml:2:14: error: expected the IP address of a DNS server such as "192.0.2.1" or "[2001:db8::1]:53", got "dns.test"
     2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
       |              ^^^^^^^^^^
 x.toml:2:26: error: a port is a number from 1 to 65535, got "0"
@@ -330,11 +336,58 @@ x.toml:2:26: error: a port is a number from 1 to 65535, got "0"
 x.toml:2:40: error: expected an address, got "[::1"
     2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
       |                                        ^^^^^^ the "]" is missing
-x.toml:2:48: error: expected the IP address of a DNS server such as "10.0.0.1" or "127.0.0.1:5353", got ""
+x.toml:2:48: error: expected the IP address of a DNS server such as "192.0.2.1" or "[2001:db8::1]:53", got ""
     2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
       |                                                ^^
 x.toml:2:52: error: a port is a number from 1 to 65535, got "x"
     2 | resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]
       |                                                    ^^^^^^^^^^^^
+)~");
+}
+
+TEST_CASE("config: a DNS server that can be read in two ways, is none, or has a scheme is refused")
+{
+    check_says(R"~(
+[server]
+resolvers = ["::1:53", "2001:db8::1:5353", "http://192.0.2.1", "https://dns.test/dns-query"]
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:2:14: error: "::1:53" can be read as an address alone, or as "::1" and port 53
+    2 | resolvers = ["::1:53", "2001:db8::1:5353", "http://192.0.2.1", "https://dns.test/dns-query"]
+      |              ^^^^^^^^ write "[::1]:53" or "[::1:53]"
+x.toml:2:24: error: "2001:db8::1:5353" can be read as an address alone, or as "2001:db8::1" and port 5353
+    2 | resolvers = ["::1:53", "2001:db8::1:5353", "http://192.0.2.1", "https://dns.test/dns-query"]
+      |                        ^^^^^^^^^^^^^^^^^^ write "[2001:db8::1]:5353" or "[2001:db8::1:5353]"
+x.toml:2:44: error: DNS servers are asked over UDP and TCP: an address has no scheme, got "http://192.0.2.1"
+    2 | resolvers = ["::1:53", "2001:db8::1:5353", "http://192.0.2.1", "https://dns.test/dns-query"]
+      |                                            ^^^^^^^^^^^^^^^^^^ write "192.0.2.1"
+x.toml:2:64: error: DNS servers are asked over UDP and TCP: an address has no scheme, got "https://dns.test/dns-query"
+    2 | resolvers = ["::1:53", "2001:db8::1:5353", "http://192.0.2.1", "https://dns.test/dns-query"]
+      |                                                                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+)~");
+    check_says(R"~(
+[server]
+resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:2:14: error: "0.0.0.0" means any address: nobody can be asked there
+    2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+      |              ^^^^^^^^^ write "127.0.0.1" for this machine
+x.toml:2:25: error: "0.0.0.0:53" means any address: nobody can be asked there
+    2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+      |                         ^^^^^^^^^^^^ write "127.0.0.1:53" for this machine
+x.toml:2:39: error: "::" means any address: nobody can be asked there
+    2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+      |                                       ^^^^ write "::1" for this machine
+x.toml:2:45: error: "[::]:53" means any address: nobody can be asked there
+    2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+      |                                             ^^^^^^^^^ write "[::1]:53" for this machine
+x.toml:2:56: error: an IPv6 address with a port stands in brackets, got "2001:db8:1:2:3:4:5:6:53"
+    2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
+      |                                                        ^^^^^^^^^^^^^^^^^^^^^^^^^ write "[2001:db8:1:2:3:4:5:6]:53"
 )~");
 }
