@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <tuple>
 
 namespace ladle::config {
 
@@ -108,6 +109,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
 {
     const Node* own = node.find("upstream");
     const std::optional<std::uint32_t> upstream = good(own) == nullptr ? std::nullopt : find_upstream(*own, path + ".upstream");
+    std::ignore = route_cache(nullptr, node, path); // what is wrong with the site's own is said once, and first
     std::map<std::string, Place> names;
     std::vector<Place> places; ///< of each route; line 0 where its match is wrong, and says nothing about others
     const Node* list = good(node.find("route"));
@@ -173,11 +175,17 @@ Route Builder::build_route(const Node* route_node, const Node& site_node, std::o
             findings_.error(own_upstream->key_place, path + ".upstream", "a route has an \"upstream\" or a \"respond\", not both",
                             fmt::format("respond is at {}", findings_.where(respond->key_place)));
         }
+        const Node* own_cache = good(route_node->find("cache"));
+        if (own_cache != nullptr && Inherited({own_cache}).number("route_cache", "on") != 0) {
+            findings_.error(own_cache->key_place, path + ".cache", "a fixed answer is not cached: it comes from memory as it is",
+                            fmt::format("respond is at {}", findings_.where(respond->key_place)));
+        }
         if (respond->state == Node::State::good) {
             build_respond(route, *respond, path + ".respond");
         }
         return route;
     }
+    route.cache = route_cache(route_node, site_node, path);
     if (own_upstream != nullptr && own_upstream->state == Node::State::good) {
         route.upstream = find_upstream(*own_upstream, path + ".upstream");
     } else if (own_upstream == nullptr) {

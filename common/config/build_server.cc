@@ -89,6 +89,20 @@ Inherited Inherited::sub(std::string_view key) const
     return out;
 }
 
+std::vector<const Node*> Inherited::members() const
+{
+    std::vector<const Node*> out;
+    std::set<std::string_view> seen;
+    for (std::size_t at = 0; at < size_; ++at) {
+        for (const Node& child : tables_[at]->children) {
+            if (seen.insert(child.key).second && child.state == Node::State::good && find(child.key) == &child) {
+                out.push_back(&child);
+            }
+        }
+    }
+    return out;
+}
+
 std::uint64_t Inherited::number(std::string_view schema, std::string_view key) const
 {
     const Setting* setting = find_setting(schema, key);
@@ -123,6 +137,7 @@ std::shared_ptr<Config> Builder::build()
 {
     build_server();
     build_limits();
+    build_cache();
     build_log();
     build_upstreams();
     build_listens();

@@ -2,8 +2,8 @@
 //
 // Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key
 // to see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
-// build_server.cc, build_upstreams.cc, build_sites.cc and build_routes.cc. Values that the checker marked bad count as absent, so
-// that each mistake is reported once.
+// build_server.cc, build_cache.cc, build_upstreams.cc, build_sites.cc and build_routes.cc. Values that the checker marked bad count
+// as absent, so that each mistake is reported once.
 #pragma once
 
 #include "common/config/config.h"
@@ -27,6 +27,8 @@ public:
 
     /// The nearest good or unset value, or null.
     const Node* find(std::string_view key) const;
+    /// The members of all tables, of each key the nearest that is good; without those that an "unset" removes.
+    std::vector<const Node*> members() const;
     /// The tables of that key at each level; an "unset" hides the ones behind it.
     Inherited sub(std::string_view key) const;
     /// The value in the row's unit, or the row's default. A word counts as the default's number (0).
@@ -63,6 +65,17 @@ private:
     Timeouts timeouts(const Inherited& table) const;
     /// The set of a folder, read once; `node` names it. 0 where it cannot be used (reported).
     std::uint32_t error_page_set(const Node& node, const std::string& path);
+
+    // build_cache.cc
+    void build_cache();
+    /// A route's cache, or the site's own where `route` is null; null = not cached.
+    std::shared_ptr<const RouteCache> route_cache(const Node* route, const Node& site, const std::string& path);
+    void build_freshness(RouteCache& cache, const Inherited& table, const std::string& path);
+    std::vector<http::StatusTtl> negative_ttls(const Inherited& table, const std::string& path);
+    void build_cache_lists(RouteCache& cache, const Inherited& table, const std::string& path);
+    void build_bypass(RouteCache& cache, const Node& item, const std::string& path);
+    /// Reports a value once, however many routes inherit it.
+    void refuse_once(const Node& node, const std::string& path, std::string message, std::string hint = {});
 
     // build_upstreams.cc
     void build_upstreams();
@@ -105,6 +118,7 @@ private:
     std::map<std::string, Known> addresses_;         ///< by canonical text, the Listen that has it
     std::map<std::string, Known> hosts_;             ///< every site name and alias
     std::map<std::string, std::uint32_t> page_sets_; ///< by folder
+    std::set<const Node*> refused_;                  ///< by refuse_once()
     std::uint32_t server_count_ = 0;
 };
 

@@ -29,6 +29,8 @@ public:
 private:
     void check_value(Node& node, const Setting& setting, const Position& at, const std::string& path);
     void check_number(Node& node, const Setting& setting, const std::string& path);
+    void check_boolean(Node& node, const std::string& path);
+    void check_percent(Node& node, const Setting& setting, const std::string& path);
     void check_range(Node& node, const Setting& setting, const std::string& path);
     void reject_range(Node& node, const Setting& setting, const std::string& path);
     void check_choice(Node& node, const Setting& setting, const std::string& path);
@@ -92,6 +94,10 @@ void Checker::check_value(Node& node, const Setting& setting, const Position& at
     case Type::duration:
     case Type::size:
         return check_number(node, setting, path);
+    case Type::boolean:
+        return check_boolean(node, path);
+    case Type::percent:
+        return check_percent(node, setting, path);
     case Type::choice:
         return check_choice(node, setting, path);
     case Type::text:
@@ -181,6 +187,31 @@ void Checker::check_number(Node& node, const Setting& setting, const std::string
     const std::string_view what = setting.type == Type::duration ? "a duration" : "a size";
     reject(node, path, fmt::format("expected {} such as \"{}\", got {}", what, example_of(setting, node), describe(node)),
            node.kind == Node::Kind::integer ? propose_unit(setting, node.integer) : std::string());
+}
+
+void Checker::check_boolean(Node& node, const std::string& path)
+{
+    if (node.kind == Node::Kind::boolean) {
+        node.number = node.boolean ? 1 : 0;
+        return;
+    }
+    const bool is_quoted = node.is_text() && (node.text == "true" || node.text == "false");
+    reject(node, path, fmt::format("expected true or false, got {}", describe(node)),
+           is_quoted ? fmt::format("write {} without quotes", node.text) : std::string());
+}
+
+void Checker::check_percent(Node& node, const Setting& setting, const std::string& path)
+{
+    if (!node.is_text()) {
+        const bool is_share = node.kind == Node::Kind::integer && node.integer >= 0 && node.integer <= 100;
+        return reject(node, path, fmt::format("expected a share such as \"{}\", got {}", setting.fallback, describe(node)),
+                      is_share ? fmt::format("write \"{}%\"", node.integer) : std::string());
+    }
+    const Parsed<std::uint64_t> parsed = parse_percent(node.text);
+    if (!parsed) {
+        return reject(node, path, parsed.error().message, parsed.error().hint);
+    }
+    node.number = *parsed;
 }
 
 void Checker::check_range(Node& node, const Setting& setting, const std::string& path)

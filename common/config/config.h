@@ -73,9 +73,9 @@ struct Cache {
     std::uint64_t inline_bytes = 64ull << 10;  ///< object.inline: up to here a body lies in the arena itself
     std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more
     Duration uncacheable_for{60'000};          ///< how long a key is remembered as not to be stored
-    /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing in
-    /// that time is either for a broken server, which more requests would not mend, or slow by nature; a waiter then has a right to
-    /// its own try, well before its client gives up.
+    /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing
+    /// in that time is either for a broken server, which more requests would not mend, or slow by nature; a waiter then has a right
+    /// to its own try, well before its client gives up.
     Duration wait{5'000};
 };
 

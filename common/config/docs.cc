@@ -19,6 +19,10 @@ std::string type_name(const Setting& setting)
     switch (setting.type) {
     case Type::integer:
         return setting.word.empty() ? "integer" : fmt::format("integer or \"{}\"", setting.word);
+    case Type::boolean:
+        return "true or false";
+    case Type::percent:
+        return "percentage";
     case Type::duration:
         return "duration";
     case Type::size:
@@ -47,7 +51,7 @@ std::string type_name(const Setting& setting)
 
 bool is_quoted(Type type)
 {
-    return type != Type::integer;
+    return type != Type::integer && type != Type::boolean;
 }
 
 std::string default_text(const Setting& setting)
@@ -130,10 +134,10 @@ matches is taken, else the upstream of the site itself. A route that can never m
 characters and nothing else is special. Paths are matched after percent\-encoded letters are decoded and dot segments resolved, and sent on
 as they came.
 .SS Inheritance
-timeouts, buffer, body, upstream and error_pages of a site hold for its routes, and those at the top of the file for every site: tables key
+timeouts, buffer, cache, body, upstream and error_pages of a site hold for its routes, and those at the top of the file for every site: tables key
 by key, lists as a whole. The string "unset" removes what would be inherited.
 .SS Shorthands
-Where a table has one chief key, its value may stand for the table: respond = 403 is respond = { status = 403 }, access = "off" is access = {
+Where a table has one chief key, its value may stand for the table: respond = 403 is respond = { status = 403 }, cache = true is cache = { on = true }, access = "off" is access = {
 to = "off" }. A list of one string may be written as the string.
 )";
 
@@ -171,18 +175,26 @@ std::string manual_entry(const Setting& setting)
 /// A pattern for values with a unit, as ECMAScript writes it.
 std::string_view unit_pattern(Type type)
 {
+    if (type == Type::percent) {
+        return "^[0-9]+%$";
+    }
     return type == Type::duration ? "^[0-9]+(ms|s|m|h|d)$" : "^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$";
 }
 
 constexpr std::array<std::pair<Level, std::string_view>, 3> kLevelNames{
     {{Level::server, ""}, {Level::site, "_of_site"}, {Level::route, "_of_route"}}};
 
+/// Whether a table of this kind takes other values in a route than in a site, or at the top.
+bool differs_by_level(std::string_view schema)
+{
+    return schema == "timeouts" || schema == "buffer" || schema == "route_cache";
+}
+
 /// One definition for each schema; three for those that differ by level.
 std::string definition_name(std::string_view schema, Level level)
 {
-    const bool differs = schema == "timeouts" || schema == "buffer";
     for (const auto& [known, suffix] : kLevelNames) {
-        if (differs && known == level) {
+        if (differs_by_level(schema) && known == level) {
             return std::string(schema) + std::string(suffix);
         }
     }
@@ -204,6 +216,9 @@ Json value_schema(const Setting& setting, Level level)
         Json number = {{"type", "integer"}, {"minimum", bounds.least}, {"maximum", bounds.greatest}};
         return setting.word.empty() ? number : Json{{"anyOf", {number, {{"const", setting.word}}}}};
     }
+    case Type::boolean:
+        return {{"type", "boolean"}};
+    case Type::percent:
     case Type::duration:
     case Type::size:
         return {{"type", "string"}, {"pattern", unit_pattern(setting.type)}};
@@ -246,7 +261,9 @@ Json table_schema(const Schema& schema, Level level)
             value = {{"anyOf", {value, {{"const", "unset"}}}}};
         }
         value["description"] = setting->doc;
-        if (!setting->fallback.empty() && setting->type != Type::integer) {
+        if (setting->type == Type::boolean) {
+            value["default"] = fallback_number(*setting) == 1;
+        } else if (!setting->fallback.empty() && setting->type != Type::integer) {
             value["default"] = setting->fallback;
         } else if (setting->type == Type::integer && setting->fallback == setting->word) {
             value["default"] = setting->word;
@@ -302,7 +319,7 @@ std::string json_schema()
 {
     Json definitions = Json::object();
     for (const Schema& schema : all_schemas()) {
-        if (schema.name == "timeouts" || schema.name == "buffer") {
+        if (differs_by_level(schema.name)) {
             for (const auto& [level, suffix] : kLevelNames) {
                 definitions[definition_name(schema.name, level)] = table_schema(schema, level);
             }

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <glob.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -68,6 +70,22 @@ Result<std::vector<std::string>> DiskFiles::expand(const std::string& pattern)
     }
     recording_.expansions[pattern] = paths;
     return paths;
+}
+
+FileSource::Folder DiskFiles::look_at_folder(const std::string& path)
+{
+    struct stat status {};
+    struct statfs system {};
+    if (::stat(path.c_str(), &status) != 0) {
+        return errno == ENOENT || errno == ENOTDIR ? Folder::missing : Folder::unknown;
+    }
+    if (!S_ISDIR(status.st_mode)) {
+        return Folder::not_a_folder;
+    }
+    if (::statfs(path.c_str(), &system) != 0) {
+        return Folder::unknown;
+    }
+    return system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC ? Folder::in_memory : Folder::on_disk;
 }
 
 Result<std::string> BundleFiles::read(const std::string& path)

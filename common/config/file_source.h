@@ -8,6 +8,7 @@
 
 #include "common/base/error.h"
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ public:
     virtual Result<std::string> read(const std::string& path) = 0;
     /// The paths that match a pattern of glob(7), sorted; none is not a failure.
     virtual Result<std::vector<std::string>> expand(const std::string& pattern) = 0;
+    /// What a path is on this machine now.
+    enum class Folder : std::uint8_t { unknown, missing, not_a_folder, in_memory, on_disk };
+    virtual Folder look_at_folder(const std::string& path) = 0;
 };
 
 /// Everything that one load() asked for, with the answers. Failures are not kept: a load that saw one makes no bundle.
@@ -34,6 +38,7 @@ class DiskFiles final : public FileSource {
 public:
     Result<std::string> read(const std::string& path) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
+    Folder look_at_folder(const std::string& path) override;
     const Recording& recording() const { return recording_; }
 
 private:
@@ -47,6 +52,7 @@ public:
     explicit BundleFiles(Recording recording) : recording_(std::move(recording)) {}
     Result<std::string> read(const std::string& path) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
+    Folder look_at_folder(const std::string&) override { return Folder::unknown; } ///< who recorded has looked
 
 private:
     Recording recording_;

@@ -20,6 +20,8 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"trust",       "[trust]",           "Whose word about the client is believed."},
     {"timeouts",    "[timeouts]",        "How long Ladle waits. Also in a site and in a route, key by key."},
     {"budget",      "[budget]",          "Ceilings for the whole proxy, all workers together."},
+    {"cache",       "[cache]",           "One cache for all workers, in memory. Sites and routes use it with their own \"cache\"."},
+    {"cache_object", "[cache.object]",   "What becomes of one response's body."},
     {"defence",     "[defence]",         "What clients may ask for."},
     {"request",     "[defence.request]", "What one request may be."},
     {"connections", "[defence.connections]", "How many clients may be connected."},
@@ -31,6 +33,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"route",       "[[site.\"NAME\".route]]", "Requests of a site that are treated in their own way. The first route in file order that matches is taken; "
                                          "every match given must hold."},
     {"buffer",      "buffer of a site or a route", "What is taken whole before the other side is occupied."},
+    {"route_cache", "cache of a site or a route", "Whether and how responses are kept and answered from the cache. As RFC 9111 says where nothing is set."},
     {"respond",     "respond of a route", "A fixed answer given by Ladle itself."},
     {"log",         "[log]",             "Where the logs go."},
     {"access",      "access of [log]",   "One line for each request."},
@@ -44,6 +47,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"", "trust",    Type::table, "", "trust", "proxies in front of this one"},
     {"", "timeouts", Type::table, "", "timeouts", "how long to wait"},
     {"", "budget",   Type::table, "", "budget", "memory and disk for bodies under way"},
+    {"", "cache",    Type::table, "", "cache", "the cache's memory"},
     {"", "defence",  Type::table, "", "defence", "limits"},
     {"", "upstream", Type::named, "", "upstream", "groups of servers, by name"},
     {"", "site",     Type::named, "", "site", "sites, by host name"},
@@ -79,6 +83,17 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"budget", "per_client", Type::size, "64MiB", "64KiB..1024GiB", "what one client address may occupy of both", kServer,
         "a client needs one read's worth"},
     {"budget", "spool_path", Type::path, "/var/cache/ladle/spool", "", "the folder of the spool's (unlinked) files"},
+
+    {"cache", "memory", Type::size, "256MiB", "0B..256GiB", "for responses and their index, all workers together, used as it fills; 0B is no cache"},
+    {"cache", "files", Type::path, "/dev/shm", "", "a folder on tmpfs in which Ladle makes its own for larger bodies; they count as memory"},
+    {"cache", "object", Type::table, "", "cache_object", "one response's body", kServer, "", "max"},
+    {"cache", "uncacheable_for", Type::duration, "60s", "0s..1d", "how long requests for what could not be kept go to the server without waiting for each other"},
+    {"cache", "wait", Type::duration, "5s", "0s..1h", "how long a request waits for another's fetch of the same before it asks the server itself"},
+
+    {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 256MiB of it"},
+    {"cache_object", "inline", Type::size, "64KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
+        "larger pieces are hard to place"},
+    {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing"},
 
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
@@ -116,6 +131,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "body", Type::size, "", "0B..1048576GiB", "bytes of a request body; default: [defence.request] body", kSiteRoute},
     {"site", "timeouts", Type::table, "", "timeouts", "this site's own", kEverywhere},
     {"site", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
+    {"site", "cache", Type::table, "", "route_cache", "true, or how responses are kept", kSiteRoute, "", "on"},
     {"site", "error_pages", Type::path, "", "", "a folder of error pages, instead of [server] error_pages", kServer | kSite},
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
 
@@ -131,10 +147,42 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"route", "body", Type::size, "", "0B..1048576GiB", "as in the site", kSiteRoute},
     {"route", "timeouts", Type::table, "", "timeouts", "this route's own", kEverywhere},
     {"route", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
+    {"route", "cache", Type::table, "", "route_cache", "as in the site", kSiteRoute, "", "on"},
 
     {"buffer", "request", Type::choice, "full", "full|stream", "full: the server is occupied once the body is here; stream: at once", kSiteRoute},
     {"buffer", "response", Type::choice, "spool", "spool|stream", "spool: the server is free as soon as it has answered; stream: it waits for the client",
         kSiteRoute},
+
+    {"route_cache", "on", Type::boolean, "true", "", "false: neither kept nor answered from the cache; a table without it switches the cache on", kSiteRoute},
+    {"route_cache", "ttl", Type::duration, "", "0s..3650d", "takes the place of the lifetime that a good response gives itself; not of what forbids keeping it", kSiteRoute},
+    {"route_cache", "default_ttl", Type::duration, "", "0s..3650d", "for a good response that says nothing and has no Last-Modified", kSiteRoute},
+    {"route_cache", "stale_while_revalidate", Type::duration, "", "0s..3650d", "how long after its end a response is still used while a new one is fetched; default: what "
+                                                                              "it says itself",
+        kSiteRoute},
+    {"route_cache", "stale_if_error", Type::duration, "", "0s..3650d", "how long after its end it is used instead of a server's error; default: what it says itself", kSiteRoute},
+    {"route_cache", "stale_if_unreachable", Type::duration, "1d", "0s..3650d", "how long after its end it is used when no server answers at all", kSiteRoute},
+    {"route_cache", "stale_on_error", Type::boolean, "true", "", "false: never in place of an error, whatever the response allows", kSiteRoute},
+    {"route_cache", "lax_s_maxage", Type::boolean, "false", "", "true: stale-while-revalidate counts beside s-maxage too, which RFC 9111 rules out", kSiteRoute},
+    {"route_cache", "heuristic", Type::percent, "10%", "0%..100%", "of a response's age when it says nothing else: how long it is good; 0% is never", kSiteRoute},
+    {"route_cache", "heuristic_max", Type::duration, "1d", "0s..3650d", "but no longer than this", kSiteRoute},
+    {"route_cache", "negative", Type::pairs, "", "", "{ 404 = \"10s\", 5xx = \"1s\", 400-403 = \"5s\" }: how long an error is kept that does not say it itself; the narrowest "
+                                                   "range counts; default: 404 and 410 for 10s",
+        kSiteRoute},
+    {"route_cache", "key", Type::texts, "", "", "what tells two responses apart: \"scheme\", \"host\", \"path\", \"query\", \"query:NAMES\", \"query:!NAMES\", "
+                                              "\"query:sorted\", \"header:NAME\", \"cookie:NAME\"; default: the URL",
+        kSiteRoute},
+    {"route_cache", "bypass", Type::texts, "", "", "requests that go past the cache: \"cookie:session\", \"header:X-No-Cache=1*\", \"query:preview\"", kSiteRoute},
+    {"route_cache", "min_uses", Type::integer, "1", "1..255", "kept from this request for it on", kSiteRoute, "counts are kept in one byte"},
+    {"route_cache", "methods", Type::texts, "", "", "\"GET\", \"HEAD\", \"POST\"; default: all three, POST only where the response gives it a URL", kSiteRoute},
+    {"route_cache", "tags", Type::texts, "", "", "response headers whose words are tags for ladle purge; default: Surrogate-Key and Cache-Tag", kSiteRoute},
+    {"route_cache", "vary", Type::boolean, "true", "", "false: one response for all, whatever its Vary says", kSiteRoute},
+    {"route_cache", "max", Type::size, "", "0B..256GiB", "larger bodies are not kept; default: [cache.object] max", kSiteRoute},
+    {"route_cache", "cookies", Type::choice, "if_explicit", "if_explicit|never|ignore", "a response with Set-Cookie is kept only if it says for how long; never; or without "
+                                                                                       "that header",
+        kSiteRoute},
+    {"route_cache", "client_directives", Type::boolean, "true", "", "false: a client's Cache-Control is not obeyed", kSiteRoute},
+    {"route_cache", "purge", Type::texts, "", "", "address ranges from which the method PURGE is taken; default: 127.0.0.0/8 and ::1", kSiteRoute},
+    {"route_cache", "status_header", Type::boolean, "true", "", "whether clients are sent Cache-Status", kSiteRoute},
 
     {"respond", "status", Type::integer, "200", "200..599", "the status code", kRoute, "a final answer has no other"},
     {"respond", "body", Type::text, "", "", "the body", kRoute},
@@ -158,6 +206,12 @@ std::uint64_t number_of(Type type, std::string_view text)
     }
     if (type == Type::size) {
         return parse_size(text).value_or(0);
+    }
+    if (type == Type::percent) {
+        return parse_percent(text).value_or(0);
+    }
+    if (type == Type::boolean) {
+        return text == "true" ? 1 : 0;
     }
     std::uint64_t value = 0;
     std::from_chars(text.data(), text.data() + text.size(), value);

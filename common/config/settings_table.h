@@ -17,6 +17,8 @@ namespace ladle::config {
 
 enum class Type : std::uint8_t {
     integer,
+    boolean,  ///< true or false; 1 or 0
+    percent,  ///< "10%"; in percent
     duration, ///< "10s"; in milliseconds
     size,     ///< "64MiB"; in bytes
     text,
@@ -81,7 +83,7 @@ struct Bounds {
 };
 Bounds bounds_of(const Setting& setting);
 
-/// A row's default as a number in its unit (milliseconds, bytes, the integer, the index of the choice). 0 where it is a word.
+/// A row's default as a number in its unit (milliseconds, bytes, percent, the integer, 1 for true, the index of the choice). 0 where it is a word.
 std::uint64_t fallback_number(const Setting& setting);
 
 } // namespace ladle::config

@@ -103,18 +103,18 @@ tls = { cert = "/x" }
                R"~(
 x.toml:3:1: error: unknown key "tls" in [site."a.test"]
     3 | tls = { cert = "/x" }
-      | ^^^ known here: aliases, listen, upstream, body, timeouts, buffer, error_pages, route
+      | ^^^ known here: aliases, listen, upstream, body, timeouts, buffer, cache, error_pages, route
 )~");
     check_says(R"~(
-[cache]
+[cash]
 memory = "1GiB"
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:1:2: error: unknown table [cache]
-    1 | [cache]
-      |  ^^^^^ known here: include, server, listen, trust, timeouts, budget, defence, upstream, site, log
+x.toml:1:2: error: unknown table [cash]
+    1 | [cash]
+      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, defence, upstream, site, log
 )~");
     check_says(R"~(
 [upstream.app]
