@@ -26,6 +26,7 @@ struct Child {
     std::uint32_t number = 0;
     std::uint32_t generation = 0; ///< of the binary that forked it
     int row = -1;                 ///< -1: its row lies in an arena of another layout
+    int cache_row = -1;           ///< the same in the cache; -1: it uses none, or one that is not ours
     Phase phase = Phase::starting;
     bool has_joined = false; ///< its siblings' slots
     loop::Nanos started = 0;

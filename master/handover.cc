@@ -21,9 +21,15 @@ constexpr std::size_t kMaxBytes = 4 << 20;
 
 json to_json(const HandedChild& child)
 {
-    return {
-        {"pid", child.pid}, {"role", static_cast<int>(child.role)}, {"number", child.number},     {"generation", child.generation},
-        {"row", child.row}, {"draining", child.is_draining},        {"joined", child.has_joined}, {"channel", child.channel}};
+    return {{"pid", child.pid},
+            {"role", static_cast<int>(child.role)},
+            {"number", child.number},
+            {"generation", child.generation},
+            {"row", child.row},
+            {"cache_row", child.cache_row},
+            {"draining", child.is_draining},
+            {"joined", child.has_joined},
+            {"channel", child.channel}};
 }
 
 HandedChild to_child(const json& j)
@@ -34,10 +40,27 @@ HandedChild to_child(const json& j)
     child.number = j.value("number", 0u);
     child.generation = j.value("generation", 0u);
     child.row = j.value("row", -1);
+    child.cache_row = j.value("cache_row", -1);
     child.is_draining = j.value("draining", false);
     child.has_joined = j.value("joined", false);
     child.channel = j.value("channel", -1);
     return child;
+}
+
+json to_json(const HandedCache& cache)
+{
+    return {{"arena", cache.arena}, {"row", cache.row}, {"files", cache.files}, {"folder", cache.folder}, {"bells", cache.bells}};
+}
+
+HandedCache to_cache(const json& j)
+{
+    HandedCache cache;
+    cache.arena = j.value("arena", -1);
+    cache.row = j.value("row", -1);
+    cache.files = j.value("files", -1);
+    cache.folder = j.value("folder", "");
+    cache.bells = j.value("bells", std::vector<int>{});
+    return cache;
 }
 
 } // namespace
@@ -57,6 +80,7 @@ Result<os::Fd> write_handover(const Handover& handover)
               {"restarts", handover.restarts},
               {"error_log", handover.error_log},
               {"binary_path", handover.binary_path},
+              {"cache", to_json(handover.cache)},
               {"listeners", json::array()},
               {"children", json::array()}};
     for (const HandedAddress& address : handover.listeners) {
@@ -95,6 +119,7 @@ Result<Handover> read_handover(int fd)
     handover.restarts = j.value("restarts", std::uint64_t{0});
     handover.error_log = j.value("error_log", "");
     handover.binary_path = j.value("binary_path", "");
+    handover.cache = to_cache(j.value("cache", json::object()));
     for (const json& address : j.value("listeners", json::array())) {
         handover.listeners.push_back({address.value("text", ""), address.value("slots", std::vector<int>{})});
     }
@@ -106,7 +131,9 @@ Result<Handover> read_handover(int fd)
 
 std::vector<int> descriptors_of(const Handover& handover)
 {
-    std::vector<int> all = {handover.bundle, handover.arena, handover.control_socket, handover.control_lock, handover.asking};
+    std::vector<int> all = {handover.bundle, handover.arena,       handover.control_socket, handover.control_lock,
+                            handover.asking, handover.cache.arena, handover.cache.files};
+    all.insert(all.end(), handover.cache.bells.begin(), handover.cache.bells.end());
     for (const HandedAddress& address : handover.listeners) {
         all.insert(all.end(), address.slots.begin(), address.slots.end());
     }

@@ -8,6 +8,7 @@
 #include "common/base/error.h"
 #include "common/os/fd.h"
 #include "common/shm/rows.h"
+#include "master/cache_owner.h"
 #include "master/child.h"
 #include "master/listeners.h"
 
@@ -27,6 +28,7 @@ struct HandedChild {
     std::uint32_t number = 0;
     std::uint32_t generation = 0;
     int row = -1;
+    int cache_row = -1;
     bool is_draining = false;
     bool has_joined = false;
     int channel = -1;
@@ -52,6 +54,7 @@ struct Handover {
     std::uint64_t restarts = 0;
     std::string error_log;
     std::string binary_path; ///< what the next upgrade executes
+    HandedCache cache;
     std::vector<HandedAddress> listeners;
     std::vector<HandedChild> children;
 };

@@ -21,6 +21,7 @@ namespace ladle::master {
 namespace {
 
 constexpr unsigned kTicksToFree = 10; ///< seconds between looks for servers that nobody names
+constexpr unsigned kTicksToTidy = 60; ///< and for folders of the cache that nobody uses
 
 std::vector<int> all_sockets(const ListenerSet& listeners)
 {
@@ -92,6 +93,7 @@ Result<void> Master::start_fresh()
         control_->close();
         return opened;
     }
+    open_cache();
     make_parts();
     supervisor_->set_arena(*arena_, 1);
     start_children();
@@ -183,6 +185,7 @@ Result<void> Master::take_over()
     if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
         return assigned;
     }
+    adopt_cache(*handover, is_same_layout);
     adopt_listeners(*handover);
     make_parts();
     adopt_children(*handover, is_same_layout);
@@ -201,6 +204,46 @@ bool Master::adopt_arena(os::Fd fd)
     LADLE_ASSERT(arena.has_value());
     arena_ = std::make_unique<shm::Arena>(std::move(*arena));
     return is_same_layout;
+}
+
+void Master::open_cache()
+{
+    cache_.make(running_.config->cache, identity_);
+    if (cache_.exists()) {
+        const int row = claim_row(arena_->regions(), {shm::Role::master, 0, 1, running_.config->generation});
+        set_row_pid(arena_->regions(), row, ::getpid());
+        cache_.use_row(row);
+    }
+}
+
+/// The cache outlives a change of the arena's layout: who was in a row of the cache keeps it.
+void Master::adopt_cache(Handover& handover, bool is_same_layout)
+{
+    shm::Regions& regions = arena_->regions();
+    const bool is_same_cache = cache_.adopt(handover.cache, running_.config->cache, identity_);
+    for (HandedChild& child : handover.children) {
+        if (child.cache_row >= 0 && is_same_cache && !is_same_layout) {
+            reserve_row(regions, child.cache_row, child.pid);
+        } else if (child.cache_row >= 0 && !is_same_cache && is_same_layout && child.row < 0) {
+            repair_after(regions, child.cache_row); // reserved at the upgrade before, for a cache that is given up
+        }
+        child.cache_row = is_same_cache ? child.cache_row : -1;
+    }
+    int row = is_same_layout || is_same_cache ? handover.cache.row : -1;
+    if (row >= 0 && !cache_.exists()) {
+        repair_after(regions, row);
+    }
+    if (!cache_.exists()) {
+        return;
+    }
+    if (row < 0) {
+        row = claim_row(regions, {shm::Role::master, 0, handover.generation + 1, running_.config->generation});
+    }
+    if (row >= 0) {
+        regions.rows[row].role.store(shm::Role::master, std::memory_order_relaxed);
+        set_row_pid(regions, row, ::getpid());
+    }
+    cache_.use_row(row);
 }
 
 void Master::adopt_listeners(const Handover& handover)
@@ -230,6 +273,7 @@ void Master::adopt_children(const Handover& handover, bool is_same_layout)
         child->number = handed.number;
         child->generation = handed.generation;
         child->row = is_same_layout ? handed.row : -1;
+        child->cache_row = handed.cache_row;
         child->phase = handed.is_draining ? Child::Phase::draining : Child::Phase::ready;
         child->has_joined = handed.has_joined;
         child->started = loop::clock_now();
@@ -276,6 +320,7 @@ void Master::make_parts()
     events.prepare = [this](shm::Role role, std::uint32_t) { return prepare_child(role); };
     events.on_message = [this](Child& child, ipc::Message& message) { reload_->on_message(child, message); };
     events.on_ready = [this](Child&) { on_child_ready(); };
+    events.on_dead = [this](const Child& child) { on_child_dead(child); };
     events.on_exit = [this](const Child& child, bool is_crash) { on_child_exit(child, is_crash); };
     events.on_stranger = [this](pid_t pid, int status) {
         if (phase_ != Phase::stopping) {
@@ -313,6 +358,7 @@ Result<ipc::Inheritance> Master::prepare_child(shm::Role role)
     inheritance.error_log = os::Fd(logs_.error.get());
     inheritance.uid = identity_.uid;
     inheritance.gid = identity_.gid;
+    cache_.lend(inheritance);
     if (role != shm::Role::worker) {
         return inheritance;
     }
@@ -388,6 +434,14 @@ void Master::on_child_ready()
     begin_serving();
 }
 
+void Master::on_child_dead(const Child& child)
+{
+    cache_.repair(child.cache_row);
+    if (child.row < 0 && child.cache_row >= 0) {
+        repair_after(arena_->regions(), child.cache_row); // it was reserved
+    }
+}
+
 void Master::on_child_exit(const Child& child, bool is_crash)
 {
     reload_->on_exit(child);
@@ -427,6 +481,9 @@ void Master::on_tick()
         return;
     }
     notify::keep_alive();
+    if (ticks_ % kTicksToTidy == 0) {
+        cache_.remove_unused_folders();
+    }
     if (ticks_ % kTicksToFree == 0 && !reload_->is_running()) {
         free_unnamed_servers(arena_->regions(), *running_.config);
     }

@@ -10,6 +10,7 @@
 
 #include "common/loop/loop.h"
 #include "common/shm/arena.h"
+#include "master/cache_owner.h"
 #include "master/control/server.h"
 #include "master/listeners.h"
 #include "master/log_files.h"
@@ -55,6 +56,8 @@ private:
     Result<LogFiles> open_logs(const config::Config& config) const;
     void adopt_logs(LogFiles logs);
     bool adopt_arena(os::Fd fd);
+    void open_cache();
+    void adopt_cache(Handover& handover, bool is_same_layout);
     void adopt_listeners(const Handover& handover);
     void adopt_children(const Handover& handover, bool is_same_layout);
     void make_parts();
@@ -66,6 +69,7 @@ private:
     void on_commit(LogFiles logs);
     void on_replaced(const Upgrade::Outcome& outcome, std::uint32_t generation_before);
     void on_child_ready();
+    void on_child_dead(const Child& child);
     void on_child_exit(const Child& child, bool is_crash);
     void on_tick();
 
@@ -84,6 +88,7 @@ private:
     StartOptions options_;
     std::unique_ptr<loop::Loop> loop_;
     std::unique_ptr<shm::Arena> arena_;
+    CacheOwner cache_;
     Running running_;
     Identity identity_;
     ListenerSet listeners_;

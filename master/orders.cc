@@ -89,7 +89,7 @@ nlohmann::json Master::status() const
                         : phase_ == Phase::starting ? "starting"
                                                     : "serving";
     return make_status(
-        StatusParts{arena_->regions(), running_, listeners_, *supervisor_, last_reload_, state, options_.config_path, started_at_});
+        StatusParts{arena_->regions(), running_, listeners_, *supervisor_, cache_, last_reload_, state, options_.config_path, started_at_});
 }
 
 void Master::reload(ControlServer::Id id)
@@ -141,6 +141,7 @@ Handover Master::make_handover(ControlServer::Id asking) const
     handover.generation = supervisor_->generation();
     handover.bundle = running_.bundle.get();
     handover.arena = arena_->fd();
+    handover.cache = cache_.hand_over();
     handover.control_socket = control_->socket_descriptor();
     handover.control_lock = control_->lock_descriptor();
     handover.asking = control_->descriptor(asking);
@@ -157,7 +158,7 @@ Handover Master::make_handover(ControlServer::Id asking) const
         handover.listeners.push_back(std::move(handed));
     }
     for (const auto& child : supervisor_->children()) {
-        handover.children.push_back({child->pid, child->role, child->number, child->generation, child->row,
+        handover.children.push_back({child->pid, child->role, child->number, child->generation, child->row, child->cache_row,
                                      child->phase == Child::Phase::draining, child->has_joined, child->channel.get()});
     }
     return handover;
@@ -196,6 +197,7 @@ void Master::finish_stop()
     if (std::exchange(is_finished_, true)) {
         return;
     }
+    cache_.remove_folder();
     control_->close();
     if (options_.on_started && !start_failure_.empty()) {
         options_.on_started(start_failure_);

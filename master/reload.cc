@@ -29,6 +29,10 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
     if (now.budget.spool_path != next.budget.spool_path) {
         add("budget.spool_path");
     }
+    if (now.cache.memory_bytes != next.cache.memory_bytes || now.cache.files != next.cache.files) {
+        text += fmt::format("warning: cache.{} changed: takes effect with the next ladle upgrade or restart, with an empty cache\n",
+                            now.cache.memory_bytes != next.cache.memory_bytes ? "memory" : "files");
+    }
     return text;
 }
 

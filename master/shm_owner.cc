@@ -33,6 +33,12 @@ void set_row_pid(shm::Regions& regions, int row, pid_t pid) noexcept
     regions.rows[row].pid.store(static_cast<std::uint32_t>(pid), std::memory_order_release);
 }
 
+void reserve_row(shm::Regions& regions, int row, pid_t pid) noexcept
+{
+    regions.rows[row].role.store(shm::Role::none, std::memory_order_relaxed);
+    set_row_pid(regions, row, pid);
+}
+
 void repair_after(shm::Regions& regions, int row) noexcept
 {
     const bool was_caretaker = regions.rows[row].role.load(std::memory_order_relaxed) == shm::Role::caretaker;

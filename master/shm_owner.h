@@ -22,6 +22,9 @@ struct RowClaim {
 int claim_row(shm::Regions& regions, const RowClaim& claim) noexcept;
 void set_row_pid(shm::Regions& regions, int row, pid_t pid) noexcept;
 
+/// Keeps the row of this index from being given to a process, because one of an arena before has it in the cache.
+void reserve_row(shm::Regions& regions, int row, pid_t pid) noexcept;
+
 /// Repairs what a reaped process leaves: its counters are kept, all else is undone.
 void repair_after(shm::Regions& regions, int row) noexcept;
 

@@ -10,7 +10,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
+#include <string_view>
+#include <utility>
 
 namespace ladle::master {
 
@@ -95,6 +98,37 @@ json server_to_json(const StatusParts& parts, const config::Upstream& upstream, 
     return j;
 }
 
+/// In the order of shm::CacheRefusal.
+constexpr std::array<const char*, shm::kCacheRefusals> kRefusalNames = {"too_large", "no_space", "waiting_for_files", "busy",
+                                                                        "bad_request"};
+
+json cache_to_json(const CacheOwner& cache)
+{
+    shm::CacheStore* store = cache.store();
+    if (store == nullptr) {
+        return nullptr;
+    }
+    const shm::CacheCounts counts = store->counts();
+    json j = {{"memory_bytes", cache.memory_bytes()},
+              {"objects", counts.objects},
+              {"used_bytes", counts.cell_bytes + counts.file_bytes},
+              {"usable_bytes", counts.cell_bytes_total},
+              {"file_bytes", counts.file_bytes},
+              {"table_bytes", counts.table_bytes},
+              {"has_files", cache.has_files()},
+              {"leaving", counts.zombies}, // gone from the index, still read by somebody
+              {"dead_files", counts.dead_files},
+              {"fetches", store->fills().claimed()},
+              {"stored", counts.stored},
+              {"replaced", counts.replaced},
+              {"evictions", counts.evictions},
+              {"refusals", json::object()}};
+    for (std::size_t i = 0; i < shm::kCacheRefusals; ++i) {
+        j["refusals"][kRefusalNames[i]] = counts.refusals[i];
+    }
+    return j;
+}
+
 json config_to_json(const StatusParts& parts)
 {
     json j = {{"file", parts.config_path},
@@ -146,8 +180,45 @@ std::string render_caretaker(const json& caretaker)
         return "\ncaretaker\n  none: names are not resolved until it is back\n";
     }
     const auto silence = caretaker.value("heartbeat_age_ms", std::uint64_t{0});
-    return fmt::format("\ncaretaker\n      pid {:<8} {:<9} up {}{}\n", caretaker["pid"].get<int>(), caretaker["state"].get<std::string>(),
-                       render_duration(caretaker["uptime_s"]), silence >= 1000 ? fmt::format(", SILENT for {} ms", silence) : "");
+    return fmt::format("\ncaretaker\n      pid {:<8} {:<9} up {}{}\n", caretaker["pid"].get<int>(),
+                       caretaker["state"].get<std::string>(), render_duration(caretaker["uptime_s"]),
+                       silence >= 1000 ? fmt::format(", SILENT for {} ms", silence) : "");
+}
+
+std::string render_bytes(std::uint64_t bytes)
+{
+    constexpr std::array<std::pair<std::uint64_t, const char*>, 3> kUnits{
+        {{1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}}};
+    for (const auto& [unit, name] : kUnits) {
+        if (bytes >= unit) {
+            return fmt::format("{:.1f} {}", static_cast<double>(bytes) / static_cast<double>(unit), name);
+        }
+    }
+    return fmt::format("{} B", bytes);
+}
+
+std::string render_cache(const json& cache, const json& metrics)
+{
+    if (cache.is_null()) {
+        return "\ncache\n  none\n";
+    }
+    std::uint64_t refused = 0;
+    for (const json& count : cache["refusals"]) {
+        refused += count.get<std::uint64_t>();
+    }
+    std::string out =
+        fmt::format("\ncache\n  objects {}, {} of {} used ({} in files{}), stored {}, evicted {}, refused {}\n",
+                    cache["objects"].get<std::uint64_t>(), render_bytes(cache["used_bytes"]), render_bytes(cache["usable_bytes"]),
+                    render_bytes(cache["file_bytes"]), cache["has_files"] ? "" : ": there is no folder for them",
+                    cache["stored"].get<std::uint64_t>(), cache["evictions"].get<std::uint64_t>(), refused);
+    constexpr std::string_view kPrefix = "cache_";
+    std::string counted;
+    for (const auto& [name, value] : metrics.items()) {
+        if (name.starts_with(kPrefix) && value != 0) {
+            counted += fmt::format("{}{} {}", counted.empty() ? "" : ", ", name.substr(kPrefix.size()), value.get<std::uint64_t>());
+        }
+    }
+    return counted.empty() ? out : out + "  " + counted + "\n";
 }
 
 } // namespace
@@ -183,6 +254,7 @@ json make_status(const StatusParts& parts)
               {"requests", shm::total(parts.regions, shm::Metric::requests)},
               {"listeners", json::array()},
               {"servers", json::array()},
+              {"cache", cache_to_json(parts.cache)},
               {"metrics", json::object()}};
     for (const auto& child : parts.supervisor.children()) {
         json process = process_to_json(parts, *child);
@@ -241,11 +313,12 @@ std::string render_status(const json& s)
     out += render_caretaker(s["caretaker"]);
     out += "\nlisteners\n";
     for (const json& l : s["listeners"]) {
-        fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(), l["slots"] == 1 ? "" : "s",
-                       l["state"] == "leaving" ? ", leaving" : "");
+        fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(),
+                       l["slots"] == 1 ? "" : "s", l["state"] == "leaving" ? ", leaving" : "");
     }
     out += "\nservers\n";
     render_servers(out, s["servers"]);
+    out += render_cache(s["cache"], s["metrics"]);
     return out;
 }
 

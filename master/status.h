@@ -4,6 +4,7 @@
 // is.
 #pragma once
 
+#include "master/cache_owner.h"
 #include "master/listeners.h"
 #include "master/reload.h"
 #include "master/running.h"
@@ -22,6 +23,7 @@ struct StatusParts {
     const Running& running;
     const ListenerSet& listeners;
     const Supervisor& supervisor;
+    const CacheOwner& cache;
     const std::optional<ReloadResult>& last_reload;
     std::string state; ///< "starting", "serving", "upgrading", "stopping"
     std::string config_path;

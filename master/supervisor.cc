@@ -206,6 +206,7 @@ bool Supervisor::start(shm::Role role, std::uint32_t number)
     child->number = number;
     child->generation = generation_;
     child->row = row;
+    child->cache_row = inheritance->cache == nullptr ? -1 : row;
     child->started = loop::clock_now();
     child->channel = std::move(channel->first);
     adopt(std::move(child));
@@ -215,7 +216,10 @@ bool Supervisor::start(shm::Role role, std::uint32_t number)
 void Supervisor::become_child(ipc::Inheritance inheritance)
 {
     std::vector<int> keep = {inheritance.control.get(), inheritance.bundle.get(), inheritance.access_log.get(),
-                             inheritance.error_log.get(), inheritance.spool_directory.get()};
+                             inheritance.error_log.get(), inheritance.spool_directory.get(), inheritance.cache_files.get()};
+    for (const os::Fd& bell : inheritance.cache_bells) {
+        keep.push_back(bell.get());
+    }
     for (const ipc::ListenerSlots& listener : inheritance.listeners) {
         for (const os::Fd& slot : listener.slots) {
             keep.push_back(slot.get());
@@ -355,6 +359,7 @@ void Supervisor::on_reaped(pid_t pid, int status)
     const bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     const bool is_crash = child->phase != Child::Phase::draining && !is_clean;
     log_end(*child, status, is_crash);
+    events_.on_dead(*child);
     if (child->row >= 0) {
         repair_after(arena_->regions(), child->row);
     }

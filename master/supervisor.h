@@ -28,6 +28,7 @@ struct SupervisorEvents {
     std::function<Result<ipc::Inheritance>(shm::Role role, std::uint32_t number)> prepare;
     std::function<void(Child&, ipc::Message&)> on_message; ///< of any type but ready and refused-at-start
     std::function<void(Child&)> on_ready;
+    std::function<void(const Child&)> on_dead; ///< reaped: to repair what it left, before another can have its row
     std::function<void(const Child&, bool is_crash)> on_exit; ///< reaped; the child is forgotten after the call
     std::function<void(pid_t pid, int status)> on_stranger;   ///< a child that is not ours to supervise ended
 };

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/cache_folder.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ladle::master {
+
+namespace {
+
+constexpr std::string_view kPrefix = "ladle-";
+constexpr int kMostTries = 16;
+
+struct CloseFolder {
+    void operator()(DIR* folder) const noexcept { ::closedir(folder); }
+};
+
+os::Fd open_folder(int at, const char* name) noexcept
+{
+    return os::Fd(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/// The names in a folder, without "." and "..".
+std::vector<std::string> names_in(int folder)
+{
+    std::vector<std::string> names;
+    const int copy = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); // a reading position of our own
+    const std::unique_ptr<DIR, CloseFolder> entries(copy < 0 ? nullptr : ::fdopendir(copy));
+    if (!entries) {
+        os::Fd(copy).reset();
+        return names;
+    }
+    while (const dirent* entry = ::readdir(entries.get())) {
+        const std::string_view name = entry->d_name;
+        if (name != "." && name != "..") {
+            names.emplace_back(name);
+        }
+    }
+    return names;
+}
+
+/// No folder lies in ours: whatever cannot be unlinked stays, and the folder with it.
+void empty(int folder)
+{
+    for (const std::string& name : names_in(folder)) {
+        ::unlinkat(folder, name.c_str(), 0);
+    }
+}
+
+/// Whether the name still means the folder that is open.
+bool is_named(int parent, const char* name, int folder) noexcept
+{
+    struct stat held {};
+    struct stat named {};
+    return ::fstat(folder, &held) == 0 && ::fstatat(parent, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
+/// One attempt with one name; EEXIST and EWOULDBLOCK are worth another.
+int try_name(int parent, const std::string& name, uid_t uid, gid_t gid, os::Fd& out) noexcept
+{
+    if (::mkdirat(parent, name.c_str(), 0700) != 0) {
+        return errno;
+    }
+    os::Fd folder = open_folder(parent, name.c_str());
+    struct stat status {};
+    if (!folder || ::fstat(folder.get(), &status) != 0) {
+        return errno;
+    }
+    if (status.st_uid != ::geteuid()) {
+        return EEXIST; // exchanged by somebody
+    }
+    // Before the lock is ours another Ladle may take the folder for one that was left, and remove it.
+    if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+        return errno;
+    }
+    if (!is_named(parent, name.c_str(), folder.get())) {
+        return EEXIST;
+    }
+    if (uid != 0 && uid != ::geteuid() && ::fchown(folder.get(), uid, gid) != 0) {
+        const int code = errno;
+        ::unlinkat(parent, name.c_str(), AT_REMOVEDIR);
+        return code;
+    }
+    out = std::move(folder);
+    return 0;
+}
+
+} // namespace
+
+CacheFolder& CacheFolder::operator=(CacheFolder&& other) noexcept
+{
+    if (this != &other) {
+        remove();
+        path_ = std::move(other.path_);
+        folder_ = std::move(other.folder_);
+        owner_ = other.owner_;
+    }
+    return *this;
+}
+
+Result<CacheFolder> CacheFolder::make(const std::string& parent, uid_t uid, gid_t gid)
+{
+    const os::Fd above(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!above) {
+        return fail_errno("cannot open " + parent, errno);
+    }
+    int code = EEXIST;
+    for (int tries = 0; tries < kMostTries && (code == EEXIST || code == EWOULDBLOCK); ++tries) {
+        std::uint64_t random = 0;
+        if (::getrandom(&random, sizeof random, 0) != sizeof random) {
+            return fail_errno("cannot get random numbers", errno);
+        }
+        const std::string name = fmt::format("{}{:016x}", kPrefix, random);
+        CacheFolder made;
+        code = try_name(above.get(), name, uid, gid, made.folder_);
+        if (code == 0) {
+            made.path_ = parent + "/" + name;
+            made.owner_ = ::getpid();
+            return made;
+        }
+    }
+    return fail_errno("cannot make a folder in " + parent, code);
+}
+
+CacheFolder CacheFolder::adopt(std::string path, os::Fd folder)
+{
+    CacheFolder adopted;
+    adopted.path_ = std::move(path);
+    adopted.folder_ = std::move(folder);
+    adopted.owner_ = ::getpid();
+    return adopted;
+}
+
+std::string CacheFolder::parent() const
+{
+    return path_.substr(0, path_.rfind('/'));
+}
+
+void CacheFolder::remove() noexcept
+{
+    if (folder_ && owner_ == ::getpid()) {
+        empty(folder_.get());
+        ::rmdir(path_.c_str());
+    }
+    leave();
+}
+
+void CacheFolder::leave() noexcept
+{
+    folder_.reset();
+    path_.clear();
+}
+
+int remove_unused(const std::string& parent, uid_t uid) noexcept
+{
+    int removed = 0;
+    const os::Fd above(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!above) {
+        return 0;
+    }
+    for (const std::string& name : names_in(above.get())) {
+        if (!name.starts_with(kPrefix)) {
+            continue;
+        }
+        const os::Fd folder = open_folder(above.get(), name.c_str());
+        struct stat status {};
+        const bool is_ours =
+            folder && ::fstat(folder.get(), &status) == 0 && (status.st_uid == uid || status.st_uid == ::geteuid());
+        if (!is_ours || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 || !is_named(above.get(), name.c_str(), folder.get())) {
+            continue;
+        }
+        empty(folder.get());
+        removed += ::unlinkat(above.get(), name.c_str(), AT_REMOVEDIR) == 0 ? 1 : 0;
+    }
+    return removed;
+}
+
+} // namespace ladle::master
