@@ -10,6 +10,7 @@
 
 #include "common/loop/loop.h"
 #include "common/shm/arena.h"
+#include "master/cache_orders.h"
 #include "master/cache_owner.h"
 #include "master/control/server.h"
 #include "master/listeners.h"
@@ -75,6 +76,7 @@ private:
 
     void begin_serving();
     void hold(ControlServer::Id id, const nlohmann::json& request);
+    void list_cache(ControlServer::Id id, const nlohmann::json& request);
     void reload(ControlServer::Id id);
     void reopen_logs(ControlServer::Id id);
     void send_logs();
@@ -89,6 +91,8 @@ private:
     std::unique_ptr<loop::Loop> loop_;
     std::unique_ptr<shm::Arena> arena_;
     CacheOwner cache_;
+    std::vector<std::unique_ptr<CacheListing>> listings_;
+    std::vector<std::unique_ptr<CacheListing>> ended_listings_; ///< freed outside their own callback
     Running running_;
     Identity identity_;
     ListenerSet listeners_;

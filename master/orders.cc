@@ -49,6 +49,12 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     if (command == "reopen" && supervisor_) {
         return reopen_logs(id); // also while it drains, which may take a day
     }
+    if (command == "purge") {
+        return control_->answer(id, purge(*running_.config, cache_.store(), request));
+    }
+    if (command == "cache") {
+        return list_cache(id, request);
+    }
     if (phase_ == Phase::stopping) {
         return control_->answer(id, {{"ok", false}, {"message", "ladle is stopping"}});
     }
@@ -88,8 +94,25 @@ nlohmann::json Master::status() const
                         : upgrade_->is_running()    ? "upgrading"
                         : phase_ == Phase::starting ? "starting"
                                                     : "serving";
-    return make_status(
-        StatusParts{arena_->regions(), running_, listeners_, *supervisor_, cache_, last_reload_, state, options_.config_path, started_at_});
+    return make_status(StatusParts{arena_->regions(), running_, listeners_, *supervisor_, cache_, last_reload_, state,
+                                   options_.config_path, started_at_});
+}
+
+void Master::list_cache(ControlServer::Id id, const nlohmann::json& request)
+{
+    if (cache_.store() == nullptr) {
+        return control_->answer(id,
+                                {{"ok", false}, {"message", "there is no cache: [cache] memory is 0B, or it could not be made"}});
+    }
+    ended_listings_.clear();
+    listings_.push_back(std::make_unique<CacheListing>(
+        *loop_, *running_.config, *cache_.store(), request, [this, id](CacheListing& listing, const nlohmann::json& answer) {
+            control_->answer(id, answer);
+            const auto ended =
+                std::find_if(listings_.begin(), listings_.end(), [&listing](const auto& one) { return one.get() == &listing; });
+            ended_listings_.push_back(std::move(*ended));
+            listings_.erase(ended);
+        }));
 }
 
 void Master::reload(ControlServer::Id id)

@@ -3,6 +3,7 @@
 
 #include "common/loop/loop.h"
 #include "common/os/socket.h"
+#include "master/human_units.h"
 #include "master/notify.h"
 
 #include <fmt/format.h>
@@ -144,17 +145,6 @@ json config_to_json(const StatusParts& parts)
     return j;
 }
 
-std::string render_duration(std::int64_t seconds)
-{
-    if (seconds >= 86400) {
-        return fmt::format("{}d {}h", seconds / 86400, seconds % 86400 / 3600);
-    }
-    if (seconds >= 3600) {
-        return fmt::format("{}h {}m", seconds / 3600, seconds % 3600 / 60);
-    }
-    return seconds >= 60 ? fmt::format("{}m {}s", seconds / 60, seconds % 60) : fmt::format("{}s", seconds);
-}
-
 void render_servers(std::string& out, const json& servers)
 {
     for (const json& server : servers) {
@@ -183,18 +173,6 @@ std::string render_caretaker(const json& caretaker)
     return fmt::format("\ncaretaker\n      pid {:<8} {:<9} up {}{}\n", caretaker["pid"].get<int>(),
                        caretaker["state"].get<std::string>(), render_duration(caretaker["uptime_s"]),
                        silence >= 1000 ? fmt::format(", SILENT for {} ms", silence) : "");
-}
-
-std::string render_bytes(std::uint64_t bytes)
-{
-    constexpr std::array<std::pair<std::uint64_t, const char*>, 3> kUnits{
-        {{1ull << 30, "GiB"}, {1ull << 20, "MiB"}, {1ull << 10, "KiB"}}};
-    for (const auto& [unit, name] : kUnits) {
-        if (bytes >= unit) {
-            return fmt::format("{:.1f} {}", static_cast<double>(bytes) / static_cast<double>(unit), name);
-        }
-    }
-    return fmt::format("{} B", bytes);
 }
 
 std::string render_cache(const json& cache, const json& metrics)

@@ -51,6 +51,8 @@ struct CommandLine {
     DemoOptions demo;
     std::string check_file;
     std::string helped_command;
+    PurgeChoice purged;
+    CacheChoice shown;
     bool now = false;
     bool as_json = false;
     std::string format = "text";
@@ -142,6 +144,32 @@ void add_running_commands(CommandLine& line)
     status_command->add_flag("--json", line.as_json, "for programs");
 }
 
+void add_cache_commands(CommandLine& line)
+{
+    CLI::App* purge_command = line.add("purge", "Take responses out of the cache, in every worker before it returns.", [&line] {
+        const PurgeChoice& choice = line.purged;
+        if (choice.urls.empty() && choice.prefixes.empty() && choice.tags.empty() && !choice.all) {
+            fmt::print(stderr, "ladle: purge what? A URL, --prefix, --tag or --all\n");
+            return 2;
+        }
+        return purge(line.options, choice);
+    });
+    purge_command->add_option("URL", line.purged.urls, "such as http://example.com/path?query, with all its variants");
+    purge_command->add_option("--prefix", line.purged.prefixes, "every URL that begins so")->allow_extra_args(false);
+    purge_command->add_option("--tag", line.purged.tags, "every response with this word in Surrogate-Key or Cache-Tag")
+        ->allow_extra_args(false);
+    purge_command->add_flag("--all", line.purged.all, "everything");
+    purge_command->add_flag("--soft", line.purged.soft,
+                            "make them stale instead: validated before the next use, or used where stale ones may be");
+    CLI::App* cache_command = line.add("cache", "List what the cache holds, or show all it knows of one URL.", [&line] {
+        return show_cache(line.options, line.shown, line.as_json ? Format::json : Format::text);
+    });
+    cache_command->add_option("URL", line.shown.url, "the one to show");
+    cache_command->add_option("--prefix", line.shown.prefix, "only URLs that begin so");
+    cache_command->add_option("--limit", line.shown.limit, "how many at most")->check(CLI::Range(1, 10'000))->capture_default_str();
+    cache_command->add_flag("--json", line.as_json, "for programs");
+}
+
 void add_other_commands(CommandLine& line)
 {
     CLI::App* check_command = line.add("check", "Check a configuration file; changes nothing and needs no rights.", [&line] {
@@ -209,6 +237,7 @@ int run_cli(int argc, char** argv, const Roles& roles)
         ->capture_default_str();
     add_life_commands(line);
     add_running_commands(line);
+    add_cache_commands(line);
     add_other_commands(line);
     try {
         line.app.parse(argc, argv);

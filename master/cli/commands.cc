@@ -2,6 +2,7 @@
 #include "master/cli/commands.h"
 
 #include "common/config/docs.h"
+#include "master/cli/asking.h"
 #include "master/cli/daemon.h"
 #include "master/cli/find_master.h"
 #include "master/control/client.h"
@@ -13,80 +14,9 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
-#include <tuple>
 
 namespace ladle::master::cli {
-
-namespace {
-
-/// Standard output takes what was asked for, standard error everything else.
-int complain(const std::string& line)
-{
-    fmt::print(stderr, "ladle: {}\n", line);
-    return 1;
-}
-
-/// A connection to the master that runs with this file.
-Result<os::Fd> connect_master(const CommandOptions& options)
-{
-    const auto admin = find_admin(options.config_path);
-    return admin ? connect_control(*admin) : std::unexpected(admin.error());
-}
-
-/// Asks the running master; the reason where nobody answers.
-std::optional<std::string> ask_master(const CommandOptions& options, const nlohmann::json& request, nlohmann::json& answer)
-{
-    const auto connection = connect_master(options);
-    if (!connection) {
-        return connection.error().detail;
-    }
-    auto got = ask(connection->get(), request);
-    if (!got) {
-        return got.error().detail;
-    }
-    answer = std::move(*got);
-    return std::nullopt;
-}
-
-/// Asks, and prints the master's message.
-int order(const CommandOptions& options, const nlohmann::json& request)
-{
-    nlohmann::json answer;
-    if (const auto reason = ask_master(options, request, answer)) {
-        return complain(*reason);
-    }
-    if (!answer.value("ok", false)) {
-        return complain(answer.value("message", "it did not work"));
-    }
-    fmt::print("ladle: {}\n", answer.value("message", "done"));
-    return 0;
-}
-
-/// Two files may name one control socket. Where the running master's is not the one that was meant: a line that says so.
-std::optional<std::string> other_file(const CommandOptions& options, const nlohmann::json& status)
-{
-    const std::string running = status.value(nlohmann::json::json_pointer("/config/file"), "");
-    std::error_code error;
-    if (running.empty() || running == options.config_path || std::filesystem::equivalent(running, options.config_path, error)) {
-        return std::nullopt;
-    }
-    return fmt::format("the running Ladle reads {}, not {}", running, options.config_path);
-}
-
-/// The state of the running master, with a warning where it runs with another file; empty where nobody answers.
-nlohmann::json look_at_master(const CommandOptions& options)
-{
-    nlohmann::json status = nlohmann::json::object();
-    std::ignore = ask_master(options, {{"command", "status"}}, status); // who acts next says why nobody answers
-    if (const auto other = other_file(options, status)) {
-        complain(*other);
-    }
-    return status;
-}
-
-} // namespace
 
 int start(const CommandOptions& options)
 {

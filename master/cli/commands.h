@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace ladle::master::cli {
 
@@ -32,6 +33,24 @@ int upgrade(const CommandOptions& options);
 int reopen(const CommandOptions& options);
 int status(const CommandOptions& options, Format format);
 int check(const CommandOptions& options, Format format);
+
+/// What to purge; at least one of them.
+struct PurgeChoice {
+    std::vector<std::string> urls;
+    std::vector<std::string> prefixes;
+    std::vector<std::string> tags;
+    bool all = false;
+    bool soft = false; ///< stale instead of gone
+};
+int purge(const CommandOptions& options, const PurgeChoice& choice);
+
+/// What to show of the cache: one URL, or a list.
+struct CacheChoice {
+    std::string url;
+    std::string prefix;
+    std::uint64_t limit = 100;
+};
+int show_cache(const CommandOptions& options, const CacheChoice& choice, Format format);
 int print_schema();
 int check_handover(int descriptor);
 

@@ -44,7 +44,7 @@ pid_t peer_pid(int connection)
 
 Result<nlohmann::json> ask(int connection, const nlohmann::json& request)
 {
-    const std::string line = request.dump() + "\n";
+    const std::string line = request.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     if (::send(connection, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
         return fail_errno("cannot ask ladle", errno);
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen, help."""
+"""The command line: start, stop, reload, upgrade, restart, run, status, check, demo, version, reopen, purge, cache, help."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.harness import waiting
 from tests.harness.ladle import BINARY, IS_SANITIZED, title
 from tests.harness.raw_client import RawClient
 
-COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen", "help"]
+COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen", "purge", "cache", "help"]
 
 
 def run(*arguments, **more):
@@ -175,7 +175,7 @@ def children_of(pid):
         return [int(child) for child in file.read().split()]
 
 
-@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade"])
+@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade", "cache"])
 def test_commands_without_a_running_proxy(daemon, command):
     """Where nothing runs, a command says so in one line and fails."""
     result = daemon.command(command)
@@ -184,7 +184,7 @@ def test_commands_without_a_running_proxy(daemon, command):
     assert len((result.stderr + result.stdout).strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade"])
+@pytest.mark.parametrize("command", ["stop", "reload", "status", "reopen", "upgrade", "cache"])
 def test_a_mistyped_file_reaches_no_master(tmp_path, command):
     """A file that is not there is named in one line; the master of the packaged file is not asked instead."""
     result = run(command, "--config", str(tmp_path / "lalde.toml"))

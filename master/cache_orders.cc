@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/cache_orders.h"
+
+#include "common/http/stored_meta.h"
+#include "master/cache_keys.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace ladle::master {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr loop::Nanos kSlice = 2'000'000; ///< of the master's time, in one turn of its loop
+constexpr int kPerLook = 64;              ///< objects between looks at the clock
+
+json failure(std::string message)
+{
+    return {{"ok", false}, {"message", std::move(message)}};
+}
+
+/// A list of strings; nullopt where it is something else. Absent = none.
+std::optional<std::vector<std::string>> strings_of(const json& request, const char* name)
+{
+    std::vector<std::string> out;
+    const auto found = request.find(name);
+    if (found == request.end()) {
+        return out;
+    }
+    if (!found->is_array() || !std::all_of(found->begin(), found->end(), [](const json& one) { return one.is_string(); })) {
+        return std::nullopt;
+    }
+    for (const json& one : *found) {
+        out.push_back(one.get<std::string>());
+    }
+    return out;
+}
+
+bool is_true(const json& request, const char* name)
+{
+    const auto found = request.find(name);
+    return found != request.end() && found->is_boolean() && found->get<bool>();
+}
+
+std::string text_of(const json& request, const char* name)
+{
+    const auto found = request.find(name);
+    return found != request.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// "1 URL", "2 prefixes"; appended where there are some.
+void append_count(std::string& out, std::size_t count, const char* one, const char* more)
+{
+    if (count > 0) {
+        out += fmt::format("{}{} {}", out.empty() ? "" : ", ", count, count == 1 ? one : more);
+    }
+}
+
+std::int64_t wall_clock_ms()
+{
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+const char* name_of(shm::CacheState state)
+{
+    switch (state) {
+    case shm::CacheState::filling:
+        return "filling";
+    case shm::CacheState::complete:
+        return "complete";
+    case shm::CacheState::aborted:
+        return "aborted";
+    default:
+        return "leaving";
+    }
+}
+
+/// What a request without directives of its own would get from it now.
+std::string verdict_of(const http::StoredFreshness& freshness, shm::CacheState state, shm::PurgeState purged, std::int64_t now_ms)
+{
+    if (purged == shm::PurgeState::hard) {
+        return "not served: purged";
+    }
+    if (state != shm::CacheState::complete && state != shm::CacheState::filling) {
+        return "not served: its fetch was cut off";
+    }
+    const http::Purged softly = purged == shm::PurgeState::soft ? http::Purged::softly : http::Purged::no;
+    const http::Judgement judgement = http::judge(freshness, {}, now_ms, softly);
+    switch (judgement.reuse) {
+    case http::Reuse::fresh:
+        return "served";
+    case http::Reuse::stale_allowed:
+        return "served, stale";
+    case http::Reuse::stale_revalidating:
+        return "served, stale, while it is validated (stale-while-revalidate)";
+    case http::Reuse::validate:
+        break;
+    }
+    const char* const how = freshness.has(http::StoredFreshness::kHasValidator) ? "validated first" : "fetched anew";
+    return fmt::format("{}: {}", how,
+                       judgement.reason == http::ValidateReason::no_cache ? "no-cache"
+                       : softly == http::Purged::softly                   ? "softly purged"
+                                                                          : "stale");
+}
+
+json flags_to_json(const http::StoredFreshness& freshness)
+{
+    using Freshness = http::StoredFreshness;
+    constexpr std::pair<Freshness::Flag, const char*> kNames[] = {{Freshness::kMustRevalidate, "must-revalidate"},
+                                                                  {Freshness::kAlwaysValidate, "no-cache"},
+                                                                  {Freshness::kImmutable, "immutable"},
+                                                                  {Freshness::kHeuristic, "heuristic"},
+                                                                  {Freshness::kHasValidator, "validator"},
+                                                                  {Freshness::kWasAuthorized, "authorized"},
+                                                                  {Freshness::kIsPartial, "partial"}};
+    json out = json::array();
+    for (const auto& [flag, name] : kNames) {
+        if (freshness.has(flag)) {
+            out.push_back(name);
+        }
+    }
+    return out;
+}
+
+/// The key without the fields and cookies that are part of it.
+std::string_view url_part(std::string_view key)
+{
+    return key.substr(0, key.find('\n'));
+}
+
+json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int64_t now_ms)
+{
+    const std::string_view key = view.url();
+    json j = {{"url", url_part(key)}, {"hits", view.hits()}, {"stored_bytes", view.stored_bytes()}, {"tags", view.tags().size()}};
+    if (const std::size_t more = url_part(key).size(); more < key.size()) {
+        j["key"] = key.substr(more + 1);
+    }
+    if (view.is_vary_record()) {
+        const auto names = view.meta();
+        j["kind"] = "vary";
+        j["vary"] = std::string_view(reinterpret_cast<const char*>(names.data()), names.size());
+        return j;
+    }
+    const http::StoredFreshness freshness = http::StoredMeta::read(view.meta()).freshness;
+    const http::LifetimeSource source = http::StoredMeta::read(view.meta()).source;
+    const shm::PurgeState purged = store.purges().state(url_part(key), view.tags(), view.epoch());
+    const shm::CacheState state = view.state();
+    const std::uint64_t body = view.body_bytes();
+    j["kind"] = "response";
+    j["variant"] = view.variant();
+    j["status"] = freshness.status;
+    j["state"] = name_of(state);
+    j["age_s"] = http::age_field(freshness, now_ms);
+    j["lifetime_s"] = freshness.lifetime_s;
+    j["left_s"] = http::remaining_s(freshness, now_ms);
+    j["lifetime_from"] = http::name_of(source);
+    j["stale_while_revalidate_s"] = freshness.stale_while_revalidate_s;
+    j["stale_if_error_s"] = freshness.stale_if_error_s;
+    j["flags"] = flags_to_json(freshness);
+    j["body_bytes"] = body == shm::kBodyUnknown ? json(nullptr) : json(body);
+    j["filled_bytes"] = view.filled();
+    j["in_file"] = view.is_in_file();
+    j["purged"] = purged == shm::PurgeState::hard ? "hard" : purged == shm::PurgeState::soft ? "soft" : "no";
+    j["verdict"] = verdict_of(freshness, state, purged, now_ms);
+    return j;
+}
+
+} // namespace
+
+json purge(const config::Config& config, shm::CacheStore* store, const json& request)
+{
+    const auto urls = strings_of(request, "urls");
+    const auto prefixes = strings_of(request, "prefixes");
+    const auto tags = strings_of(request, "tags");
+    if (!urls || !prefixes || !tags) {
+        return failure("the request is not understood");
+    }
+    if (store == nullptr) {
+        return failure("there is no cache: [cache] memory is 0B, or it could not be made");
+    }
+    std::set<std::string> keys;
+    std::set<std::string> beginnings;
+    for (const std::string& url : *urls) {
+        auto some = keys_of(config, url);
+        if (!some) {
+            return failure(some.error().detail);
+        }
+        keys.merge(*some);
+    }
+    for (const std::string& prefix : *prefixes) {
+        auto some = key_prefixes_of(config, prefix);
+        if (!some) {
+            return failure(some.error().detail);
+        }
+        beginnings.merge(*some);
+    }
+    const shm::PurgeKind kind = is_true(request, "soft") ? shm::PurgeKind::soft : shm::PurgeKind::hard;
+    shm::PurgeTable& purges = store->purges();
+    const auto url_done = [&](const std::string& key) { return purges.purge_url(key, kind); };
+    const auto prefix_done = [&](const std::string& beginning) { return purges.purge_prefix(beginning, kind); };
+    const auto tag_done = [&](const std::string& tag) { return purges.purge_tag(tag, kind); };
+    const bool is_all = is_true(request, "all");
+    const bool is_done = std::all_of(keys.begin(), keys.end(), url_done) &&
+                         std::all_of(beginnings.begin(), beginnings.end(), prefix_done) &&
+                         std::all_of(tags->begin(), tags->end(), tag_done) && (!is_all || purges.purge_all(kind));
+    if (!is_done) {
+        return failure("not all was purged: a process holds the purge table and makes no progress; try again");
+    }
+    std::string what = is_all ? "everything" : "";
+    append_count(what, urls->size(), "URL", "URLs");
+    append_count(what, prefixes->size(), "prefix", "prefixes");
+    append_count(what, tags->size(), "tag", "tags");
+    return {
+        {"ok", true},
+        {"message", fmt::format("{}purged {}", kind == shm::PurgeKind::soft ? "softly " : "", what.empty() ? "nothing" : what)}};
+}
+
+CacheListing::CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const json& request, Done done)
+    : loop_(loop), store_(store), done_(std::move(done)), walk_(std::in_place, store), limit_(kMostListed),
+      turn_([](void* self) { static_cast<CacheListing*>(self)->take_slice(); }, this)
+{
+    if (const auto limit = request.find("limit"); limit != request.end() && limit->is_number_unsigned()) {
+        limit_ = std::min(limit->get<std::uint64_t>(), kMostListed);
+    }
+    if (const std::string url = text_of(request, "url"); !url.empty()) {
+        auto keys = keys_of(config, url);
+        failure_ = keys ? "" : keys.error().detail;
+        keys_ = keys ? std::move(*keys) : std::set<std::string>();
+    }
+    if (const std::string prefix = text_of(request, "prefix"); !prefix.empty()) {
+        auto prefixes = key_prefixes_of(config, prefix);
+        failure_ = prefixes ? failure_ : prefixes.error().detail;
+        prefixes_ = prefixes ? std::move(*prefixes) : std::set<std::string>();
+    }
+    turn_.post(loop_);
+}
+
+bool CacheListing::is_wanted(std::string_view url) const
+{
+    const auto is_key = [url](const std::string& key) { return url == key; };
+    const auto is_beginning = [url](const std::string& prefix) { return url.starts_with(prefix); };
+    return (keys_.empty() || std::any_of(keys_.begin(), keys_.end(), is_key)) &&
+           (prefixes_.empty() || std::any_of(prefixes_.begin(), prefixes_.end(), is_beginning));
+}
+
+void CacheListing::take_slice()
+{
+    const std::int64_t now_ms = wall_clock_ms();
+    const loop::Nanos until = loop::clock_now() + kSlice;
+    while (failure_.empty() && !is_cut_) {
+        for (int looked = 0; looked < kPerLook && !is_cut_; ++looked) {
+            const shm::CacheView* view = walk_->next();
+            if (view == nullptr) {
+                return finish();
+            }
+            if (!is_wanted(url_part(view->url()))) {
+                continue;
+            }
+            if (objects_.size() < limit_) {
+                objects_.push_back(object_to_json(store_, *view, now_ms));
+            } else {
+                is_cut_ = true;
+            }
+        }
+        if (loop::clock_now() >= until) {
+            turn_.post(loop_);
+            return;
+        }
+    }
+    finish();
+}
+
+void CacheListing::finish()
+{
+    walk_.reset(); // it pins an object
+    if (!failure_.empty()) {
+        return done_(*this, failure(failure_));
+    }
+    json answer = {
+        {"ok", true}, {"objects", std::move(objects_)}, {"is_complete", !is_cut_}, {"objects_in_all", store_.counts().objects}};
+    if (!keys_.empty()) {
+        answer["is_known_uncacheable"] = std::any_of(keys_.begin(), keys_.end(), [this](const std::string& key) {
+            return store_.fills().is_uncacheable(store_.name(key).hash, loop::clock_now());
+        });
+    }
+    done_(*this, std::move(answer));
+}
+
+} // namespace ladle::master

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the control socket asks of the cache: `purge` and `cache`. Both take the request's JSON and give the answer's; neither
+// trusts its form. Master process.
+//
+//   {"command":"purge","urls":[…],"prefixes":[…],"tags":[…],"all":bool,"soft":bool}   done in every process when the answer comes
+//   {"command":"cache","limit":N,"prefix":"…"}   lists objects · {"command":"cache","url":"…"}   shows one URL's, all variants
+#pragma once
+
+#include "common/config/config.h"
+#include "common/loop/loop.h"
+#include "common/shm/cache_store.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace ladle::master {
+
+inline constexpr std::uint64_t kMostListed = 10'000; ///< objects in one answer
+
+/// Purges; `store` null = there is no cache. All or nothing where a URL is malformed.
+nlohmann::json purge(const config::Config& config, shm::CacheStore* store, const nlohmann::json& request);
+
+/// Walks the cache for `ladle cache`, a slice in each turn of the loop, so that a large one holds nothing up.
+class CacheListing {
+public:
+    /// Called once with the answer; the listing must not be destroyed in it.
+    using Done = std::function<void(CacheListing&, nlohmann::json answer)>;
+
+    /// Calls `done` from the loop, never from here. The store must outlive it.
+    CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const nlohmann::json& request, Done done);
+
+private:
+    void take_slice();
+    void finish();
+    bool is_wanted(std::string_view url) const;
+
+    loop::Loop& loop_;
+    shm::CacheStore& store_;
+    Done done_;
+    std::optional<shm::CacheWalk> walk_;
+    std::uint64_t limit_;
+    std::set<std::string> keys_;     ///< of the URL that was asked for; empty = a list
+    std::set<std::string> prefixes_; ///< empty = all
+    std::string failure_;
+    nlohmann::json objects_ = nlohmann::json::array();
+    bool is_cut_ = false; ///< there were more
+    loop::Posted turn_;
+};
+
+} // namespace ladle::master
