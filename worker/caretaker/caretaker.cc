@@ -43,7 +43,7 @@ private:
 Result<void> Caretaker::init()
 {
     names_ = std::make_unique<NameBook>(*loop_, inherited_.arena->regions());
-    return names_->init();
+    return names_->init(*config_);
 }
 
 void Caretaker::begin()
@@ -62,7 +62,7 @@ void Caretaker::on_message(ipc::Message message)
     case ipc::MessageType::abort_config:
         prepared_.reset();
         owed_by_ = owed_ == ipc::MessageType::ready ? owed_by_ : loop::kNever;
-        return names_->keep_only(*config_);
+        return names_->abort(*config_);
     case ipc::MessageType::new_logs:
         return on_new_logs(std::move(message));
     case ipc::MessageType::drain:
@@ -83,8 +83,10 @@ void Caretaker::on_prepare(const ipc::Message& message)
         tell(owed_, owed_generation_);
         row_.state.store(shm::State::ready, std::memory_order_release);
     }
+    if (auto prepared = names_->prepare(*loaded); !prepared) {
+        return tell(ipc::MessageType::refused, message.generation, prepared.error().detail);
+    }
     prepared_ = std::move(loaded);
-    names_->add(*prepared_);
     answer_when_settled(ipc::MessageType::prepared, message.generation);
 }
 
@@ -103,7 +105,9 @@ void Caretaker::on_commit(std::uint64_t generation)
 {
     if (prepared_) {
         adopt(std::exchange(prepared_, nullptr));
-        names_->keep_only(*config_);
+        if (names_->commit(*config_)) {
+            return answer_when_settled(ipc::MessageType::committed, generation); // the first request shall meet the new answers
+        }
     }
     tell(ipc::MessageType::committed, generation);
 }

@@ -43,22 +43,8 @@ std::map<std::string, std::vector<NameBook::Use>> NameBook::uses_of(const config
     return uses;
 }
 
-/// Other DNS servers may say something else of every name: all are asked again.
-void NameBook::follow_resolvers(const config::Config& config)
-{
-    if (!resolver_.use(config.server.resolvers)) {
-        return;
-    }
-    for (auto& [host, name] : names_) {
-        name.next = 0;
-        name.is_asking = false;
-        name.is_answered = false;
-    }
-}
-
 void NameBook::add(const config::Config& config)
 {
-    follow_resolvers(config);
     for (auto& [host, uses] : uses_of(config)) {
         Name& name = names_[host];
         for (const Use& use : uses) {
@@ -74,12 +60,44 @@ void NameBook::add(const config::Config& config)
 
 void NameBook::keep_only(const config::Config& config)
 {
-    follow_resolvers(config);
     const auto uses = uses_of(config);
     std::erase_if(names_, [&uses](const auto& name) { return !uses.contains(name.first); });
     for (auto& [host, name] : names_) {
         name.uses = uses.at(host);
     }
+}
+
+Result<void> NameBook::prepare(const config::Config& config)
+{
+    if (auto prepared = resolver_.prepare(config.server.resolvers); !prepared) {
+        return prepared;
+    }
+    if (!resolver_.is_prepared()) {
+        add(config); // else those in force would be asked for names that only the others may know
+    }
+    return {};
+}
+
+bool NameBook::commit(const config::Config& config)
+{
+    const bool is_other = resolver_.is_prepared();
+    if (is_other) {
+        resolver_.commit();
+        for (auto& [host, name] : names_) {
+            name.next = 0;
+            name.is_asking = false;
+            name.is_answered = false;
+        }
+    }
+    keep_only(config);
+    add(config);
+    return is_other;
+}
+
+void NameBook::abort(const config::Config& config)
+{
+    resolver_.abort();
+    keep_only(config);
 }
 
 bool NameBook::is_settled() const

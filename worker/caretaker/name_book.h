@@ -21,11 +21,18 @@ class NameBook {
 public:
     NameBook(loop::Loop& loop, shm::Regions& regions);
 
-    Result<void> init() { return resolver_.init(); }
-    /// Takes in the names of `config`, besides those there are, and its DNS servers.
+    /// Before the first question: the DNS servers of `config`.
+    Result<void> init(const config::Config& config) { return resolver_.init(config.server.resolvers); }
+    /// Takes in the names of `config`, besides those there are.
     void add(const config::Config& config);
-    /// Forgets the names that `config` does not have, and asks its DNS servers.
-    void keep_only(const config::Config& config);
+    /// Makes ready for `config`: its names are taken in, or wait for commit() where it has other DNS servers. Fails where those
+    /// cannot be used; nothing has changed then.
+    Result<void> prepare(const config::Config& config);
+    /// `config` is in force: other names are forgotten and its DNS servers asked. True if those are others than before, so that
+    /// every name is asked again.
+    bool commit(const config::Config& config);
+    /// What was prepared is not to be: `config` stays in force.
+    void abort(const config::Config& config);
     /// Whether every name has been answered once, well or not.
     bool is_settled() const;
     /// Every 100 ms: asks for what is due.
@@ -50,7 +57,7 @@ private:
     static void on_resolved(void* self, Resolution resolution);
     void accept(const std::string& host, Name& name, Resolution resolution);
     void publish(Name& name);
-    void follow_resolvers(const config::Config& config);
+    void keep_only(const config::Config& config);
     std::map<std::string, std::vector<Use>> uses_of(const config::Config& config) const;
 
     shm::Regions& regions_;

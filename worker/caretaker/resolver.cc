@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/caretaker/resolver.h"
 
-#include "common/os/log.h"
-
 #include <ares.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -27,6 +25,15 @@ std::int64_t change_time(const char* path)
         return 0;
     }
     return st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
+}
+
+std::string as_csv(const std::vector<std::string>& servers)
+{
+    std::string text;
+    for (const std::string& server : servers) {
+        text += (text.empty() ? "" : ",") + server;
+    }
+    return text;
 }
 
 void append_address(std::vector<shm::ServerAddress>& out, const ares_addrinfo_node& node)
@@ -64,7 +71,9 @@ struct Resolver::Socket {
 /// One c-ares channel: one reading of resolv.conf.
 struct Resolver::Channel {
     Resolver* owner = nullptr;
-    bool is_outdated = false; ///< other DNS servers were chosen: its answers count no more
+    std::string servers;             ///< as c-ares reads them, separated by commas; empty = resolv.conf's
+    std::int64_t system_changed = 0; ///< resolv.conf's time of change, in nanoseconds
+    bool is_outdated = false;        ///< other DNS servers were chosen: its answers count no more
     ares_channel ares = nullptr;
     std::size_t open_questions = 0;
     std::map<int, std::unique_ptr<Socket>> sockets;
@@ -117,13 +126,12 @@ Resolver::Resolver(loop::Loop& loop, OnResolved on_resolved, void* self) : loop_
 
 Resolver::~Resolver() = default;
 
-Result<void> Resolver::init()
+Result<std::shared_ptr<Resolver::Channel>> Resolver::make_channel(const std::string& servers)
 {
-    if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
-        return fail(Origin::local, "c-ares does not start");
-    }
     auto channel = std::make_shared<Channel>();
     channel->owner = this;
+    channel->servers = servers;
+    channel->system_changed = change_time("/etc/resolv.conf");
     ares_options options{};
     options.timeout = kTimeoutMs;
     options.tries = kTries;
@@ -131,46 +139,64 @@ Result<void> Resolver::init()
     options.lookups = lookups;
     options.sock_state_cb = &Resolver::on_socket_state;
     options.sock_state_cb_data = channel.get();
-    servers_changed_ = change_time("/etc/resolv.conf");
     const int status = ares_init_options(&channel->ares, &options,
                                          ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
     if (status != ARES_SUCCESS) {
         return fail(Origin::local, std::string("c-ares does not start: ") + ares_strerror(status));
     }
-    if (!servers_.empty()) {
-        if (const int set = ares_set_servers_ports_csv(channel->ares, servers_.c_str()); set != ARES_SUCCESS) {
-            return fail(Origin::local, std::string("the DNS servers cannot be used: ") + ares_strerror(set));
+    if (!servers.empty()) {
+        if (const int set = ares_set_servers_ports_csv(channel->ares, servers.c_str()); set != ARES_SUCCESS) {
+            return fail(Origin::local, "the DNS servers " + servers + " cannot be used: " + ares_strerror(set));
         }
     }
+    return channel;
+}
+
+void Resolver::take(std::shared_ptr<Channel> channel)
+{
     if (channel_) {
         former_.push_back(std::move(channel_));
     }
     channel_ = std::move(channel);
+}
+
+Result<void> Resolver::init(const std::vector<std::string>& servers)
+{
+    if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
+        return fail(Origin::local, "c-ares does not start");
+    }
+    auto channel = make_channel(as_csv(servers));
+    if (!channel) {
+        return std::unexpected(channel.error());
+    }
+    take(std::move(*channel));
     return {};
 }
 
-bool Resolver::use(const std::vector<std::string>& servers)
+Result<void> Resolver::prepare(const std::vector<std::string>& servers)
 {
-    std::string wanted;
-    for (const std::string& server : servers) {
-        wanted += (wanted.empty() ? "" : ",") + server;
+    next_.reset();
+    const std::string wanted = as_csv(servers);
+    if (wanted == channel_->servers) {
+        return {};
     }
-    if (wanted == servers_) {
-        return false;
+    auto channel = make_channel(wanted);
+    if (!channel) {
+        return std::unexpected(channel.error());
     }
-    const std::string before = std::exchange(servers_, std::move(wanted));
-    if (!channel_) {
-        return true; // init() takes them
+    next_ = std::move(*channel);
+    return {};
+}
+
+void Resolver::commit()
+{
+    if (!next_) {
+        return;
     }
-    if (auto made = init(); !made) {
-        os::log(os::Level::error, "the DNS servers stay as they were", {{"reason", made.error().detail}});
-        servers_ = before;
-        return false;
-    }
+    take(std::exchange(next_, nullptr));
     for (const auto& channel : former_) {
         channel->is_outdated = true;
     }
-    return true;
 }
 
 void Resolver::ask(const std::string& host)
@@ -191,8 +217,11 @@ void Resolver::ask(const std::string& host)
 
 void Resolver::refresh_servers()
 {
-    if (change_time("/etc/resolv.conf") != servers_changed_) {
-        std::ignore = init();
+    if (change_time("/etc/resolv.conf") == channel_->system_changed) {
+        return;
+    }
+    if (auto channel = make_channel(channel_->servers)) {
+        take(std::move(*channel));
     }
 }
 

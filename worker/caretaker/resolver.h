@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the DNS servers of
-// the configuration or else of /etc/resolv.conf, which is read again when it changes. One question at a time and name is the caller's business. Only the
+// the configuration or else of /etc/resolv.conf, which is read again when it changes. Other DNS servers are first prepared, which
+// may fail, then asked from commit() on, which cannot. One question at a time and name is the caller's business. Only the
 // caretaker uses it: workers do no DNS.
 #pragma once
 
@@ -37,11 +38,16 @@ public:
     Resolver(const Resolver&) = delete;
     Resolver& operator=(const Resolver&) = delete;
 
-    /// Reads the system's configuration and takes the DNS servers of use(). Fails if c-ares cannot start.
-    Result<void> init();
-    /// The DNS servers from now on, "10.0.0.1:53", "[::1]:53"; none = those of resolv.conf. What those before still
-    /// answer is dropped. True if that is a change: every name is to be asked again.
-    bool use(const std::vector<std::string>& servers);
+    /// Reads the system's configuration. `servers` are the DNS servers, "192.0.2.1:53", "[::1]:53"; none = those of resolv.conf.
+    Result<void> init(const std::vector<std::string>& servers);
+    /// Makes ready to ask other DNS servers; those in force go on. Nothing to do where they are the same.
+    Result<void> prepare(const std::vector<std::string>& servers);
+    /// Whether other DNS servers are ready: every name is to be asked again once they are in force.
+    bool is_prepared() const { return next_ != nullptr; }
+    /// From now on those prepared are asked, and what others still answer is dropped.
+    void commit();
+    /// Forgets those prepared.
+    void abort() { next_.reset(); }
     /// Asks; the answer comes by on_resolved, perhaps before this returns.
     void ask(const std::string& host);
     /// Looks whether resolv.conf has changed. Call now and then.
@@ -51,17 +57,18 @@ private:
     struct Socket;
     struct Question;
     struct Channel;
+    Result<std::shared_ptr<Channel>> make_channel(const std::string& servers);
+    void take(std::shared_ptr<Channel> channel);
     static void on_socket_state(void* self, int fd, int readable, int writable);
     void process_all();
 
     loop::Loop& loop_;
     OnResolved on_resolved_;
     void* self_;
-    std::shared_ptr<Channel> channel_;             ///< asked from now on
+    std::shared_ptr<Channel> channel_;             ///< in force
+    std::shared_ptr<Channel> next_;                ///< prepared; null = none
     std::vector<std::shared_ptr<Channel>> former_; ///< with the servers before; kept until their questions are answered
     loop::Timer pulse_;                            ///< timeouts, and what an edge may have missed
-    std::string servers_;                          ///< as c-ares reads them, separated by commas; empty = resolv.conf's
-    std::int64_t servers_changed_ = 0;             ///< resolv.conf's time of change, in nanoseconds
 };
 
 } // namespace ladle::worker

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers that are named: what DNS says is followed while running, by TTL, with all addresses, and is never a reason to refuse."""
 
+import os
+import signal
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -116,6 +119,38 @@ def test_other_resolvers_take_effect_with_a_reload(ladle, origin, dns):
     proxy.configure({"server": {"resolvers": [dns({NAME: (300, ["127.0.0.2"])}).text]}})
     assert proxy.reload().returncode == 0
     assert ask(proxy, 10) == {"127.0.0.2": 10}
+
+
+def test_other_resolvers_are_not_asked_before_all_have_agreed(ladle, origin, dns):
+    """While a reload may still be refused, names are asked of the DNS servers in force; once it has returned, of the new ones."""
+    old, _ = at_each(origin, ["127.0.0.1", "127.0.0.2"])
+    before_it, after_it = dns({NAME: (1, ["127.0.0.1"])}), dns({NAME: (300, ["127.0.0.2"])})
+    proxy = before(ladle, before_it, old.port)
+    worker, = proxy.workers().values()
+    proxy.configure({"server": {"resolvers": [after_it.text]}})
+    os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        reload = pool.submit(proxy.reload)
+        try:
+            asked = len(before_it.times(NAME))
+            waiting.until(lambda: len(before_it.times(NAME)) >= asked + 2, "the name to be asked for again, twice", 6)
+            assert not reload.done() and not after_it.times(NAME)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert reload.result().returncode == 0
+    assert after_it.times(NAME)
+    assert ask(proxy, 10) == {"127.0.0.2": 10}
+
+
+def test_a_new_name_is_asked_of_the_new_resolvers(ladle, origin, dns):
+    """A reload that brings a name and the DNS server that knows it: the first request goes there, nobody says that it does not resolve."""
+    server, = at_each(origin, ["127.0.0.2"])
+    without, having = dns({}), dns({NAME: (300, ["127.0.0.2"])})
+    proxy = ladle(origin(), {"server": {"resolvers": [without.text]}})
+    proxy.configure({"server": {"resolvers": [having.text]}, "site": {"*": {"upstream": f"http://{NAME}:{server.port}"}}})
+    assert proxy.reload().returncode == 0
+    assert ask(proxy, 4) == {"127.0.0.2": 4}
+    assert not without.times(NAME) and "does not resolve" not in proxy.output()
 
 
 def test_the_first_resolver_that_answers_counts(ladle, origin, dns):
