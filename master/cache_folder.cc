@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,19 @@ namespace {
 constexpr std::string_view kPrefix = "ladle-";
 constexpr int kMostTries = 16;
 
+/// As long as it lives the kernel takes this thread for `uid` where files are concerned. The unit leaves root without the right to
+/// write in another's folder; and what happens in a folder of the workers' user should not happen with root's rights anyway.
+class ActingAs {
+public:
+    explicit ActingAs(uid_t uid) noexcept : before_(static_cast<uid_t>(::setfsuid(uid))) {}
+    ActingAs(const ActingAs&) = delete;
+    ActingAs& operator=(const ActingAs&) = delete;
+    ~ActingAs() { ::setfsuid(before_); }
+
+private:
+    uid_t before_;
+};
+
 struct CloseFolder {
     void operator()(DIR* folder) const noexcept { ::closedir(folder); }
 };
@@ -29,6 +43,21 @@ struct CloseFolder {
 os::Fd open_folder(int at, const char* name) noexcept
 {
     return os::Fd(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/// A folder of `uid`'s or of our own user's; -1 where it is something else.
+os::Fd open_ours(int at, const char* name, uid_t uid) noexcept
+{
+    const auto is_ours = [uid](const struct stat& status) {
+        return S_ISDIR(status.st_mode) && (status.st_uid == uid || status.st_uid == ::geteuid());
+    };
+    struct stat status {};
+    if (::fstatat(at, name, &status, AT_SYMLINK_NOFOLLOW) != 0 || !is_ours(status)) {
+        return os::Fd();
+    }
+    const ActingAs owner(status.st_uid);
+    os::Fd folder = open_folder(at, name);
+    return folder && ::fstat(folder.get(), &status) == 0 && is_ours(status) ? std::move(folder) : os::Fd();
 }
 
 /// The names in a folder, without "." and "..".
@@ -53,6 +82,11 @@ std::vector<std::string> names_in(int folder)
 /// No folder lies in ours: whatever cannot be unlinked stays, and the folder with it.
 void empty(int folder)
 {
+    struct stat status {};
+    if (::fstat(folder, &status) != 0) {
+        return;
+    }
+    const ActingAs owner(status.st_uid);
     for (const std::string& name : names_in(folder)) {
         ::unlinkat(folder, name.c_str(), 0);
     }
@@ -174,11 +208,8 @@ int remove_unused(const std::string& parent, uid_t uid) noexcept
         if (!name.starts_with(kPrefix)) {
             continue;
         }
-        const os::Fd folder = open_folder(above.get(), name.c_str());
-        struct stat status {};
-        const bool is_ours =
-            folder && ::fstat(folder.get(), &status) == 0 && (status.st_uid == uid || status.st_uid == ::geteuid());
-        if (!is_ours || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 || !is_named(above.get(), name.c_str(), folder.get())) {
+        const os::Fd folder = open_ours(above.get(), name.c_str(), uid);
+        if (!folder || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 || !is_named(above.get(), name.c_str(), folder.get())) {
             continue;
         }
         empty(folder.get());

@@ -64,6 +64,32 @@ def test_a_folder_that_was_left_is_removed_at_the_next_start(caching):
     assert proxy.get().status == 200
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a master that is root")
+def test_the_rights_of_the_packaged_unit_suffice(caching):
+    """Without the right to write in others' folders: what the workers left in theirs goes at the stop, and after a kill."""
+    proxy = caching(start=False)
+    proxy.wrap = ["setpriv", "--bounding-set=-all,+net_bind_service,+setuid,+setgid,+kill,+chown,+dac_read_search", "--inh-caps=-all"]
+    user = pwd.getpwnam("nobody")
+
+    def leave_a_body():
+        [folder] = folders(proxy)
+        assert os.stat(folder).st_uid == user.pw_uid
+        with open(folder + "/1", "wb") as file:
+            os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
+        return folder
+    proxy.start()
+    left = leave_a_body()
+    children = proxy.children()
+    os.kill(proxy.pid, signal.SIGKILL)
+    proxy.process.wait()
+    waiting.until(lambda: all(is_zombie(pid) for pid in children), "its processes to follow")
+    proxy.start()
+    assert leave_a_body() != left
+    assert proxy.command("stop").returncode == 0
+    proxy.process.wait(10)
+    assert folders(proxy) == []
+
+
 def test_without_memory_there_is_nothing(caching):
     """memory = "0B": no folder, no mapping, and status says none."""
     proxy = caching({"cache": {"memory": "0B"}, "site": {"*": {"cache": False}}})
