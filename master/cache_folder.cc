@@ -20,8 +20,17 @@ namespace ladle::master {
 
 namespace {
 
-constexpr std::string_view kPrefix = "ladle-";
+constexpr std::string_view kPrefix = "ladle-cache-";
+constexpr std::size_t kDigits = 16; ///< behind it, hexadecimal
 constexpr int kMostTries = 16;
+
+/// Whether it is a name that make() gives. Other programs have folders called ladle-something as well, in /tmp above all.
+bool is_our_name(std::string_view name) noexcept
+{
+    constexpr std::string_view kHex = "0123456789abcdef";
+    return name.size() == kPrefix.size() + kDigits && name.starts_with(kPrefix) &&
+           name.find_first_not_of(kHex, kPrefix.size()) == std::string_view::npos;
+}
 
 /// As long as it lives the kernel takes this thread for `uid` where files are concerned. The unit leaves root without the right to
 /// write in another's folder; and what happens in a folder of the workers' user should not happen with root's rights anyway.
@@ -49,14 +58,18 @@ os::Fd open_folder(int at, const char* name) noexcept
 os::Fd open_ours(int at, const char* name, uid_t uid) noexcept
 {
     const auto is_ours = [uid](const struct stat& status) {
-        return S_ISDIR(status.st_mode) && (status.st_uid == uid || status.st_uid == ::geteuid());
+        return S_ISDIR(status.st_mode) && (status.st_mode & 07777) == 0700 &&
+               (status.st_uid == uid || status.st_uid == ::geteuid());
     };
     struct stat status {};
     if (::fstatat(at, name, &status, AT_SYMLINK_NOFOLLOW) != 0 || !is_ours(status)) {
         return os::Fd();
     }
-    const ActingAs owner(status.st_uid);
     os::Fd folder = open_folder(at, name);
+    if (!folder) {
+        const ActingAs owner(status.st_uid);
+        folder = open_folder(at, name);
+    }
     return folder && ::fstat(folder.get(), &status) == 0 && is_ours(status) ? std::move(folder) : os::Fd();
 }
 
@@ -205,7 +218,7 @@ int remove_unused(const std::string& parent, uid_t uid) noexcept
         return 0;
     }
     for (const std::string& name : names_in(above.get())) {
-        if (!name.starts_with(kPrefix)) {
+        if (!is_our_name(name)) {
             continue;
         }
         const os::Fd folder = open_ours(above.get(), name.c_str(), uid);

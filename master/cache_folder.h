@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The folder in which the cache's larger bodies lie: FOLDER/ladle-<random>, on tmpfs, mode 0700, of the workers' user. Made and
-// removed by the master; workers get its descriptor. An flock on that descriptor, which all processes share by inheritance, says
-// that somebody uses the folder: it ends with the last of them, whatever way they end. A folder that nobody has locked is what a
-// killed Ladle left, and is removed by the next one.
+// The folder in which the cache's larger bodies lie: FOLDER/ladle-cache-<random>, on tmpfs, mode 0700, of the workers' user. Made
+// and removed by the master; workers get its descriptor. An flock on that descriptor, which all processes share by inheritance,
+// says that somebody uses the folder: it ends with the last of them, whatever way they end. A folder that nobody has locked is what
+// a killed Ladle left, and is removed by the next one.
 #pragma once
 
 #include "common/base/error.h"
@@ -45,7 +45,8 @@ private:
     pid_t owner_ = 0;
 };
 
-/// Removes what killed ones of our own user or of `uid` left in `parent`; returns how many.
+/// Removes what killed ones of our own user or of `uid` left in `parent`; returns how many. Touches no folder of another name or
+/// mode.
 int remove_unused(const std::string& parent, uid_t uid) noexcept;
 
 } // namespace ladle::master

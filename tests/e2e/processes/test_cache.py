@@ -25,7 +25,7 @@ def caching(ladle, origin):
 
 
 def folders(proxy):
-    return glob.glob(proxy.path("bodies") + "/ladle-*")
+    return glob.glob(proxy.path("bodies") + "/ladle-cache-*")
 
 
 def memory_of(pid):

@@ -52,7 +52,7 @@ def test_workers_hold_only_their_descriptors(ladle, origin):
     def links(pid):
         return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     for link in links(proxy.workers()[0]):
-        assert link.startswith(("socket:", "anon_inode:", "/memfd:", "pipe:", "/dev/null", "/dev/shm/ladle-", proxy.dir)), link
+        assert link.startswith(("socket:", "anon_inode:", "/memfd:", "pipe:", "/dev/null", "/dev/shm/ladle-cache-", proxy.dir)), link
         assert proxy.config not in link
     with open(f"/proc/{proxy.pid}/net/tcp", encoding="ascii") as file:
         listening = {f"socket:[{line.split()[9]}]" for line in file.readlines()[1:] if line.split()[3] == "0A" and line.split()[1].endswith(f":{proxy.port:04X}")}

@@ -76,7 +76,7 @@ TEST_CASE("the cache's folder is ours alone, and goes with what is in it")
     const Place place;
     auto folder = CacheFolder::make(place.path, 0, 0);
     REQUIRE(folder);
-    CHECK(folder->path().starts_with(std::string(place.path) + "/ladle-"));
+    CHECK(folder->path().starts_with(std::string(place.path) + "/ladle-cache-"));
     CHECK(folder->parent() == place.path);
     struct stat status {};
     REQUIRE(::fstat(folder->fd(), &status) == 0);
@@ -111,19 +111,27 @@ TEST_CASE("a process that was forked does not remove the folder of the one befor
 TEST_CASE("what a killed one left is removed, and nothing else")
 {
     const Place place;
-    const std::string left = std::string(place.path) + "/ladle-0123456789abcdef";
+    const std::string left = std::string(place.path) + "/ladle-cache-0123456789abcdef";
     const std::string other = std::string(place.path) + "/other";
-    const std::string strange = std::string(place.path) + "/ladle-strange";
+    const std::string strange = std::string(place.path) + "/ladle-cache-00000000000000ff";
     REQUIRE(::mkdir(left.c_str(), 0700) == 0);
     std::ofstream(left + "/1") << "body";
     REQUIRE(::mkdir(other.c_str(), 0700) == 0);
     std::ofstream(other + "/keep") << "x";
     REQUIRE(::symlink(other.c_str(), strange.c_str()) == 0);
-    std::ofstream(std::string(place.path) + "/ladle-file") << "x";
+    std::ofstream(std::string(place.path) + "/ladle-cache-fedcba9876543210") << "x";
+    for (const char* const name :
+         {"/ladle-test-x", "/ladle-cache-1", "/ladle-cache-0123456789abcdeg", "/ladle-cache-0123456789abcdef0"}) {
+        REQUIRE(::mkdir((place.path + std::string(name)).c_str(), 0700) == 0);
+        std::ofstream(place.path + std::string(name) + "/keep") << "x";
+    }
+    const std::string open = std::string(place.path) + "/ladle-cache-aaaaaaaaaaaaaaaa";
+    REQUIRE(::mkdir(open.c_str(), 0755) == 0);
     CHECK(master::remove_unused(place.path, ::geteuid()) == 1);
     CHECK_FALSE(std::filesystem::exists(left));
     CHECK(std::filesystem::exists(other + "/keep"));
-    CHECK(place.count() == 3);
+    CHECK(place.count() == 8);
+    CHECK(std::filesystem::exists(std::string(place.path) + "/ladle-test-x/keep"));
     CHECK(master::remove_unused("/nowhere", ::geteuid()) == 0);
     CHECK_FALSE(CacheFolder::make("/nowhere", 0, 0));
     if (::geteuid() == 0) {
