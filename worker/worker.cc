@@ -88,7 +88,10 @@ Result<void> Worker::open_front()
                      *inherited_.arena,
                      inherited_.row,
                      std::move(inherited_.access_log),
-                     std::move(inherited_.spool_directory)};
+                     std::move(inherited_.spool_directory),
+                     inherited_.cache,
+                     std::move(inherited_.cache_files),
+                     std::move(inherited_.cache_bells)};
     auto front = Front::make(std::move(parts), config_);
     if (!front) {
         return std::unexpected(front.error());
@@ -215,7 +218,7 @@ void Worker::on_tick()
     if (has_silent_sibling()) {
         listeners_->sweep_siblings();
     }
-    if (drain_.is_started() && drain_.is_over(front_->connection_count(), loop_->now())) {
+    if (drain_.is_started() && drain_.is_over(front_->busy_count(), loop_->now())) {
         stop();
     }
 }
@@ -242,7 +245,7 @@ void Worker::drain(std::chrono::milliseconds limit, ipc::DrainRest rest)
     row_.state.store(shm::State::draining, std::memory_order_relaxed);
     listeners_->leave(rest);
     front_->start_drain();
-    if (front_->connection_count() == 0) {
+    if (front_->busy_count() == 0) {
         stop();
     }
 }

@@ -73,6 +73,8 @@ public:
     /// Whether any byte of a request has been seen (an empty line before it does not count).
     bool has_begun(std::string_view bytes) const noexcept { return bytes.size() > start_; }
 
+    /// All of a complete head's bytes, from what may stand before the request line on.
+    std::string_view text() const noexcept { return {base_, position_}; }
     std::string_view method_text() const noexcept { return {base_ + method_at_, method_length_}; }
     std::string_view target() const noexcept { return {base_ + target_at_, target_length_}; }
 

@@ -30,6 +30,11 @@ std::uint32_t section_of(const CacheHash& hash) noexcept
     return static_cast<std::uint32_t>(hash.low >> 40) % kFillSections;
 }
 
+std::uint32_t number_of(const FillSection& section, const FillPlace& place, const CacheHash& hash) noexcept
+{
+    return static_cast<std::uint32_t>(&place - section.places) + section_of(hash) * kSectionPlaces;
+}
+
 bool is_live(const FillPlace& place, std::uint64_t word, std::uint64_t now_ns) noexcept
 {
     return state_of(word) == FillState::claimed ||
@@ -72,7 +77,7 @@ FillClaim FillTable::claim(const CacheHash& hash, std::uint64_t now_ns) noexcept
         }
         place->waiters.fetch_or(std::uint64_t{1} << row_, std::memory_order_seq_cst);
         if (place->word.load(std::memory_order_seq_cst) == word) {
-            return {ClaimOutcome::others};
+            return {ClaimOutcome::others, number_of(section, *place, hash), word};
         }
         // It ended meanwhile. Our bit may have come too late to be taken: then it costs a spurious wake-up.
         if (state_of(place->word.load(std::memory_order_relaxed)) == FillState::uncacheable) {
@@ -89,9 +94,8 @@ FillClaim FillTable::claim(const CacheHash& hash, std::uint64_t now_ns) noexcept
     const std::uint64_t word = next_word(free->word.load(std::memory_order_relaxed), FillState::claimed, row_);
     cache_step();
     free->word.store(word, std::memory_order_seq_cst);
-    const auto place = static_cast<std::uint32_t>(free - section.places) + section_of(hash) * kSectionPlaces;
     cache_step();
-    return {ClaimOutcome::mine, place, word};
+    return {ClaimOutcome::mine, number_of(section, *free, hash), word};
 }
 
 std::uint64_t FillTable::finish(const FillClaim& claim, FillEnd end, std::uint64_t until_ns) noexcept
@@ -107,6 +111,12 @@ std::uint64_t FillTable::finish(const FillClaim& claim, FillEnd end, std::uint64
     const FillState state = end == FillEnd::uncacheable ? FillState::uncacheable : FillState::free;
     place.word.store(next_word(claim.word, state, row_), std::memory_order_seq_cst);
     return place.waiters.exchange(0, std::memory_order_seq_cst);
+}
+
+bool FillTable::is_over(const FillClaim& claim) const noexcept
+{
+    const FillPlace& place = region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
+    return place.word.load(std::memory_order_acquire) != claim.word;
 }
 
 bool FillTable::is_uncacheable(const CacheHash& hash, std::uint64_t now_ns) const noexcept

@@ -54,7 +54,7 @@ enum class ClaimOutcome : std::uint8_t {
     alone,       ///< no room or no lock: go to the server alone
 };
 
-/// What claim() said. A value; only `mine` needs finish().
+/// What claim() said. A value; only `mine` needs finish(). Of `others` it names the claim that stands in the way: see is_over().
 struct FillClaim {
     ClaimOutcome outcome = ClaimOutcome::alone;
     std::uint32_t place = 0;
@@ -77,6 +77,9 @@ public:
     /// Ends a claim; call it as soon as the object is published (it is then found in state filling) or nothing comes of it. Returns
     /// the rows to wake (the caller writes their eventfds; its own bit may be among them). A second call does nothing.
     std::uint64_t finish(const FillClaim& claim, FillEnd end, std::uint64_t until_ns = 0) noexcept;
+
+    /// Whether a claim, one's own or the `others` that stood in the way, has ended (lock-free): what a waiter asks when its row is woken.
+    bool is_over(const FillClaim& claim) const noexcept;
 
     /// Whether the key is marked uncacheable now (lock-free).
     bool is_uncacheable(const CacheHash& hash, std::uint64_t now_ns) const noexcept;

@@ -120,6 +120,11 @@ std::size_t CacheView::body(std::uint64_t offset, std::uint64_t end, iovec* out,
     return count;
 }
 
+std::uint32_t CacheView::uses_here() const noexcept
+{
+    return store_->uses_->count(entry_);
+}
+
 std::uint64_t CacheView::stored_bytes() const noexcept
 {
     return std::uint64_t{entry_->cells.load(std::memory_order_relaxed)} * kCellBytes +

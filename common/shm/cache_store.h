@@ -103,6 +103,8 @@ public:
 
     /// Uses counted so far (approximate).
     std::uint32_t hits() const noexcept { return entry_->hits.load(std::memory_order_relaxed); }
+    /// Views of it in this process.
+    std::uint32_t uses_here() const noexcept;
     /// Bytes of the budget that it occupies: cells and file pages.
     std::uint64_t stored_bytes() const noexcept;
     CacheRef ref() const noexcept { return ref_; }

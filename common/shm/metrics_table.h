@@ -48,6 +48,19 @@
     M(log_lines_dropped, counter, "log lines dropped because the log could not keep up") \
     M(file_jobs, gauge, "file operations waiting in the thread pool") \
     M(buffer_bytes, gauge, "bytes of pooled network buffers in use") \
+    M(cache_hits, counter, "requests answered from the cache with a fresh response") \
+    M(cache_stale_hits, counter, "requests answered from the cache with a stale response, for whatever reason") \
+    M(cache_misses, counter, "requests of routes that cache for which a server was asked") \
+    M(cache_waits, counter, "times a request waited for another's fetch of the same") \
+    M(cache_validated, counter, "stored responses that a server has confirmed (304)") \
+    M(cache_stored, counter, "responses stored whole") \
+    M(cache_fills, counter, "responses whose storing was begun") \
+    M(cache_fills_open, gauge, "responses being stored") \
+    M(cache_fills_aborted, counter, "responses whose storing was given up: cut by the server, not wanted any more, or without room") \
+    M(cache_background, counter, "fetches that no client waited for") \
+    M(cache_stale_on_error, counter, "stale responses served in place of a server's failure") \
+    M(cache_purges, counter, "requests with the method PURGE that were carried out") \
+    M(cache_invalidated, counter, "URLs made invalid by requests that change something") \
     M(error_lines_dropped, counter, "lines of the error log held back or lost, because they came too fast or it could not keep up") \
     LADLE_REASONS(LADLE_REASON_METRIC, M)
 

@@ -21,6 +21,9 @@
     R(X, body_timeout, "the request's body stalled") \
     R(X, no_site, "no site of that name") \
     R(X, no_route, "no route matched") \
+    R(X, only_if_cached, "the client wanted a stored response only, and there is none that may be used") \
+    R(X, purge_refused, "the client may not purge") \
+    R(X, purge_failed, "the table of purges could not be had") \
     R(X, client_left, "the client left before its answer was complete") \
     R(X, client_stalled, "the client stopped reading") \
     R(X, no_server, "no server could be used") \

@@ -23,6 +23,11 @@ public:
     /// Sends what stands in `out`, as far as the socket takes it. False = the client is gone.
     bool flush();
 
+    /// Sends what stands in `out`, then bytes of memory that stays as it is, as far as the socket takes both; how many of those it took.
+    std::size_t flush_with(const iovec* vectors, int count);
+    /// Sends up to `size` bytes of a file, once `out` is empty; how many were taken. 0 = wait, or the client is gone.
+    std::size_t flush_file(int file, std::uint64_t offset, std::size_t size);
+
     /// Whether the client has reset the connection: asked while waiting for a server. (A client that only finished sending is still
     /// waiting for its answer.)
     bool has_left() noexcept;
@@ -42,6 +47,8 @@ public:
     bool is_gone = false;  ///< a write failed: nothing more can be said to this client
 
 private:
+    void count(const Io& io) noexcept;
+
     shm::ProcessRow& row_;
 };
 

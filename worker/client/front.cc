@@ -49,7 +49,17 @@ Result<std::unique_ptr<Front>> Front::make(FrontParts parts, std::shared_ptr<con
     if (!jobs) {
         return std::unexpected(jobs.error());
     }
+    std::unique_ptr<Cache> cache;
+    if (parts.cache != nullptr) {
+        auto made = Cache::make(parts.loop, *parts.cache, parts.row, parts.arena.regions().rows[parts.row], std::move(parts.cache_files),
+                                std::move(parts.cache_bells));
+        if (!made) {
+            return std::unexpected(made.error());
+        }
+        cache = std::move(*made);
+    }
     std::unique_ptr<Front> front(new Front(std::move(parts), std::move(*jobs), *config));
+    front->parts_->cache = std::move(cache);
     if (auto prepared = front->prepare(std::move(config)); !prepared) {
         return std::unexpected(prepared.error());
     }
@@ -64,6 +74,7 @@ Front::~Front()
             delete static_cast<Session*>(list->next);
         }
     }
+    parts_->cache.reset(); // its errands hold turns
 }
 
 void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)
@@ -159,6 +170,9 @@ void Front::count_share() noexcept
 void Front::on_tick()
 {
     parts_->access_log.on_tick();
+    if (parts_->cache) {
+        parts_->cache->on_tick();
+    }
     stir_queues(*live_);
     std::erase_if(earlier_, [](const std::weak_ptr<LiveConfig>& config) {
         const std::shared_ptr<LiveConfig> alive = config.lock();

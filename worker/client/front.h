@@ -28,6 +28,9 @@ struct FrontParts {
     std::uint32_t row;
     os::Fd access_log;
     os::Fd spool_directory; ///< -1 = bodies wait in memory only
+    shm::CacheArena* cache; ///< null = no cache
+    os::Fd cache_files;
+    std::vector<os::Fd> cache_bells;
 };
 
 class Front {
@@ -52,6 +55,8 @@ public:
     /// sending its next request still gets its answer.
     void start_drain();
     std::size_t connection_count() const noexcept { return session_count_; }
+    /// What a drain waits for: connections, and objects on their way into the cache that other workers' clients are reading.
+    std::size_t busy_count() const noexcept { return session_count_ + (parts_->cache ? parts_->cache->awaited_count() : 0); }
 
     /// Whether this worker has its share of [defence] connections.total; on_room is called when that is over.
     bool is_full() const noexcept { return session_count_ >= share_; }

@@ -25,6 +25,8 @@ public:
     }
 
     void begin();
+    /// Begins behind a part of the body that has been sent.
+    void go_on(Chain&& rest, BodyForm form);
     /// Moves what is at hand one step on; false = nothing moved.
     bool step();
     bool is_done() const noexcept { return has_ended_ || request_.client.is_gone; }
@@ -77,6 +79,18 @@ void Delivery::begin()
     write_response_head(request_, form_, turn_.body.left());
     request_.response.fields.clear(); // nobody reads them any more: their block need not last as long as the body
     request_.response_block.reset();
+    if (turn_.body.is_complete()) {
+        finish_server();
+    }
+}
+
+void Delivery::go_on(Chain&& rest, BodyForm form)
+{
+    form_ = form;
+    read_size_ = kLaterReads;
+    if (!rest.empty()) {
+        take_in(std::move(rest));
+    }
     if (turn_.body.is_complete()) {
         finish_server();
     }
@@ -246,13 +260,9 @@ void Delivery::give_up_waiting() noexcept
     request_.after = waits_for_client || form_ == BodyForm::to_close ? After::abort : After::close;
 }
 
-} // namespace
-
-loop::Task<void> deliver(Request& request, Turn& turn)
+loop::Task<void> run_delivery(Request& request, Delivery& delivery)
 {
     ClientConnection& client = request.client;
-    Delivery delivery(request, turn);
-    delivery.begin();
     for (;;) {
         const bool moved = delivery.step();
         if (delivery.is_done()) {
@@ -273,6 +283,22 @@ loop::Task<void> deliver(Request& request, Turn& turn)
     if (request.after != After::keep && request.reason != Reason::ok) {
         request.parts.row.add(shm::Metric::responses_cut);
     }
+}
+
+} // namespace
+
+loop::Task<void> deliver(Request& request, Turn& turn)
+{
+    Delivery delivery(request, turn);
+    delivery.begin();
+    co_await run_delivery(request, delivery);
+}
+
+loop::Task<void> deliver_rest(Request& request, Turn& turn, Chain rest, BodyForm form)
+{
+    Delivery delivery(request, turn);
+    delivery.go_on(std::move(rest), form);
+    co_await run_delivery(request, delivery);
 }
 
 } // namespace ladle::worker

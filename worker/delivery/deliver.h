@@ -6,6 +6,7 @@
 
 #include "common/loop/task.h"
 #include "worker/request/request.h"
+#include "worker/response/response_writer.h"
 #include "worker/upstream/turn.h"
 
 namespace ladle::worker {
@@ -13,5 +14,8 @@ namespace ladle::worker {
 /// Sends request.response and its body. Sets request.after and request.reason. A response that does not reach its own end is never shown
 /// as whole: the client's connection is cut.
 loop::Task<void> deliver(Request& request, Turn& turn);
+
+/// The same, from the middle of a body on: its head was sent with `form`, `rest` has been received and not sent.
+loop::Task<void> deliver_rest(Request& request, Turn& turn, Chain rest, BodyForm form);
 
 } // namespace ladle::worker

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/net/socket.h"
 
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -165,6 +166,58 @@ Io Socket::write(Chain& from)
         }
     }
     return {IoState::done, total, 0};
+}
+
+Io Socket::write(Chain& from, More& more)
+{
+    constexpr int kMost = 32;
+    iovec vectors[kMost + kMoreVectors];
+    int count = from.vectors(vectors, kMost);
+    std::size_t wanted = 0;
+    for (int i = 0; i < count; ++i) {
+        wanted += vectors[i].iov_len;
+    }
+    const bool reaches_more = wanted == from.bytes();
+    for (int i = 0; reaches_more && i < more.count; ++i) {
+        vectors[count++] = more.vectors[i];
+        wanted += more.vectors[i].iov_len;
+    }
+    msghdr message{};
+    message.msg_iov = vectors;
+    message.msg_iovlen = static_cast<std::size_t>(count);
+    const ssize_t n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            return {IoState::failed, 0, errno};
+        }
+        wait_for_room();
+        return {IoState::would_block, 0, 0};
+    }
+    const auto sent = static_cast<std::size_t>(n);
+    const std::size_t of_chain = std::min(sent, from.bytes());
+    more.sent = sent - of_chain;
+    from.consume(of_chain);
+    if (sent < wanted) { // the buffer is full
+        wait_for_room();
+    }
+    return {IoState::done, sent, 0};
+}
+
+Io Socket::write_file(int file, std::uint64_t offset, std::size_t size) noexcept
+{
+    off_t at = static_cast<off_t>(offset);
+    const ssize_t n = ::sendfile(fd_.get(), file, &at, size);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            return {IoState::failed, 0, errno};
+        }
+        wait_for_room();
+        return {IoState::would_block, 0, 0};
+    }
+    if (static_cast<std::size_t>(n) < size) {
+        wait_for_room();
+    }
+    return {n == 0 ? IoState::end : IoState::done, static_cast<std::size_t>(n), 0};
 }
 
 bool Socket::is_silent() noexcept

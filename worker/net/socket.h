@@ -44,6 +44,17 @@ public:
     /// Writes from the chain's front and consumes what was taken.
     Io write(Chain& from);
 
+    /// The same, and behind them bytes that stand elsewhere, in one system call: `more.sent` of those were taken.
+    struct More {
+        const iovec* vectors = nullptr; ///< at most kMoreVectors
+        int count = 0;
+        std::size_t sent = 0;
+    };
+    static constexpr int kMoreVectors = 16;
+    Io write(Chain& from, More& more);
+    /// Writes up to `size` bytes of a file from `offset` on, without copying them.
+    Io write_file(int file, std::uint64_t offset, std::size_t size) noexcept;
+
     /// Whether a read may bring something: false only after the kernel said there is nothing and before its next event.
     bool may_read() const noexcept { return may_read_; }
     bool may_write() const noexcept { return may_write_; }
@@ -65,6 +76,7 @@ public:
     /// Closes so that the peer sees a reset, not an end: for answers that must not look whole.
     void abort() noexcept;
     void close() noexcept;
+    bool is_open() const noexcept { return static_cast<bool>(fd_); }
     int fd() const noexcept { return fd_.get(); }
 
 private:

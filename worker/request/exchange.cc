@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/exchange.h"
 
+#include "worker/cache/use_cache.h"
 #include "worker/delivery/deliver.h"
 #include "worker/delivery/tunnel.h"
 #include "worker/log/finish.h"
@@ -16,6 +17,7 @@ namespace ladle::worker {
 loop::Task<void> run_exchange(Request& request)
 {
     Turn turn;
+    bool is_answered = false;
     identify(request);
     std::optional<Answer> refused = admit(request);
     if (!refused) {
@@ -26,17 +28,21 @@ loop::Task<void> run_exchange(Request& request)
         finish(request);
         co_return;
     }
-    if (!refused) {
+    if (!refused && request.route->cache && request.parts.cache) {
+        const Cached cached = co_await use_cache(request, turn);
+        refused = cached.failed;
+        is_answered = cached.is_answered;
+    } else if (!refused) {
         refused = co_await take_body(request);
-    }
-    if (!refused) {
-        refused = co_await ask_servers(request, turn);
+        if (!refused) {
+            refused = co_await ask_servers(request, turn);
+        }
     }
     if (refused) {
         co_await answer_error(request, *refused);
-    } else if (request.response.status == 101) {
+    } else if (!is_answered && request.response.status == 101) {
         co_await tunnel(request, turn);
-    } else {
+    } else if (!is_answered) {
         co_await deliver(request, turn);
     }
     finish(request);

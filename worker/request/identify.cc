@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include <array>
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -84,14 +85,9 @@ bool contains(const config::Cidr& range, const Address& address) noexcept
     return rest == 0 || ((range.address[whole] ^ address[whole]) >> (8 - rest)) == 0;
 }
 
-bool is_trusted(const Request& request, const Address& address) noexcept
+bool is_in(std::span<const config::Cidr> ranges, const Address& address) noexcept
 {
-    for (const config::Cidr& range : request.live->config->forwarded_from) {
-        if (contains(range, address)) {
-            return true;
-        }
-    }
-    return false;
+    return std::ranges::any_of(ranges, [&](const config::Cidr& range) { return contains(range, address); });
 }
 
 /// One parameter of a Forwarded element (RFC 7239 §4), without its quotes; `name` with its '='.
@@ -129,7 +125,7 @@ void believe_forwarded(Request& request)
             const auto hop = parse_node(source == FieldName::forwarded ? parameter_of(element, "for=") : element);
             if (!hop) {
                 client.reset(); // whoever that is could have written all that stands before
-            } else if (!client || !is_trusted(request, *hop)) {
+            } else if (!client || !is_in(request.live->config->forwarded_from, *hop)) {
                 client = hop;
                 client_element = element;
             }
@@ -177,11 +173,17 @@ bool is_good_id(std::string_view text) noexcept
 
 } // namespace
 
+bool is_client_in(const Request& request, std::span<const config::Cidr> ranges)
+{
+    const auto address = parse_node(request.client_address);
+    return address && is_in(ranges, *address);
+}
+
 void identify(Request& request)
 {
     request.client_address = request.client.peer_text;
     const auto peer = address_of(request.client.peer);
-    request.is_trusted_peer = peer && !request.live->config->forwarded_from.empty() && is_trusted(request, *peer);
+    request.is_trusted_peer = peer && !request.live->config->forwarded_from.empty() && is_in(request.live->config->forwarded_from, *peer);
     if (request.is_trusted_peer) {
         believe_forwarded(request);
     }

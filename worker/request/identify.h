@@ -5,6 +5,8 @@
 
 #include "worker/request/request.h"
 
+#include <span>
+
 namespace ladle::worker {
 
 /// Sets client_address, scheme, is_trusted_peer, client_bucket and id. Forwarded fields are believed only from [trust] addresses: then the
@@ -12,5 +14,8 @@ namespace ladle::worker {
 /// The id is the X-Request-Id that came, if it is at most 128 letters, digits and "-._~", from whomever: it correlates, it proves nothing;
 /// else 128 random bits.
 void identify(Request& request);
+
+/// Whether the client's address lies in one of the ranges. One behind a Unix socket lies in none.
+bool is_client_in(const Request& request, std::span<const config::Cidr> ranges);
 
 } // namespace ladle::worker

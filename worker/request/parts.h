@@ -5,6 +5,7 @@
 
 #include "common/loop/loop.h"
 #include "common/shm/arena.h"
+#include "worker/cache/cache.h"
 #include "worker/delivery/file_jobs.h"
 #include "worker/delivery/spool.h"
 #include "worker/delivery/spool_budget.h"
@@ -33,6 +34,7 @@ struct WorkerParts {
     SpoolParts spool;
     AccessLog access_log;
     ServerSet servers;
+    std::unique_ptr<Cache> cache; ///< null where there is none
     std::string date; ///< "Date: …\r\n", made anew each second
     bool is_draining = false;
 };

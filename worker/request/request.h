@@ -8,6 +8,7 @@
 #include "common/http/framing.h"
 #include "common/http/head.h"
 #include "common/http/target.h"
+#include "worker/cache/visit.h"
 #include "worker/client/connection.h"
 #include "worker/delivery/spool.h"
 #include "worker/request/live_config.h"
@@ -77,6 +78,11 @@ struct Request {
     const config::Route* route = nullptr;
     /// The route's, or the defaults before a route is known.
     const config::Timeouts& timeouts() const noexcept { return route != nullptr ? route->timeouts : live->config->timeouts; }
+
+    // cache
+    std::optional<CacheVisit> cache; ///< of a route that caches
+    std::string added_fields;        ///< lines that the server is sent beside the client's: validators
+    bool hides_conditions = false;   ///< the server is not sent the client's conditions and ranges
 
     // body
     std::optional<Spool> body;       ///< made when the request has a body

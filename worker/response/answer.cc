@@ -75,6 +75,13 @@ loop::Task<void> send_out(Request& request)
     }
 }
 
+void leave_body_unread(Request& request) noexcept
+{
+    if (request.framing.kind != http::BodyKind::none && !(request.framing.kind == http::BodyKind::length && request.framing.length == 0)) {
+        request.after = After::close;
+    }
+}
+
 /// Whether the bytes that follow on the connection can still be told apart.
 bool leaves_framing_in_doubt(Reason reason) noexcept
 {
@@ -118,10 +125,15 @@ loop::Task<void> answer_error(Request& request, Answer answer)
 loop::Task<void> answer_fixed(Request& request)
 {
     const config::Respond& respond = *request.route->respond;
-    if (request.framing.kind != http::BodyKind::none && !(request.framing.kind == http::BodyKind::length && request.framing.length == 0)) {
-        request.after = After::close; // the body is not read
-    }
+    leave_body_unread(request);
     write_answer(request, respond.status, respond.content_type, respond.body);
+    co_await send_out(request);
+}
+
+loop::Task<void> answer_text(Request& request, std::uint16_t status, std::string_view text)
+{
+    leave_body_unread(request);
+    write_answer(request, status, "text/plain; charset=utf-8", text);
     co_await send_out(request);
 }
 

@@ -74,7 +74,8 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     http::ResponseHead& response = request.response;
     mark_hop_by_hop(response.fields);
     decide_after(request, form);
-    HeadText text(request.client.out, response.size() + response.fields.size() + request.upgrade.size() + 256);
+    const std::string cache_status = request.cache ? request.cache->status_line() : std::string();
+    HeadText text(request.client.out, response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256);
     write_status_line(text, response.status, response.reason());
     for (const http::Field& field : response.fields) {
         if (!field.is_dropped && field.id != FieldName::via) {
@@ -92,7 +93,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
             }
         }
     }
-    text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n");
+    text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n") << cache_status;
     if (response.status == 101) {
         text << "Connection: upgrade\r\nUpgrade: " << request.upgrade << "\r\n";
     } else {
@@ -108,6 +109,24 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     text.finish();
     request.response_begun = true;
     count_status(request, response.status);
+}
+
+void write_stored_head(Request& request, const StoredHead& head)
+{
+    decide_after(request, head.form);
+    const std::string_view reason = http::reason_phrase(head.status);
+    HeadText text(request.client.out, head.lines.size() + head.more_lines.size() + reason.size() + 192);
+    write_status_line(text, head.status, reason);
+    text << head.lines << head.more_lines << "Via: 1.1 ladle\r\n";
+    if (head.form == BodyForm::length || head.shows_length) {
+        text << "Content-Length: " << head.length << "\r\n";
+    } else if (head.form == BodyForm::chunked) {
+        text << "Transfer-Encoding: chunked\r\n";
+    }
+    write_connection(text, request);
+    text.finish();
+    request.response_begun = true;
+    count_status(request, head.status);
 }
 
 void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body)

@@ -23,6 +23,17 @@ void write_interim(Request& request);
 /// The head of the final response in request.response. Decides request.after by the client's wish, the form and the worker's state.
 void write_response_head(Request& request, BodyForm form, std::uint64_t length);
 
+/// The head of a stored response.
+struct StoredHead {
+    std::uint16_t status;
+    std::string_view lines;      ///< "Name: value\r\n" …, as they were stored
+    std::string_view more_lines; ///< what is said about them for this request
+    BodyForm form;
+    std::uint64_t length;
+    bool shows_length; ///< also with BodyForm::none (HEAD)
+};
+void write_stored_head(Request& request, const StoredHead& head);
+
 /// An answer of our own, head and body (the body is left out for HEAD), into client.out.
 void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body);
 

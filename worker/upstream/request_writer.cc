@@ -25,6 +25,13 @@ bool is_rewritten(const Request& request, FieldName id) noexcept
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
         return !request.is_trusted_peer;
+    case FieldName::if_match:
+    case FieldName::if_none_match:
+    case FieldName::if_modified_since:
+    case FieldName::if_unmodified_since:
+    case FieldName::if_range:
+    case FieldName::range:
+        return request.hides_conditions;
     default:
         return false;
     }
@@ -100,7 +107,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     // rest is bounded by its parts.
     const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
                              request.client_address.size() + request.forwarded_host.size() +
-                             request.id.size() + request.site->name.size() + request.server_text.size() + 768;
+                             request.id.size() + request.site->name.size() + request.server_text.size() + request.added_fields.size() + 832;
     HeadText text(out, most);
     text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query << " HTTP/1.1\r\n";
     text.field("Host", host_for_server(request));
@@ -108,6 +115,10 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
         if (!field.is_dropped && !is_rewritten(request, field.id)) {
             text.field(fields.name(field), fields.value(field));
         }
+    }
+    text << request.added_fields;
+    if (request.cache) {
+        text << "Surrogate-Capability: ladle=\"Surrogate/1.0\"\r\n";
     }
     if (form.is_chunked) {
         text << "Transfer-Encoding: chunked\r\n";

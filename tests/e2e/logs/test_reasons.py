@@ -16,7 +16,8 @@ from tests.harness.silent import Deaf
 
 UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "echo")]
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-UNREACHABLE = {"no_server": "every server that was tried leaves the reason of its own failure"}
+UNREACHABLE = {"no_server": "every server that was tried leaves the reason of its own failure",
+               "purge_failed": "a process would have to stop for good with the table's lock in its hand"}
 
 
 def play(connection):
@@ -67,6 +68,7 @@ class Bench:
             "site": {"site.test": {"upstream": self.origin.url, **listen}, "dead.test": {"upstream": f"http://127.0.0.1:{waiting.free_port()}", **listen},
                      "deaf.test": {"upstream": f"http://{self.deaf.text}", **listen}, "unknown.test": {"upstream": "http://no-such-name.invalid", **listen},
                      "queue.test": {"upstream": "one", "timeouts": {"response": "10s"}, **listen},
+                     "cached.test": {"upstream": self.origin.url, "cache": {"purge": []}, **listen},
                      "bare.test": {"route": [{"path": "/only", "respond": 200}], **listen}}})
         self.address = ("127.0.0.1", int(listen["listen"].rsplit(":", 1)[1]))
 
@@ -156,6 +158,8 @@ CASES = {
     "body_timeout": (408, post(b"Content-Length: 5", b"12")),
     "no_site": (404, get(host="nobody.test")),
     "no_route": (404, get("/other", "bare.test")),
+    "only_if_cached": (504, get("/", "cached.test", headers=[("Cache-Control", "only-if-cached")])),
+    "purge_refused": (403, send("PURGE / HTTP/1.1\r\nHost: cached.test\r\nConnection: close\r\n\r\n")),
     "client_left": (499, post(b"Content-Length: 5", b"12", end=lambda client: client.reset())),
     "client_stalled": (200, read_nothing),
     "name_unresolved": (503, get(host="unknown.test")),

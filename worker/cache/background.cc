@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/background.h"
+
+#include "common/http/range.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/look_up.h"
+#include "worker/cache/settle.h"
+#include "worker/client/connection.h"
+#include "worker/upstream/ask_servers.h"
+
+#include <memory>
+#include <optional>
+
+namespace ladle::worker {
+
+namespace {
+
+class BackgroundFetch final : public Errand {
+public:
+    /// For what `cause` asks for; `claim` is ended by this fetch.
+    BackgroundFetch(const Request& cause, const shm::FillClaim& claim);
+    static void start(std::unique_ptr<BackgroundFetch> fetch);
+    bool is_awaited() const noexcept override { return false; }
+
+private:
+    loop::Task<void> run();
+
+    Cache& cache_;
+    ClientConnection nobody_; ///< without a socket: nothing is said to it, and it never leaves
+    Request request_;
+    Turn turn_;
+    loop::Task<void> main_; ///< last: its frame uses all of the above
+};
+
+/// The same request once more; it shares the block that the texts stand in.
+void copy_request(const Request& from, Request& to)
+{
+    const config::RequestLimits& limits = from.live->config->request_limits;
+    to.listen = from.listen;
+    to.head_block = from.head_block;
+    std::ignore = to.head.parse(from.head.text(), {limits.head_bytes, limits.uri_bytes}); // it was good the first time
+    for (std::size_t i = 0; i < to.head.fields.size(); ++i) {
+        to.head.fields.begin()[i].is_dropped = from.head.fields.begin()[i].is_dropped;
+    }
+    to.target = from.target;
+    to.authority = from.authority;
+    to.host = from.host;
+    to.path = from.path;
+    to.is_trusted_peer = from.is_trusted_peer;
+    to.client_address = from.client_address;
+    to.scheme = from.scheme;
+    to.forwarded_host = from.forwarded_host;
+    to.id = from.id;
+    to.client_bucket = from.client_bucket;
+    to.site = from.site;
+    to.route = from.route;
+    to.client.peer_text = from.client.peer_text;
+}
+
+void copy_visit(const CacheVisit& from, CacheVisit& to)
+{
+    to.key = from.key;
+    to.variant = from.variant;
+    to.vary_names = from.vary_names;
+    to.url_of_key = std::string_view(to.key).substr(0, from.url_of_key.size());
+    to.name = to.cache.store().name(to.key, to.variant);
+    if (from.view) {
+        to.view = from.view.copy();
+    }
+    to.meta = from.meta;
+    to.may_store = true;
+    to.is_background = true;
+}
+
+BackgroundFetch::BackgroundFetch(const Request& cause, const shm::FillClaim& claim)
+    : cache_(*cause.parts.cache), nobody_(cause.parts.loop, cause.parts.row), request_(cause.parts, nobody_, cause.live)
+{
+    copy_request(cause, request_);
+    request_.cache.emplace(cache_, cause.cache->rules);
+    copy_visit(*cause.cache, *request_.cache);
+    request_.cache->claim = claim;
+}
+
+void BackgroundFetch::start(std::unique_ptr<BackgroundFetch> fetch)
+{
+    BackgroundFetch& started = *fetch;
+    started.cache_.row().add(shm::Metric::cache_background);
+    started.cache_.adopt(std::move(fetch));
+    started.main_ = started.run();
+    started.main_.start();
+}
+
+loop::Task<void> BackgroundFetch::run()
+{
+    prepare_to_ask(request_);
+    std::optional<Answer> failed = co_await ask_servers(request_, turn_);
+    std::ignore = settle(request_, turn_, failed); // what it does not store is of no use to anybody
+    nobody_.alarm.clear();
+    turn_.connection.reset();
+    turn_.lease.end();
+    request_.cache.reset();
+    cache_.retire(*this);
+}
+
+void begin(Request& request)
+{
+    CacheVisit& visit = *request.cache;
+    if (!visit.cache.may_fetch() || request.head.method != http::Method::get) {
+        return;
+    }
+    const shm::FillClaim claim = visit.cache.store().fills().claim(visit.name.hash, loop::clock_now());
+    if (claim.outcome == shm::ClaimOutcome::mine) {
+        BackgroundFetch::start(std::make_unique<BackgroundFetch>(request, claim));
+    }
+}
+
+} // namespace
+
+void revalidate_in_background(Request& request)
+{
+    begin(request);
+}
+
+void fetch_whole_in_background(Request& request)
+{
+    const auto part = http::parse_content_range(request.response.fields.value_of(http::FieldName::content_range));
+    const std::uint64_t most = std::min(request.live->config->cache.finish_bytes, request.cache->rules.object_bytes);
+    if (part && part->length && *part->length <= most && !request.cache->directives.no_store) {
+        begin(request);
+    }
+}
+
+} // namespace ladle::worker

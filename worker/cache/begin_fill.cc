@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/begin_fill.h"
+
+#include "common/http/grammar.h"
+#include "common/http/stored_fields.h"
+#include "common/http/vary.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/fill.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+
+constexpr std::size_t kMostTags = 64;
+constexpr std::size_t kMostVaryNames = 32;
+
+std::string_view name_of(shm::CacheRefusal refusal) noexcept
+{
+    switch (refusal) {
+    case shm::CacheRefusal::too_large: return "too-large";
+    case shm::CacheRefusal::no_space: return "no-space";
+    case shm::CacheRefusal::waiting_for_files: return "waiting-for-files";
+    case shm::CacheRefusal::busy: return "busy";
+    case shm::CacheRefusal::bad_request: return "key-too-long";
+    }
+    return "";
+}
+
+/// The words of the tag fields (Surrogate-Key has spaces between them, Cache-Tag commas), which are for us alone: not passed on.
+std::vector<std::uint64_t> take_tags(Request& request)
+{
+    const CacheVisit& visit = *request.cache;
+    std::vector<std::uint64_t> tags;
+    for (http::Field& field : request.response.fields) {
+        const std::string_view name = request.response.fields.name(field);
+        const bool is_tags = std::ranges::any_of(visit.rules.tag_fields, [&](const std::string& known) {
+            return http::equals_ignoring_case(name, known);
+        });
+        if (!is_tags) {
+            field.is_dropped = field.is_dropped || http::equals_ignoring_case(name, "surrogate-control");
+            continue;
+        }
+        field.is_dropped = true;
+        std::string_view rest = request.response.fields.value(field);
+        while (!rest.empty() && tags.size() < kMostTags) {
+            const std::size_t end = rest.find_first_of(" ,\t");
+            if (const std::string_view word = rest.substr(0, end); !word.empty()) {
+                tags.push_back(visit.cache.store().purges().tag_subject(word));
+            }
+            rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+        }
+    }
+    return tags;
+}
+
+void add_names(std::string_view names, std::set<std::string_view>& all)
+{
+    while (!names.empty()) {
+        const std::size_t comma = names.find(',');
+        all.insert(names.substr(0, comma));
+        names = comma == std::string_view::npos ? std::string_view{} : names.substr(comma + 1);
+    }
+}
+
+/// The names by which the URL's responses are told apart from now on: the response's, and those that count already. A server that
+/// names other fields in each response would else make each response hide those before.
+std::string join_vary(const std::string& names, const std::string& known)
+{
+    if (known.empty() || known == names) {
+        return names;
+    }
+    std::set<std::string_view> all;
+    add_names(names, all);
+    add_names(known, all);
+    if (all.size() > kMostVaryNames) {
+        return names;
+    }
+    std::string joined;
+    for (const std::string_view name : all) {
+        joined += joined.empty() ? "" : ",";
+        joined += name;
+    }
+    return joined;
+}
+
+/// Gives the object its name: the key, and the variant where the response varies, of which a record under the key alone tells.
+bool name_object(Request& request)
+{
+    CacheVisit& visit = *request.cache;
+    shm::CacheStore& store = visit.cache.store();
+    std::string names;
+    visit.variant.clear();
+    if (!visit.rules.vary || http::read_vary(request.response.fields, names) != http::VaryKind::names) {
+        visit.name = store.name(visit.key);
+        return true;
+    }
+    names = join_vary(names, visit.vary_names);
+    if (names != visit.vary_names) {
+        shm::CacheObject record;
+        record.name = store.name(visit.key);
+        record.meta = std::as_bytes(std::span(names));
+        record.epoch = visit.epoch;
+        record.body_bytes = 0;
+        record.vary_record = true;
+        if (!store.store(record, {})) {
+            return false;
+        }
+        visit.vary_names = names;
+    }
+    http::append_variant(visit.vary_names, request.head.fields, http::Normalise::yes, visit.variant);
+    visit.name = store.name(visit.key, visit.variant);
+    return true;
+}
+
+/// The fields that are for this one client: what no-cache="…" and private="…" name, and cookies that the route does not store.
+std::string lines_not_stored(const http::Fields& fields, const http::ResponseDirectives& directives, bool cookies_too)
+{
+    std::string lines;
+    for (const http::Field& field : fields) {
+        const std::string_view name = fields.name(field);
+        if (!field.is_dropped && http::is_stored(field.id, name, {}, true) && !http::is_stored(field.id, name, directives, cookies_too)) {
+            lines.append(name).append(": ").append(fields.value(field)).append("\r\n");
+        }
+    }
+    return lines;
+}
+
+/// Bytes of the body, kBodyUnknown where the server does not say.
+std::uint64_t announced_bytes(const Turn& turn) noexcept
+{
+    switch (turn.body.kind()) {
+    case http::BodyKind::none: return 0;
+    case http::BodyKind::length: return turn.body.left();
+    default: return shm::kBodyUnknown;
+    }
+}
+
+} // namespace
+
+bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decision, const http::ResponseDirectives& directives)
+{
+    CacheVisit& visit = *request.cache;
+    const config::Cache& settings = request.live->config->cache;
+    const std::uint64_t bytes = announced_bytes(turn);
+    if (bytes != shm::kBodyUnknown && bytes > visit.rules.object_bytes) {
+        visit.detail = "too-large";
+        return false;
+    }
+    const std::vector<std::uint64_t> tags = take_tags(request);
+    std::string head;
+    const bool cookies_too = visit.rules.rules.cookies != http::CookieRule::ignore;
+    http::append_stored_head(request.response.fields, directives, cookies_too, head);
+    visit.unstored_lines = lines_not_stored(request.response.fields, directives, cookies_too);
+    if (!request.response.fields.has(FieldName::date)) {
+        head += request.parts.date; // RFC 9110 §6.6.1
+    }
+    if (!name_object(request)) {
+        visit.detail = "no-space";
+        return false;
+    }
+    visit.meta = {decision.freshness, visit.request_ms, wall_clock_ms(), decision.source};
+    shm::CacheObject object;
+    object.name = visit.name;
+    object.meta = visit.meta.bytes();
+    object.head = head;
+    object.tags = tags;
+    object.epoch = visit.epoch;
+    object.body_bytes = bytes;
+    object.in_file = bytes != shm::kBodyUnknown && bytes > settings.inline_bytes && visit.cache.has_files();
+    auto begun = visit.cache.begin(object);
+    if (!begun) {
+        visit.detail = name_of(begun.error());
+        return false;
+    }
+    os::Fd file;
+    if (object.in_file) {
+        file = visit.cache.make_file(begun->file());
+        if (!file) {
+            visit.detail = "no-file";
+            return false;
+        }
+    }
+    visit.detail = {};
+    auto fill = std::make_unique<Fill>(visit.cache, request.live, std::move(turn), std::move(*begun), std::move(file),
+                                       Fill::Limits{request.timeouts().stall, visit.rules.object_bytes, settings.finish_bytes}, &visit);
+    visit.view = fill->view().copy();
+    visit.is_stored = true;
+    if (fill->step() == Fill::State::arriving) {
+        fill->publish();
+    }
+    if (fill->state() == Fill::State::complete) {
+        visit.cache.store().fills().forget(visit.name.hash);
+    } else {
+        Fill::start(std::move(fill));
+    }
+    visit.end_claim(shm::FillEnd::over);
+    return true;
+}
+
+} // namespace ladle::worker

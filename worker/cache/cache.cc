@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/cache.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <tuple>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::uint32_t kUseCounters = 1u << 16;
+constexpr std::uint32_t kUsesUntilHalved = 8 * kUseCounters;
+constexpr int kDeadFilesAtOnce = 64;
+
+/// The name of an object's file in the folder.
+struct FileName {
+    char text[24];
+    explicit FileName(std::uint64_t number) noexcept { std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(number)); }
+};
+
+} // namespace
+
+CacheWaiter::CacheWaiter(Cache& cache, loop::Wake& wake, const shm::FillClaim& claim) noexcept
+    : cache_(cache), wake_(wake), claim_(claim)
+{
+    insert_before(cache.waiters_);
+}
+
+CacheWaiter::CacheWaiter(Cache& cache, loop::Wake& wake, const shm::CacheView& view, std::uint64_t seen) noexcept
+    : cache_(cache), wake_(wake), view_(&view), seen_(seen)
+{
+    insert_before(cache.waiters_);
+}
+
+CacheWaiter::~CacheWaiter()
+{
+    unlink();
+}
+
+bool CacheWaiter::has_news() const noexcept
+{
+    if (view_ != nullptr) {
+        const shm::CacheState state = view_->state();
+        return state == shm::CacheState::complete || state == shm::CacheState::aborted || view_->filled() != seen_;
+    }
+    return cache_.store_.fills().is_over(claim_);
+}
+
+Cache::Cache(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics, os::Fd files,
+             std::vector<os::Fd> bells)
+    : loop_(loop), number_(row), metrics_(metrics), files_(std::move(files)), bells_(std::move(bells)), store_(arena, row),
+      stir_(&Cache::on_stir, this), reap_(&Cache::on_reap, this)
+{
+}
+
+Result<std::unique_ptr<Cache>> Cache::make(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics,
+                                           os::Fd files, std::vector<os::Fd> bells)
+{
+    std::unique_ptr<Cache> cache(new Cache(loop, arena, row, metrics, std::move(files), std::move(bells)));
+    const int own = cache->bells_[row].get();
+    if (auto watching = cache->bell_.start(loop, own, loop::WatchMode::level_read, &Cache::on_bell, cache.get()); !watching) {
+        return std::unexpected(watching.error());
+    }
+    return cache;
+}
+
+Cache::~Cache()
+{
+    for (loop::Link* list : {&errands_, &ended_}) {
+        while (list->is_linked()) {
+            delete static_cast<Errand*>(list->next);
+        }
+    }
+}
+
+void Cache::on_bell(void* self, loop::Ready)
+{
+    auto& cache = *static_cast<Cache*>(self);
+    eventfd_t rings = 0;
+    std::ignore = ::eventfd_read(cache.bells_[cache.number_].get(), &rings);
+    cache.wake_waiters();
+}
+
+void Cache::on_stir(void* self)
+{
+    static_cast<Cache*>(self)->wake_waiters();
+}
+
+void Cache::wake_waiters() noexcept
+{
+    for (loop::Link* at = waiters_.next; at != &waiters_; at = at->next) {
+        auto& waiter = *static_cast<CacheWaiter*>(at);
+        if (waiter.has_news()) {
+            waiter.wake_.kick_later();
+        }
+    }
+}
+
+void Cache::ring(std::uint64_t rows) noexcept
+{
+    const std::uint64_t own = std::uint64_t{1} << number_;
+    if ((rows & own) != 0) {
+        stir();
+        rows &= ~own;
+    }
+    while (rows != 0) {
+        const int row = std::countr_zero(rows);
+        rows &= rows - 1;
+        std::ignore = ::eventfd_write(bells_[static_cast<std::size_t>(row)].get(), 1); // full = it has been rung often enough
+    }
+}
+
+os::Fd Cache::make_file(std::uint64_t number) const noexcept
+{
+    return os::Fd(::openat(files_.get(), FileName(number).text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+os::Fd Cache::open_file(std::uint64_t number) const noexcept
+{
+    return os::Fd(::openat(files_.get(), FileName(number).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+}
+
+void Cache::unlink_dead_files() noexcept
+{
+    for (int i = 0; i < kDeadFilesAtOnce; ++i) {
+        const auto dead = store_.next_dead_file();
+        if (!dead) {
+            return;
+        }
+        if (::unlinkat(files_.get(), FileName(dead->number).text, 0) != 0 && errno != ENOENT) {
+            return;
+        }
+        if (!store_.confirm(*dead)) {
+            return;
+        }
+    }
+}
+
+std::expected<shm::CacheFill, shm::CacheRefusal> Cache::begin(const shm::CacheObject& object) noexcept
+{
+    constexpr int kTries = 4;
+    for (int i = 1;; ++i) {
+        auto fill = store_.begin(object);
+        if (fill || fill.error() != shm::CacheRefusal::waiting_for_files || i == kTries) {
+            return fill;
+        }
+        unlink_dead_files();
+    }
+}
+
+void Cache::adopt(std::unique_ptr<Errand> errand) noexcept
+{
+    ++errand_count_;
+    errand.release()->insert_before(errands_); // owned by the list from here on
+}
+
+void Cache::retire(Errand& errand) noexcept
+{
+    --errand_count_;
+    errand.insert_before(ended_);
+    reap_.post(loop_);
+}
+
+void Cache::on_reap(void* self)
+{
+    auto& cache = *static_cast<Cache*>(self);
+    while (cache.ended_.is_linked()) {
+        delete static_cast<Errand*>(cache.ended_.next);
+    }
+}
+
+std::size_t Cache::awaited_count() const noexcept
+{
+    std::size_t count = 0;
+    for (const loop::Link* at = errands_.next; at != &errands_; at = at->next) {
+        count += static_cast<const Errand*>(at)->is_awaited();
+    }
+    return count;
+}
+
+void Cache::on_tick() noexcept
+{
+    wake_waiters(); // a bell lost by a process that died between its change and the ring
+}
+
+std::uint32_t Cache::count_use(const shm::CacheHash& hash) noexcept
+{
+    if (uses_.empty()) {
+        uses_.resize(kUseCounters);
+    }
+    if (++uses_counted_ >= kUsesUntilHalved) {
+        uses_counted_ = 0;
+        std::ranges::for_each(uses_, [](std::uint8_t& count) { count /= 2; });
+    }
+    std::uint8_t& a = uses_[hash.low % kUseCounters];
+    std::uint8_t& b = uses_[hash.high % kUseCounters];
+    const std::uint32_t count = std::min<std::uint32_t>(std::min(a, b) + 1u, 255u);
+    a = static_cast<std::uint8_t>(std::max<std::uint32_t>(a, count));
+    b = static_cast<std::uint8_t>(std::max<std::uint32_t>(b, count));
+    return count;
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cache: one worker's hands on the shared cache (common/shm/cache_store.h): its store, the fills that it has under way, and those of its
+// requests that wait for something in the cache. Owned by the Front, one per worker; null where [cache] memory is 0.
+//
+// Who waits is woken, never polls: whoever changes something (publishes, writes, ends a fill or a claim) rings the bells of the rows
+// that the shared tables name; a bell makes its worker look at each of its waiters, which costs one load each.
+#pragma once
+
+#include "common/config/config.h"
+#include "common/loop/loop.h"
+#include "common/loop/task.h"
+#include "common/os/fd.h"
+#include "common/shm/cache_store.h"
+#include "common/shm/rows.h"
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace ladle::worker {
+
+class Cache;
+
+/// Work for the cache that no client's session carries: the rest of a fill, a fetch in the background. Owned by the Cache.
+class Errand : public loop::Link {
+public:
+    Errand() = default;
+    virtual ~Errand() = default;
+    Errand(const Errand&) = delete;
+    Errand& operator=(const Errand&) = delete;
+    /// Whether another process reads what it brings.
+    virtual bool is_awaited() const noexcept = 0;
+};
+
+/// Something in the cache that a coroutine waits for, from its construction to its end.
+class CacheWaiter : private loop::Link {
+public:
+    /// Waits for the end of another's claim.
+    CacheWaiter(Cache& cache, loop::Wake& wake, const shm::FillClaim& claim) noexcept;
+    /// Waits until there is more of an object's body than `seen`, or it has ended.
+    CacheWaiter(Cache& cache, loop::Wake& wake, const shm::CacheView& view, std::uint64_t seen) noexcept;
+    ~CacheWaiter();
+
+    /// Whether it has happened.
+    bool has_news() const noexcept;
+
+private:
+    friend class Cache;
+    Cache& cache_;
+    loop::Wake& wake_;
+    const shm::CacheView* view_ = nullptr;
+    std::uint64_t seen_ = 0;
+    shm::FillClaim claim_;
+};
+
+class Cache {
+public:
+    /// `files`: the folder on tmpfs for larger bodies, -1 = none. `bells`: an eventfd for each process row.
+    static Result<std::unique_ptr<Cache>> make(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics,
+                                               os::Fd files, std::vector<os::Fd> bells);
+    ~Cache();
+    Cache(const Cache&) = delete;
+    Cache& operator=(const Cache&) = delete;
+
+    shm::CacheStore& store() noexcept { return store_; }
+    shm::ProcessRow& row() noexcept { return metrics_; }
+    loop::Loop& loop() noexcept { return loop_; }
+
+    /// Wakes the waiters of these rows, our own among them in the loop's next turn.
+    void ring(std::uint64_t rows) noexcept;
+    /// Wakes our own waiters in the loop's next turn.
+    void stir() noexcept { stir_.post(loop_); }
+
+    bool has_files() const noexcept { return static_cast<bool>(files_); }
+    /// Makes the file of a new object; -1 with errno when that fails.
+    os::Fd make_file(std::uint64_t number) const noexcept;
+    /// Opens the file of an object for reading; -1 when it is gone.
+    os::Fd open_file(std::uint64_t number) const noexcept;
+    /// Begins to store an object; files of dead objects make room where they stand in the way.
+    std::expected<shm::CacheFill, shm::CacheRefusal> begin(const shm::CacheObject& object) noexcept;
+
+    /// Takes an errand over until it retires.
+    void adopt(std::unique_ptr<Errand> errand) noexcept;
+    /// The errand has ended; it is destroyed soon, outside its own code.
+    void retire(Errand& errand) noexcept;
+    /// Whether one more may be begun that nobody waits for.
+    bool may_fetch() const noexcept { return errand_count_ < kMostErrands; }
+    /// Errands whose result another process is reading: a drain waits for them.
+    std::size_t awaited_count() const noexcept;
+
+    /// Every 100 ms.
+    void on_tick() noexcept;
+
+    /// Counts a use of a key, and says which one it is, up to 255: for `min_uses`. Approximate, over all keys of this worker: a use
+    /// may be counted for another key too, and all counts are halved now and then.
+    std::uint32_t count_use(const shm::CacheHash& hash) noexcept;
+
+    static constexpr std::size_t kMostErrands = 1024;
+
+private:
+    friend class CacheWaiter;
+    Cache(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics, os::Fd files, std::vector<os::Fd> bells);
+    static void on_bell(void* self, loop::Ready what);
+    static void on_stir(void* self);
+    static void on_reap(void* self);
+    void unlink_dead_files() noexcept;
+    void wake_waiters() noexcept;
+
+    loop::Loop& loop_;
+    std::uint32_t number_; ///< of our row
+    shm::ProcessRow& metrics_;
+    os::Fd files_;
+    std::vector<os::Fd> bells_;
+    shm::CacheStore store_;
+    loop::Watch bell_;
+    loop::Posted stir_;
+    loop::Posted reap_;
+    loop::Link waiters_;
+    loop::Link errands_;
+    loop::Link ended_;
+    std::size_t errand_count_ = 0;
+    std::vector<std::uint8_t> uses_; ///< made at the first count_use()
+    std::uint32_t uses_counted_ = 0;
+};
+
+} // namespace ladle::worker

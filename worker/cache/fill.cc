@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/fill.h"
+
+#include <sys/uio.h>
+
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kFirstRead = 16 << 10; // most bodies are small
+constexpr std::size_t kLaterReads = 112 << 10;
+constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
+constexpr int kVectors = 64;
+
+} // namespace
+
+Fill::Fill(Cache& cache, std::shared_ptr<LiveConfig> live, Turn&& turn, shm::CacheFill object, os::Fd file, Limits limits,
+           CacheVisit* begun_by)
+    : cache_(cache), live_(std::move(live)), limits_(limits), begun_by_(begun_by), wake_(cache.loop()), alarm_(wake_),
+      turn_(std::move(turn)), object_(std::move(object)), view_(object_.view().copy()), file_(std::move(file))
+{
+    begun_by_->fill = this;
+    turn_.connection->socket.set_news(&wake_.news());
+    cache_.row().add(shm::Metric::cache_fills);
+    cache_.row().add(shm::Metric::cache_fills_open);
+}
+
+Fill::~Fill()
+{
+    cache_.row().subtract(shm::Metric::cache_fills_open);
+    if (begun_by_ != nullptr) {
+        begun_by_->fill = nullptr;
+    }
+}
+
+void Fill::start(std::unique_ptr<Fill> fill)
+{
+    Fill& started = *fill;
+    started.is_started_ = true;
+    started.cache_.adopt(std::move(fill));
+    started.main_ = started.run();
+    started.main_.start();
+}
+
+void Fill::publish() noexcept
+{
+    std::ignore = object_.publish();
+}
+
+void Fill::end(State state) noexcept
+{
+    state_ = state;
+    const std::uint64_t readers = object_ ? object_.rows_reading() : 0;
+    if (state == State::complete) {
+        if (object_.complete()) {
+            cache_.row().add(shm::Metric::cache_stored);
+        } else {
+            state_ = State::cut;
+        }
+    } else {
+        object_.abort();
+        cache_.row().add(shm::Metric::cache_fills_aborted);
+    }
+    if (state == State::cut) {
+        turn_.connection.reset();
+    }
+    if (state_ != State::refused) {
+        turn_.release();
+    }
+    cache_.ring(readers);
+    cache_.stir();
+}
+
+bool Fill::store_inline(Chain& bytes) noexcept
+{
+    iovec vectors[kVectors];
+    while (!bytes.empty()) {
+        const int count = bytes.vectors(vectors, kVectors);
+        for (int i = 0; i < count; ++i) {
+            if (!object_.write({static_cast<const std::byte*>(vectors[i].iov_base), vectors[i].iov_len})) {
+                return false;
+            }
+            bytes.consume(vectors[i].iov_len);
+        }
+    }
+    return true;
+}
+
+bool Fill::store_in_file(Chain& bytes) noexcept
+{
+    iovec vectors[kVectors];
+    while (!bytes.empty()) {
+        const int count = bytes.vectors(vectors, kVectors);
+        const ssize_t n = ::pwritev(file_.get(), vectors, count, static_cast<off_t>(object_.view().filled()));
+        if (n <= 0) {
+            return false;
+        }
+        object_.advance(static_cast<std::uint64_t>(n));
+        bytes.consume(static_cast<std::size_t>(n));
+    }
+    return true;
+}
+
+/// Stores all of `bytes`, or leaves what the cache does not take.
+bool Fill::store(Chain& bytes)
+{
+    const std::uint64_t before = object_.view().filled();
+    const bool fits = before + bytes.bytes() <= limits_.object_bytes;
+    const bool stored = fits && (file_ ? store_in_file(bytes) : store_inline(bytes));
+    stored_ = object_.view().filled();
+    return stored;
+}
+
+Fill::State Fill::step()
+{
+    bool moved = false;
+    for (unsigned reads = 0; reads < kReadsPerTurn && state_ == State::arriving; ++reads) {
+        if (turn_.body.is_complete()) {
+            end(State::complete);
+            return state_;
+        }
+        if (turn_.connection->input.empty() && !turn_.connection->socket.may_read()) {
+            break;
+        }
+        const std::uint64_t before = turn_.body.received();
+        const std::size_t most = stored_ == 0 ? kFirstRead : kLaterReads;
+        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, most);
+        cache_.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
+        if (pull == BodyReader::Pull::blocked) {
+            break;
+        }
+        if (!incoming_.empty() && !store(incoming_)) {
+            end(State::refused);
+            return state_;
+        }
+        if (pull != BodyReader::Pull::progress) {
+            cache_.row().add(shm::Metric::server_bad_responses);
+            end(State::cut);
+            return state_;
+        }
+        moved = true;
+    }
+    if (state_ == State::arriving && turn_.body.is_complete()) {
+        end(State::complete);
+        return state_;
+    }
+    if (moved && is_started_) {
+        cache_.ring(object_.rows_reading());
+        cache_.stir();
+        alarm_.set(limits_.stall);
+        wake_.kick_later();
+    }
+    return state_;
+}
+
+/// Whether it is worth going on: somebody reads it, or little is left.
+bool Fill::is_wanted() const noexcept
+{
+    if (object_.view().uses_here() > 2 || object_.rows_reading() != 0) { // two are our own
+        return true;
+    }
+    const bool is_known = object_.view().body_bytes() != shm::kBodyUnknown;
+    return (is_known ? turn_.body.left() : stored_) <= limits_.finish_bytes;
+}
+
+loop::Task<void> Fill::run()
+{
+    alarm_.set(limits_.stall);
+    while (step() == State::arriving) {
+        if (!is_wanted()) {
+            end(State::cut);
+            break;
+        }
+        co_await wake_.wait();
+        if (alarm_.rang()) {
+            end(State::cut);
+            break;
+        }
+    }
+    alarm_.clear();
+    if (state_ != State::refused || begun_by_ == nullptr) {
+        leave();
+    }
+}
+
+void Fill::leave() noexcept
+{
+    if (is_started_ && !has_left_) {
+        has_left_ = true;
+        if (state_ != State::complete) {
+            turn_.connection.reset();
+        }
+        turn_.lease.end();
+        cache_.retire(*this);
+    }
+}
+
+void Fill::take_over(Turn& turn, Chain& rest) noexcept
+{
+    turn = std::move(turn_);
+    rest = std::move(incoming_);
+    std::exchange(begun_by_, nullptr)->fill = nullptr;
+    leave();
+}
+
+void Fill::forsake() noexcept
+{
+    begun_by_ = nullptr;
+    if (state_ == State::refused) {
+        leave();
+    }
+}
+
+} // namespace ladle::worker

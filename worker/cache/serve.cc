@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/serve.h"
+
+#include "worker/cache/answer_plan.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/fill.h"
+#include "worker/delivery/deliver.h"
+#include "worker/response/response_writer.h"
+#include "worker/upstream/request_writer.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::uint64_t kFileStep = 2 << 20;  // of a file in one system call: then the other connections have a turn
+constexpr std::size_t kCopyStep = 64 << 10;   // of a body without a length, which goes out in chunks
+constexpr std::size_t kOutMost = 128 << 10;
+
+/// One stored answer on its way to its client.
+class Serving {
+public:
+    Serving(Request& request, AnswerPlan&& plan, os::Fd&& file)
+        : request_(request), view_(request.cache->view), plan_(std::move(plan)), file_(std::move(file))
+    {
+        if (!plan_.parts.empty()) {
+            position_ = plan_.parts.front().begin;
+        }
+    }
+
+    void begin();
+    /// Sends what is at hand; false = nothing moved.
+    bool step();
+    bool is_done() const noexcept { return request_.client.is_gone || (is_ended_ && request_.client.is_flushed()); }
+    /// Whether it waits for bytes that are still being stored, not for the client.
+    bool waits_for_body() const noexcept { return waits_for_body_; }
+    std::uint64_t position() const noexcept { return position_; }
+    /// Whether the object ended before its body did.
+    bool is_cut() const noexcept { return is_cut_; }
+    BodyForm form() const noexcept { return plan_.form; }
+
+private:
+    std::uint64_t find_end();
+    bool send(std::uint64_t end);
+    bool send_inline(std::uint64_t end);
+    bool send_chunk(std::uint64_t end);
+    void next_part();
+
+    Request& request_;
+    const shm::CacheView& view_;
+    AnswerPlan plan_;
+    os::Fd file_;
+    std::size_t part_ = 0;
+    std::uint64_t position_ = 0; ///< in the object's body
+    bool waits_for_body_ = false;
+    bool is_cut_ = false;
+    bool is_ended_ = false; ///< all of it stands in `out` or has gone
+};
+
+void Serving::begin()
+{
+    plan_.more_lines += request_.cache->unstored_lines;
+    plan_.more_lines += request_.cache->status_line();
+    const StoredHead head{plan_.status, plan_.lines, plan_.more_lines, plan_.form, plan_.length, plan_.shows_length};
+    write_stored_head(request_, head);
+    if (plan_.parts.empty()) {
+        is_ended_ = true;
+    } else {
+        request_.client.out.append_copy(plan_.parts.front().before);
+    }
+}
+
+/// Up to where the current part may be sent now; sets what it waits for.
+std::uint64_t Serving::find_end()
+{
+    const shm::CacheState state = view_.state(); // before filled()
+    const std::uint64_t filled = view_.filled();
+    std::uint64_t end = plan_.parts[part_].end;
+    if (state == shm::CacheState::complete && end == shm::kBodyUnknown) {
+        plan_.parts[part_].end = end = filled;
+    }
+    waits_for_body_ = false;
+    if (end > filled) {
+        end = filled;
+        if (position_ == filled) {
+            is_cut_ = state == shm::CacheState::aborted;
+            waits_for_body_ = !is_cut_;
+        }
+    }
+    return end;
+}
+
+void Serving::next_part()
+{
+    ++part_;
+    if (part_ < plan_.parts.size()) {
+        position_ = plan_.parts[part_].begin;
+        request_.client.out.append_copy(plan_.parts[part_].before);
+        return;
+    }
+    request_.client.out.append_copy(plan_.after);
+    if (plan_.form == BodyForm::chunked) {
+        append_last_chunk(request_.client.out, nullptr);
+    }
+    is_ended_ = true;
+}
+
+bool Serving::send_inline(std::uint64_t end)
+{
+    iovec vectors[Socket::kMoreVectors];
+    const std::size_t count = view_.body(position_, end, vectors, Socket::kMoreVectors);
+    const std::size_t sent = request_.client.flush_with(vectors, static_cast<int>(count));
+    position_ += sent;
+    request_.body_sent += sent;
+    return sent != 0;
+}
+
+bool Serving::send_chunk(std::uint64_t end)
+{
+    ClientConnection& client = request_.client;
+    if (client.out.bytes() >= kOutMost) {
+        return false;
+    }
+    Chain chunk;
+    iovec vectors[Socket::kMoreVectors];
+    const std::uint64_t last = std::min(end, position_ + kCopyStep);
+    const std::size_t count = view_.body(position_, last, vectors, Socket::kMoreVectors);
+    for (std::size_t i = 0; i < count; ++i) {
+        chunk.append_copy({static_cast<const char*>(vectors[i].iov_base), vectors[i].iov_len});
+    }
+    position_ += chunk.bytes();
+    request_.body_sent += chunk.bytes();
+    append_chunk(client.out, std::move(chunk));
+    return true;
+}
+
+bool Serving::send(std::uint64_t end)
+{
+    if (plan_.form == BodyForm::chunked) {
+        return send_chunk(end);
+    }
+    if (!file_) {
+        return send_inline(end);
+    }
+    const std::size_t sent = request_.client.flush_file(file_.get(), position_, std::min<std::uint64_t>(end - position_, kFileStep));
+    position_ += sent;
+    request_.body_sent += sent;
+    return sent != 0;
+}
+
+bool Serving::step()
+{
+    ClientConnection& client = request_.client;
+    bool moved = false;
+    std::uint64_t budget = kFileStep;
+    while (!is_ended_ && !client.is_gone && budget > 0) {
+        const std::uint64_t end = find_end();
+        if (position_ == end) {
+            if (waits_for_body_ || is_cut_) {
+                break;
+            }
+            next_part();
+            moved = true;
+            continue;
+        }
+        const std::uint64_t before = position_;
+        if (!send(end)) {
+            break;
+        }
+        moved = true;
+        budget -= std::min(budget, position_ - before);
+    }
+    const std::size_t before = client.out.bytes();
+    client.flush();
+    return moved || client.out.bytes() != before;
+}
+
+/// The object ended before its body. What this request's own fill still holds, it passes on itself; else the answer stays cut.
+loop::Task<void> end_cut(Request& request, Turn& turn, const Serving& serving)
+{
+    Fill* const fill = request.cache->fill;
+    const bool may_go_on = fill != nullptr && fill->state() == Fill::State::refused && serving.form() != BodyForm::none;
+    if (!may_go_on) {
+        request.reason = Reason::server_cut;
+        request.after = serving.form() == BodyForm::to_close ? After::abort : After::close;
+        request.parts.row.add(shm::Metric::responses_cut);
+        co_return;
+    }
+    Chain rest;
+    fill->take_over(turn, rest);
+    turn.connection->socket.set_news(&request.client.wake.news());
+    request.cache->view = {};
+    co_await deliver_rest(request, turn, std::move(rest), serving.form());
+}
+
+void count_hit(Request& request)
+{
+    const CacheVisit& visit = *request.cache;
+    if (visit.is_stale) {
+        request.parts.row.add(shm::Metric::cache_stale_hits);
+    } else if (visit.forwarded == http::Forwarded::no) {
+        request.parts.row.add(shm::Metric::cache_hits);
+    }
+}
+
+} // namespace
+
+loop::Task<Served> serve(Request& request, Turn& turn)
+{
+    CacheVisit& visit = *request.cache;
+    ClientConnection& client = request.client;
+    os::Fd file;
+    if (visit.view.is_in_file()) {
+        file = visit.cache.open_file(visit.view.file());
+    }
+    const bool is_gone = (visit.view.is_in_file() && !file) || visit.view.state() == shm::CacheState::aborted;
+    if (is_gone && visit.fill == nullptr) {
+        co_return Served::again;
+    }
+    count_hit(request);
+    Serving serving(request, plan_answer(request), std::move(file));
+    serving.begin();
+    client.alarm.set(request.timeouts().stall);
+    for (;;) {
+        const bool moved = serving.step();
+        if (serving.is_done()) {
+            break;
+        }
+        if (serving.is_cut()) {
+            co_await end_cut(request, turn, serving);
+            break;
+        }
+        if (moved) {
+            client.alarm.set(request.timeouts().stall);
+            client.wake.kick_later(); // take turns with the other connections
+        }
+        std::optional<CacheWaiter> waiter;
+        if (serving.waits_for_body()) {
+            waiter.emplace(visit.cache, client.wake, visit.view, serving.position());
+        }
+        co_await client.wake.wait();
+        if (client.alarm.rang() && !(waiter && waiter->has_news())) {
+            request.reason = client.is_flushed() ? Reason::server_stalled : Reason::client_stalled;
+            request.after = After::abort;
+            request.parts.row.add(shm::Metric::responses_cut);
+            break;
+        }
+        client.has_left();
+    }
+    if (client.is_gone) {
+        request.reason = Reason::client_left;
+        request.after = After::abort;
+    }
+    co_return Served::done;
+}
+
+} // namespace ladle::worker

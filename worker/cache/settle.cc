@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/settle.h"
+
+#include "common/http/conditional.h"
+#include "common/http/invalidation.h"
+#include "common/http/range.h"
+#include "common/http/stored_fields.h"
+#include "common/http/vary.h"
+#include "worker/cache/background.h"
+#include "worker/cache/begin_fill.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/stored_fields.h"
+#include "worker/request/hop_by_hop.h"
+
+#include <string>
+#include <tuple>
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+
+constexpr std::uint64_t kAfterFailureNs = 1'000'000'000; // so long nobody waits for others after a server has failed
+
+std::int64_t seconds(std::int64_t ms) noexcept
+{
+    return ms / 1000;
+}
+
+/// The response is not wanted any more: the connection goes with it unless it has ended.
+void drop_response(Turn& turn)
+{
+    if (!turn.body.is_complete()) {
+        turn.connection.reset();
+    }
+    turn.release();
+}
+
+void end_claim_for(Request& request, std::uint64_t nanos) noexcept
+{
+    request.cache->end_claim(shm::FillEnd::uncacheable, loop::clock_now() + nanos);
+}
+
+/// The stale response that stands in for a failing server, if there is one and it may.
+bool may_stand_in(Request& request, http::ServerFailure failure)
+{
+    const CacheVisit& visit = *request.cache;
+    return visit.view && visit.rules.stale_on_error &&
+           http::may_serve_on_error(visit.meta.freshness, visit.directives, wall_clock_ms(), failure, visit.rules.disconnected_s);
+}
+
+Settled settle_failure(Request& request, std::optional<Answer>& failed)
+{
+    CacheVisit& visit = *request.cache;
+    if (failed->status == 499) {
+        visit.end_claim(shm::FillEnd::over); // one of those who wait asks in its place
+        return Settled::pass;
+    }
+    end_claim_for(request, kAfterFailureNs);
+    if (failed->status < 500 || !may_stand_in(request, http::ServerFailure::no_answer)) {
+        return Settled::pass;
+    }
+    visit.detail = name_of(failed->reason);
+    visit.is_stale = true;
+    request.parts.row.add(shm::Metric::cache_stale_on_error);
+    failed.reset();
+    return Settled::serve;
+}
+
+/// A stored head brought up to date by the fields that a 304, or the answer to a HEAD, brought.
+struct Merged {
+    std::string head;
+    http::StoreDecision decision;
+};
+
+/// The lines of `head` without Date, which is now's where the server did not say (RFC 9110 §6.6.1).
+std::string with_date(const std::string& head, std::string_view date_line)
+{
+    const StoredFields merged(head);
+    std::string lines;
+    for (const http::Field& field : merged.fields()) {
+        if (field.id != FieldName::date) {
+            lines.append(merged.fields().name(field)).append(": ").append(merged.fields().value(field)).append("\r\n");
+        }
+    }
+    return lines.append(date_line);
+}
+
+Merged merge(Request& request, const http::Fields& stored, const http::StoredFreshness& old, std::int64_t response_ms)
+{
+    const CacheVisit& visit = *request.cache;
+    const http::Fields& received = request.response.fields;
+    Merged result;
+    http::append_merged_head(stored, received, http::find_policy(received).directives,
+                             visit.rules.rules.cookies != http::CookieRule::ignore, result.head);
+    if (!received.has(FieldName::date)) {
+        result.head = with_date(result.head, request.parts.date);
+    }
+    const StoredFields merged(result.head);
+    const http::Policy policy = http::find_policy(merged.fields());
+    result.decision =
+        http::decide_refreshing({old, merged.fields(), received, policy, visit.request_ms, response_ms}, visit.rules.rules);
+    return result;
+}
+
+/// Puts the same body under a new head. Not to be had now: false, and the old one stays as it is.
+bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& meta, std::string_view head)
+{
+    shm::CacheObject object;
+    object.name = visit.name;
+    object.meta = meta.bytes();
+    object.head = head;
+    object.tags = view.tags();
+    object.epoch = visit.epoch;
+    auto freshened = visit.cache.store().freshen(view, object);
+    if (freshened) {
+        view = std::move(*freshened);
+    }
+    return freshened.has_value();
+}
+
+/// A 304 to our own validation (RFC 9111 §4.3.4).
+Settled settle_validated(Request& request, Turn& turn)
+{
+    CacheVisit& visit = *request.cache;
+    const std::int64_t response_ms = wall_clock_ms();
+    mark_hop_by_hop(request.response.fields);
+    const StoredFields stored(visit.view.head());
+    const http::Validators validators = http::find_validators(stored.fields(), seconds(response_ms));
+    std::string head(visit.view.head());
+    bool may_keep = true;
+    visit.meta.request_ms = visit.request_ms;
+    visit.meta.response_ms = response_ms;
+    if (http::match_validation(request.response.fields, validators, seconds(response_ms)) == http::Validated::update) {
+        Merged merged = merge(request, stored.fields(), visit.meta.freshness, response_ms);
+        head = std::move(merged.head);
+        may_keep = merged.decision.may_store();
+        visit.meta.source = merged.decision.source;
+        visit.meta.freshness = may_keep ? merged.decision.freshness
+                                        : http::touched(visit.meta.freshness, visit.request_ms, response_ms);
+    } else {
+        visit.meta.freshness = http::touched(visit.meta.freshness, visit.request_ms, response_ms);
+    }
+    if (may_keep) {
+        visit.is_stored = freshen(visit, visit.view, visit.meta, head);
+    } else {
+        std::ignore = visit.cache.store().remove(visit.view.ref());
+    }
+    visit.server_status = 304;
+    visit.is_stale = false;
+    request.parts.row.add(shm::Metric::cache_validated);
+    drop_response(turn);
+    visit.end_claim(shm::FillEnd::over);
+    return Settled::serve;
+}
+
+/// What the answer to a HEAD says about a stored response to GET (RFC 9111 §4.3.5).
+void learn_from_head(Request& request)
+{
+    CacheVisit& visit = *request.cache;
+    shm::CacheStore& store = visit.cache.store();
+    shm::CacheView view = visit.view ? visit.view.copy() : store.peek(visit.name);
+    if (!view || view.is_vary_record() || view.state() != shm::CacheState::complete) {
+        return;
+    }
+    const std::int64_t now_ms = wall_clock_ms();
+    http::StoredMeta meta = http::StoredMeta::read(view.meta());
+    const StoredFields stored(view.head());
+    const http::Validators validators = http::find_validators(stored.fields(), seconds(now_ms));
+    const http::HeadAnswer answer{request.response.status, request.response.fields, meta.freshness.status, view.body_bytes()};
+    switch (http::judge_head(answer, validators, seconds(now_ms))) {
+    case http::HeadSays::nothing:
+        return;
+    case http::HeadSays::outdated:
+        std::ignore = store.remove(view.ref());
+        return;
+    case http::HeadSays::update:
+        break;
+    }
+    const Merged merged = merge(request, stored.fields(), meta.freshness, now_ms);
+    if (!merged.decision.may_store()) {
+        std::ignore = store.remove(view.ref());
+        return;
+    }
+    meta.freshness = merged.decision.freshness;
+    freshen(visit, view, meta, merged.head);
+}
+
+/// The URL as others write it, for what an unsafe request makes invalid and where an answer to POST may be stored.
+std::string url_of(const Request& request)
+{
+    std::string url;
+    const http::KeyTarget target{request.scheme,
+                                 request.authority.empty() ? std::string_view(request.site->name) : request.authority,
+                                 request.target.lacks_slash ? std::string_view("/") : request.target.path,
+                                 request.target.query,
+                                 request.target.path_and_query.find('?') != std::string_view::npos};
+    http::append_url(target, url);
+    return url;
+}
+
+/// RFC 9111 §4.4.
+void invalidate(Request& request, std::string_view url)
+{
+    CacheVisit& visit = *request.cache;
+    const http::Invalidated invalid = http::find_invalidated(url, request.response.fields);
+    for (std::size_t i = 0; i < invalid.size; ++i) {
+        http::KeyTarget target;
+        std::string key;
+        if (http::split_url(invalid.urls[i], target)) {
+            http::append_key(target, nullptr, visit.rules.key, key);
+            std::ignore = visit.cache.store().purges().purge_url(key, shm::PurgeKind::hard);
+            request.parts.row.add(shm::Metric::cache_invalidated);
+        }
+    }
+    visit.epoch = visit.cache.store().purges().epoch(); // the response itself is from after that
+}
+
+/// Whether the reason lies in the response, so that the next request for the URL fares no better.
+bool is_lasting(http::NotStored reason) noexcept
+{
+    switch (reason) {
+    case http::NotStored::none:
+    case http::NotStored::method:
+    case http::NotStored::request_no_store:
+    case http::NotStored::authorization:
+        return false;
+    default:
+        return true;
+    }
+}
+
+} // namespace
+
+void prepare_to_ask(Request& request)
+{
+    CacheVisit& visit = *request.cache;
+    request.added_fields.clear();
+    request.hides_conditions = false;
+    visit.validates = false;
+    visit.epoch = visit.cache.store().purges().epoch();
+    visit.request_ms = wall_clock_ms();
+    if (!visit.may_store) {
+        return;
+    }
+    const http::Fields& fields = request.head.fields;
+    const bool has_range = fields.has(FieldName::range);
+    if (visit.view) {
+        const StoredFields stored(visit.view.head());
+        const http::Validators validators = http::find_validators(stored.fields(), seconds(visit.request_ms));
+        if (validators.etag) {
+            request.added_fields += validators.etag->is_weak ? "If-None-Match: W/" : "If-None-Match: ";
+            request.added_fields += validators.etag->text;
+            request.added_fields += "\r\n";
+        }
+        if (!validators.last_modified_text.empty()) {
+            request.added_fields += "If-Modified-Since: ";
+            request.added_fields += validators.last_modified_text;
+            request.added_fields += "\r\n";
+        }
+        visit.validates = validators.any();
+        request.hides_conditions = true;
+        return;
+    }
+    if (visit.is_background) {
+        request.hides_conditions = true;
+        return;
+    }
+    const auto wanted = has_range ? http::single_range(fields) : std::nullopt;
+    const bool wants_beginning = wanted && !wanted->is_suffix && wanted->first == 0;
+    if (visit.is_known_uncacheable && (http::is_conditional(fields) || has_range)) {
+        visit.may_store = false; // it goes to the server as it is
+    } else if (has_range && !wants_beginning) {
+        visit.may_store = false;
+        visit.wants_whole = true;
+    } else {
+        request.hides_conditions = true;
+    }
+}
+
+Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
+{
+    CacheVisit& visit = *request.cache;
+    request.added_fields.clear();
+    if (failed) {
+        return settle_failure(request, failed);
+    }
+    const std::uint16_t status = request.response.status;
+    if (status == 101) {
+        visit.end_claim(shm::FillEnd::over);
+        return Settled::pass;
+    }
+    if (visit.validates && status == 304) {
+        return settle_validated(request, turn);
+    }
+    if (http::is_server_error(status) && may_stand_in(request, http::ServerFailure::error_status)) {
+        visit.server_status = status;
+        visit.is_stale = true;
+        request.parts.row.add(shm::Metric::cache_stale_on_error);
+        drop_response(turn);
+        end_claim_for(request, kAfterFailureNs);
+        return Settled::serve;
+    }
+    mark_hop_by_hop(request.response.fields);
+    const std::string url = request.head.method == http::Method::get ? std::string() : url_of(request);
+    if (http::is_invalidating(request.head.method, status)) {
+        invalidate(request, url);
+    }
+    if (request.head.method == http::Method::head) {
+        learn_from_head(request);
+    }
+    if (!visit.may_store) {
+        visit.end_claim(shm::FillEnd::over);
+        if (visit.wants_whole && status == 206) {
+            fetch_whole_in_background(request);
+        }
+        return Settled::pass;
+    }
+    const http::Policy policy = http::find_policy(request.response.fields);
+    const http::StoreDecision decision =
+        http::decide_storing({request.head.method, request.head.fields, visit.directives, url, status, request.response.fields, policy,
+                              visit.request_ms, wall_clock_ms()},
+                             visit.rules.rules);
+    visit.detail = http::name_of(decision.reason);
+    if (decision.may_store() && begin_fill(request, turn, decision, policy.directives)) {
+        return Settled::serve;
+    }
+    if (visit.view && !http::is_server_error(status)) {
+        std::ignore = visit.cache.store().remove(visit.view.ref()); // the server has another answer now, which is not to be kept
+    }
+    visit.view = {};
+    if (is_lasting(decision.reason)) {
+        end_claim_for(request, http::is_server_error(status) ? kAfterFailureNs
+                                                             : loop::to_nanos(request.live->config->cache.uncacheable_for));
+    } else if (decision.may_store()) {
+        end_claim_for(request, kAfterFailureNs); // the cache has no room for it now
+    } else {
+        visit.end_claim(shm::FillEnd::over);
+    }
+    return Settled::pass;
+}
+
+} // namespace ladle::worker

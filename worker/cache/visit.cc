@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/visit.h"
+
+#include "common/config/config.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/fill.h"
+
+#include <time.h>
+
+namespace ladle::worker {
+
+std::int64_t wall_clock_ms() noexcept
+{
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+CacheVisit::~CacheVisit()
+{
+    if (fill != nullptr) {
+        fill->forsake();
+    }
+    end_claim(shm::FillEnd::over);
+}
+
+void CacheVisit::end_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
+{
+    if (claim.outcome == shm::ClaimOutcome::mine) {
+        cache.ring(cache.store().fills().finish(claim, end, until_ns));
+        claim = {};
+    }
+}
+
+std::string CacheVisit::status_line() const
+{
+    std::string line;
+    if (!rules.shows_status) {
+        return line;
+    }
+    http::CacheStatus status;
+    status.forwarded = forwarded;
+    if (server_status != 0) {
+        status.server_status = server_status;
+    }
+    if (view) {
+        status.ttl_s = http::remaining_s(meta.freshness, wall_clock_ms());
+    }
+    status.is_stored = is_stored;
+    status.is_collapsed = is_collapsed;
+    status.detail = detail;
+    line = "Cache-Status: ";
+    http::append_cache_status(status, "ladle", line);
+    line += "\r\n";
+    return line;
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CacheVisit: what one request has to do with the cache, from the lookup to the access log. Part of the Request, made for routes that
+// cache. Its texts are what its names point to, so it stays where it is.
+#pragma once
+
+#include "common/http/cache_control.h"
+#include "common/http/cache_status.h"
+#include "common/http/stored_meta.h"
+#include "common/loop/loop.h"
+#include "common/shm/cache_store.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ladle::config {
+struct RouteCache;
+}
+
+namespace ladle::worker {
+
+class Cache;
+class Fill;
+
+/// Unix time in milliseconds.
+std::int64_t wall_clock_ms() noexcept;
+
+/// How the request came out of the lookup.
+enum class Found : std::uint8_t {
+    hit,  ///< `view` answers it
+    wait, ///< another request is fetching it: `claim` is the one that stands in the way
+    ask,  ///< a server has to be asked
+    none, ///< only-if-cached, and there is nothing
+};
+
+struct CacheVisit {
+    CacheVisit(Cache& worker_cache, const config::RouteCache& route_rules) noexcept : cache(worker_cache), rules(route_rules) {}
+    ~CacheVisit();
+    CacheVisit(const CacheVisit&) = delete;
+    CacheVisit& operator=(const CacheVisit&) = delete;
+
+    /// Ends the claim, if the request has one, and wakes those who wait for it.
+    void end_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
+    /// The Cache-Status line for the client, "" where the route shows none.
+    std::string status_line() const;
+
+    Cache& cache;
+    const config::RouteCache& rules;
+
+    // the key
+    std::string key;            ///< primary, cache_key.h
+    std::string variant;        ///< vary.h; empty where the URL does not vary
+    std::string vary_names;     ///< of the vary record that was found
+    shm::CacheName name;        ///< of both
+    std::string_view url_of_key; ///< the part of the key that a purge by URL or prefix knows
+    http::RequestDirectives directives;
+    bool looks_up = false;      ///< the cache may answer it
+
+    // what was found
+    shm::CacheView view;        ///< to be served, or to be validated
+    http::StoredMeta meta;      ///< of the view; brought up to date by a validation
+
+    // how the server is asked
+    shm::FillClaim claim;       ///< `mine` until it is finished
+    std::uint64_t epoch = 0;    ///< of the purge table when the request was sent
+    std::int64_t request_ms = 0;
+    bool may_store = false;     ///< the response will be looked at for that
+    bool is_background = false; ///< no client waits: the whole response is wanted
+    bool validates = false;     ///< the request carries validators of `view`
+    bool wants_whole = false;   ///< a range goes to the server as it is; if it answers with a part, the whole is fetched beside it
+    Fill* fill = nullptr;       ///< that this request began: see Fill::take_over()
+    bool is_known_uncacheable = false; ///< lately: the request goes to the server as it is
+    loop::Nanos waits_since = 0; ///< for another's fetch
+    bool has_waited_enough = false;
+    unsigned failed_fills = 0;   ///< objects that ended before this request had a byte of them
+
+    // for Cache-Status
+    http::Forwarded forwarded = http::Forwarded::no;
+    std::string_view detail;
+    std::uint16_t server_status = 0; ///< where a server answered something that was not passed on
+    std::string unstored_lines; ///< fields that only the request that fetched the response is sent
+    bool is_stored = false;
+    bool is_collapsed = false;
+    bool is_stale = false;      ///< a stale response was served
+};
+
+} // namespace ladle::worker
