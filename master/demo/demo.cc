@@ -39,7 +39,7 @@ struct Origin {
     pid_t pid = 0;
 };
 
-std::optional<os::Fd> listen_on(std::uint16_t port, std::uint16_t& bound)
+Result<os::Fd> listen_on(std::uint16_t port, std::uint16_t& bound)
 {
     sockaddr_in in{};
     in.sin_family = AF_INET;
@@ -49,12 +49,12 @@ std::optional<os::Fd> listen_on(std::uint16_t port, std::uint16_t& bound)
     std::memcpy(&address, &in, sizeof in);
     auto socket = os::bind_stream(address, sizeof in, os::Sharing::alone);
     if (!socket) {
-        return std::nullopt;
+        return socket;
     }
     socklen_t length = sizeof in;
     ::getsockname(socket->get(), reinterpret_cast<sockaddr*>(&in), &length);
     bound = ntohs(in.sin_port);
-    return std::move(*socket);
+    return socket;
 }
 
 /// The port that was asked for; where none was, the usual one, or any that is free.
@@ -70,22 +70,25 @@ std::uint16_t choose_port(std::optional<std::uint16_t> wanted)
     return listen_on(0, port) ? port : kDefaultPort;
 }
 
-/// What ends the demo: Ctrl-C, kill, the terminal's end. Blocked from the first file to the last, and waited for.
-sigset_t ending_signals()
+/// What ends the demo (Ctrl-C, kill, the terminal's end) or stops it (Ctrl-Z). Blocked from the first file to the last, and waited for.
+sigset_t awaited_signals()
 {
     sigset_t set;
     ::sigemptyset(&set);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) {
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCHLD}) {
         ::sigaddset(&set, number);
     }
     return set;
 }
 
-bool start_origin(Origin& origin)
+Result<void> start_origin(Origin& origin)
 {
     auto socket = listen_on(0, origin.port);
-    if (!socket || !os::start_listening(socket->get())) {
-        return false;
+    if (!socket) {
+        return std::unexpected(socket.error());
+    }
+    if (auto listening = os::start_listening(socket->get()); !listening) {
+        return listening;
     }
     ::fcntl(socket->get(), F_SETFL, ::fcntl(socket->get(), F_GETFL) & ~O_NONBLOCK);
     const pid_t parent = ::getpid();
@@ -94,7 +97,7 @@ bool start_origin(Origin& origin)
         ::signal(SIGINT, SIG_IGN); // Ctrl-C goes to all: the proxy first finishes what these still answer
         ::signal(SIGHUP, SIG_IGN);
         ::signal(SIGQUIT, SIG_IGN);
-        const sigset_t signals = ending_signals();
+        const sigset_t signals = awaited_signals();
         ::sigprocmask(SIG_UNBLOCK, &signals, nullptr);
         if (::geteuid() == 0) {
             std::ignore = os::drop_privileges(65534, 65534, parent, SIGKILL);
@@ -104,7 +107,10 @@ bool start_origin(Origin& origin)
         os::set_title("ladle: demo server " + origin.name);
         serve_origin(std::move(*socket), origin.name);
     }
-    return origin.pid > 0;
+    if (origin.pid < 0) {
+        return fail_errno("cannot fork", errno);
+    }
+    return {};
 }
 
 bool write_config(const std::string& folder, std::uint16_t port, const std::array<Origin, 2>& origins)
@@ -173,21 +179,67 @@ void print_welcome(const std::string& folder, std::uint16_t port, const std::str
     ::_exit(code);
 }
 
+/// Ctrl-Z: the proxy's processes, which the terminal does not reach, stop and go on with this one. Where nobody could continue us (an
+/// orphaned process group, SIGTSTP ignored) the kernel does not stop us, and so they go on at once.
+void stop_with_proxy(pid_t proxy)
+{
+    sigset_t stop;
+    ::sigemptyset(&stop);
+    ::sigaddset(&stop, SIGTSTP);
+    ::kill(-proxy, SIGSTOP);
+    ::raise(SIGTSTP);
+    ::sigprocmask(SIG_UNBLOCK, &stop, nullptr); // stops here
+    ::sigprocmask(SIG_BLOCK, &stop, nullptr);
+    ::kill(-proxy, SIGCONT);
+}
+
 /// Passes each ending signal on (a second one makes the proxy stop at once) until the proxy has ended; its exit code.
 int wait_for_proxy(pid_t proxy, const sigset_t& signals)
 {
     for (;;) {
         int number = 0;
         ::sigwait(&signals, &number);
-        if (number != SIGCHLD) {
+        if (number == SIGTSTP) {
+            stop_with_proxy(proxy);
+        } else if (number != SIGCHLD) {
             ::kill(proxy, SIGTERM);
-            continue;
         }
         int status = 0;
-        if (::waitpid(proxy, &status, WNOHANG) == proxy) {
+        const pid_t ended = ::waitpid(proxy, &status, WNOHANG);
+        if (ended == proxy) {
             return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
         }
+        if (ended < 0 && errno != EINTR) { // somebody else took it: how it ended is not known, and nothing tells us any more
+            fmt::print(stderr, "ladle: cannot wait for the demo's proxy: {}\n", strerrordesc_np(errno));
+            return 1;
+        }
     }
+}
+
+/// Forks the proxy and waits for it; its exit code.
+int serve_demo(const CommandOptions& options, const std::string& folder, std::uint16_t port, const sigset_t& signals)
+{
+    const pid_t self = ::getpid();
+    const pid_t proxy = ::fork();
+    if (proxy == 0) {
+        run_proxy(options, folder, port, self);
+    }
+    if (proxy < 0) {
+        fmt::print(stderr, "ladle: cannot start the demo's proxy: {}\n", strerrordesc_np(errno));
+        return 1;
+    }
+    ::setpgid(proxy, proxy); // as it does itself: whoever comes first
+    return wait_for_proxy(proxy, signals);
+}
+
+Result<void> start_origins(std::array<Origin, 2>& origins)
+{
+    for (Origin& origin : origins) {
+        if (auto started = start_origin(origin); !started) {
+            return started;
+        }
+    }
+    return {};
 }
 
 } // namespace
@@ -197,7 +249,7 @@ int run_demo(const DemoOptions& demo, CommandOptions options)
     if (options.has_config_option) {
         fmt::print(stderr, "ladle: the demo brings its own configuration: {} is not used\n", options.config_path);
     }
-    const sigset_t signals = ending_signals();
+    const sigset_t signals = awaited_signals();
     sigset_t before;
     ::sigprocmask(SIG_BLOCK, &signals, &before);
     std::string folder = (std::filesystem::temp_directory_path() / "ladle-demo-XXXXXX").string();
@@ -208,18 +260,13 @@ int run_demo(const DemoOptions& demo, CommandOptions options)
     const std::uint16_t port = choose_port(demo.port);
     std::array<Origin, 2> origins = {Origin{"A"}, Origin{"B"}};
     int code = 1;
-    if (!start_origin(origins[0]) || !start_origin(origins[1])) {
-        fmt::print(stderr, "ladle: cannot start the demo's servers: {}\n", strerrordesc_np(errno));
+    if (const auto started = start_origins(origins); !started) {
+        fmt::print(stderr, "ladle: cannot start the demo's servers: {}\n", started.error().detail);
     } else if (!write_config(folder, port, origins)) {
         fmt::print(stderr, "ladle: cannot write {}/ladle.toml\n", folder);
     } else {
         options.config_path = folder + "/ladle.toml";
-        const pid_t self = ::getpid();
-        const pid_t proxy = ::fork();
-        if (proxy == 0) {
-            run_proxy(options, folder, port, self);
-        }
-        code = proxy > 0 ? wait_for_proxy(proxy, signals) : 1;
+        code = serve_demo(options, folder, port, signals);
     }
     for (const Origin& origin : origins) {
         if (origin.pid > 0) {

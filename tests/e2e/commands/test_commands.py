@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -489,6 +490,70 @@ def test_a_demo_that_is_killed_leaves_no_process(demo_folder):
     assert len(others) >= 5
     demo.end(signal.SIGKILL)
     waiting.until(lambda: not [pid for pid in others if os.path.exists(f"/proc/{pid}")], "all processes of the demo to be gone")
+
+
+def port_of(text):
+    return int(re.search(r"http://127\.0\.0\.1:(\d+)", text)[1])
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def test_ctrl_z_stops_the_whole_demo(demo_folder):
+    """Ctrl-Z stops the demo with its proxy and its servers, and when it goes on they all do, and serve."""
+    demo = Demo(demo_folder, process_group=0)
+    try:
+        port = port_of(demo.read_until("Ctrl-C ends all"))
+        everybody = [demo.process.pid, *descendants(demo.process.pid)]
+        for _ in range(2):
+            os.killpg(demo.process.pid, signal.SIGTSTP)
+            waiting.until(lambda: all(map(is_stopped, everybody)), "all processes of the demo to be stopped")
+            os.killpg(demo.process.pid, signal.SIGCONT)
+            waiting.until(lambda: not any(map(is_stopped, everybody)), "all processes of the demo to go on")
+        with RawClient(("127.0.0.1", port)) as client:
+            assert client.request("GET", "/", [("Connection", "close")], host=f"127.0.0.1:{port}").status == 200
+        assert [demo.process.pid, *descendants(demo.process.pid)] == everybody
+    finally:
+        os.killpg(demo.process.pid, signal.SIGCONT)
+        code = demo.end(signal.SIGINT)
+    assert code == 0 and not demo.left()
+
+
+def test_ctrl_z_where_nobody_can_continue_the_demo(demo_folder):
+    """In a session of its own (a container) the demo does not stop for Ctrl-Z, as no process there does, and serves on."""
+    demo = Demo(demo_folder, start_new_session=True)
+    port = port_of(demo.read_until("Ctrl-C ends all"))
+    os.killpg(demo.process.pid, signal.SIGTSTP)
+    with RawClient(("127.0.0.1", port)) as client:
+        assert client.request("GET", "/", [("Connection", "close")], host=f"127.0.0.1:{port}").status == 200
+    assert demo.end(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or IS_SANITIZED, reason="needs a user of its own; the leak checker needs a process more")
+@pytest.mark.parametrize("most, missing", [(1, "servers"), (2, "servers"), (3, "proxy")])
+def test_a_demo_without_room_for_its_processes(demo_folder, most, missing):
+    """Where the demo cannot make one of its processes it says which and why, fails, and leaves nothing behind."""
+    user = 60000 + os.getpid() % 5000
+    def confine():
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    demo_folder.chmod(0o777)
+    demo = Demo(demo_folder, preexec_fn=confine)
+    text = demo.process.communicate(timeout=15)[0]
+    assert text == f"ladle: cannot start the demo's {missing}: {'cannot fork: ' if missing == 'servers' else ''}Resource temporarily unavailable\n"
+    assert demo.process.returncode == 1 and not demo.left()
+
+
+def test_the_demo_notices_its_end_whoever_called_it(demo_folder):
+    """The demo ends as usual where its caller ignores SIGCHLD, and with it the ends of all children."""
+    demo = Demo(demo_folder, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    demo.read_until("Ctrl-C ends all")
+    assert demo.end(signal.SIGTERM) == 0
+    assert not demo.left()
 
 
 def test_the_demo_names_commands_that_work(demo_folder):
