@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iterator>
 #include <utility>
@@ -85,7 +86,11 @@ void print_list(const json& answer)
             continue; // a vary record: its variants stand for it
         }
         ++shown;
-        const std::string verdict = object.value("verdict", "");
+        std::string verdict = object.value("verdict", "");
+        verdict.resize(std::min(verdict.find_first_of(":("), verdict.size())); // the reason is for the one that is looked at
+        while (verdict.ends_with(' ')) {
+            verdict.pop_back();
+        }
         fmt::format_to(std::back_inserter(out), "{:>9} {:>9} {:>7} {:>10} {:>6}  {}{}\n", render_duration(object["age_s"]),
                        render_left(object["left_s"]), object["hits"].get<std::uint64_t>(), render_bytes(object["stored_bytes"]),
                        object["status"].get<int>(), render_name(object), verdict == "served" ? "" : " (" + verdict + ")");
@@ -128,8 +133,11 @@ void print_response(std::string& out, const json& object)
     if (const std::string flags = joined(object["flags"]); !flags.empty()) {
         line("flags", flags);
     }
-    line("uses", fmt::format("{} hits, {} tags, purged: {}", object["hits"].get<std::uint64_t>(), object["tags"].get<std::size_t>(),
-                             object.value("purged", "")));
+    const auto counted = [&object](const char* key, const char* one) {
+        const auto count = object[key].get<std::uint64_t>();
+        return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
+    };
+    line("uses", fmt::format("{}, {}, purged: {}", counted("hits", "hit"), counted("tags", "tag"), object.value("purged", "")));
     const json& body = object["body_bytes"];
     line("body", fmt::format("{}, {} of {}, {} stored {}", object.value("state", ""), render_bytes(object["filled_bytes"]),
                              body.is_null() ? std::string("an unknown length") : render_bytes(body),
