@@ -70,7 +70,7 @@ struct Cache {
     std::uint64_t memory_bytes = 256ull << 20; ///< the arena and the files on tmpfs, together; 0 = no cache at all
     std::string files = "/dev/shm";            ///< a folder on tmpfs, in which the master makes its own for the larger bodies
     std::uint64_t object_bytes = 1ull << 30;   ///< object.max: larger bodies are not stored; a route's `max` overrides it
-    std::uint64_t inline_bytes = 64ull << 10;  ///< object.inline: up to here a body lies in the arena itself
+    std::uint64_t inline_bytes = 48ull << 10;  ///< object.inline: up to here a body lies in the arena itself; past it sendfile costs less than copying
     std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more
     Duration uncacheable_for{60'000};          ///< how long a key is remembered as not to be stored
     /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing

@@ -56,9 +56,9 @@ void append_normalised(std::string_view text, std::string& out)
 
 void append_lower(std::string_view text, std::string& out)
 {
-    for (const char c : text) {
-        out += to_lower(c);
-    }
+    const std::size_t at = out.size();
+    out.resize(at + text.size());
+    std::ranges::transform(text, out.begin() + static_cast<std::ptrdiff_t>(at), to_lower);
 }
 
 /// Host in lower case, and the port unless it is empty or the scheme's own (RFC 3986 §6.2.3).

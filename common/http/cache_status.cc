@@ -3,9 +3,7 @@
 
 #include "common/http/grammar.h"
 
-#include <fmt/format.h>
-
-#include <iterator>
+#include <charconv>
 
 namespace ladle::http {
 
@@ -47,6 +45,12 @@ void append_token_or_string(std::string_view text, std::string& out)
     }
 }
 
+void append_number(std::int64_t number, std::string& out)
+{
+    char text[24];
+    out.append(text, std::to_chars(text, text + sizeof text, number).ptr);
+}
+
 } // namespace
 
 std::string_view name_of(Forwarded forwarded) noexcept
@@ -83,13 +87,15 @@ void append_cache_status(const CacheStatus& status, std::string_view cache_name,
         out += "; fwd=";
         out += name_of(status.forwarded);
         if (status.server_status) {
-            fmt::format_to(std::back_inserter(out), "; fwd-status={}", *status.server_status);
+            out += "; fwd-status=";
+            append_number(*status.server_status, out);
         }
         out += status.is_stored ? "; stored" : "";
         out += status.is_collapsed ? "; collapsed" : "";
     }
     if (status.ttl_s) {
-        fmt::format_to(std::back_inserter(out), "; ttl={}", *status.ttl_s);
+        out += "; ttl=";
+        append_number(*status.ttl_s, out);
     }
     if (!status.key.empty()) {
         out += "; key=";

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ladle and its peers, one worker each, tuned alike: keep-alive to the origin, no access log, a local answer on /local."""
+"""Ladle and its peers, one worker each, tuned alike: keep-alive to the origin, no access log, a local answer on /local, a cache for what
+stands under /cached/."""
 
 import os
 import shutil
@@ -95,6 +96,7 @@ events {{ worker_connections 8000; multi_accept on; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 300; tcp_nopush off; tcp_nodelay on; client_max_body_size 100m;
     client_body_temp_path {self.dir}/b; proxy_temp_path {self.dir}/t; fastcgi_temp_path {self.dir}/f; uwsgi_temp_path {self.dir}/u; scgi_temp_path {self.dir}/s;
+    proxy_cache_path {self.dir}/cache levels=1:2 keys_zone=c:10m max_size=256m use_temp_path=off; sendfile on; open_file_cache max=1000;
     upstream origin {{ server {self.origin}; keepalive 128; keepalive_requests 1000000000; }}
     server {{
         listen {self.listen}:{self.port} backlog=8192;
@@ -103,6 +105,10 @@ http {{
             proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
             proxy_buffer_size 8k; proxy_buffers 16 32k; proxy_busy_buffers_size 128k;
+        }}
+        location /cached/ {{
+            proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+            proxy_cache c; proxy_cache_lock on;
         }}
     }}
 }}
@@ -117,6 +123,10 @@ class Haproxy(Proxy):
 global
     nbthread 1
     maxconn 8000
+cache stored
+    total-max-size 256
+    max-object-size 8000000
+    max-age 3600
 defaults
     mode http
     timeout connect 5s
@@ -128,8 +138,11 @@ defaults
 frontend in
     bind {self.listen}:{self.port} backlog 8192
     http-request return status 200 content-type text/plain string "hello, world\\n" if {{ path /local }}
+    http-request cache-use stored if {{ path_beg /cached/ }}
+    http-request set-var(txn.cached) bool(true) if {{ path_beg /cached/ }}
     default_backend origin
 backend origin
+    http-response cache-store stored if {{ var(txn.cached) -m bool }}
     server one {self.origin} pool-max-conn 256
 """)]
 
@@ -141,7 +154,7 @@ class Varnish(Proxy):
         host, port = self.origin.rsplit(":", 1)
         vcl = self.write("vcl", f"""vcl 4.1;
 backend origin {{ .host = "{host}"; .port = "{port}"; .max_connections = 1000; }}
-sub vcl_recv {{ if (req.url == "/local") {{ return (synth(200)); }} return (pass); }}
+sub vcl_recv {{ if (req.url == "/local") {{ return (synth(200)); }} if (req.url ~ "^/cached/") {{ return (hash); }} return (pass); }}
 sub vcl_synth {{ set resp.http.Content-Type = "text/plain"; synthetic("hello, world" + {{"
 "}}); return (deliver); }}
 """)
@@ -156,14 +169,14 @@ class LadleProxy(Proxy):
         os.mkdir(self.dir + "/spool")
         shutil.chown(self.dir + "/spool", "nobody") if os.geteuid() == 0 else None
         self.config = self.write("ladle.toml", to_toml({
-            "server": {"workers": 1, "admin": self.dir + "/control.sock", "user": "nobody", "drain_timeout": "2s"},
+            "server": {"workers": 1, "admin": self.dir + "/control.sock", "user": "nobody", "drain_timeout": "2s"}, "cache": {"object": {"inline": "16KiB"}},
             "budget": {"spool_path": self.dir + "/spool"},
             "timeouts": {"idle": "300s"},
             "log": {"access": {"to": "off"}, "error": {"to": "stderr", "level": "warning"}},
             "site": {"*": {
                 "listen": f"http://{self.listen}:{self.port}",
                 "upstream": f"http://{self.origin}",
-                "route": [{"path": "/local", "respond": {"status": 200, "body": LOCAL}}],
+                "route": [{"path": "/local", "respond": {"status": 200, "body": LOCAL}}, {"path": "/cached/*", "cache": True}],
             }},
         }))
         return [self.binary or BINARY, "run", "--config", self.config]

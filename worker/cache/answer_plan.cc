@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
+#include <charconv>
 
 namespace ladle::worker {
 
@@ -149,7 +149,9 @@ AnswerPlan plan_answer(const Request& request)
     plan.status = visit.meta.freshness.status;
     plan.lines = visit.view.head();
     const std::uint32_t age = http::age_field(visit.meta.freshness, wall_clock_ms());
-    fmt::format_to(std::back_inserter(plan.more_lines), "Age: {}\r\n", age);
+    plan.more_lines.reserve(160); // all of it, mostly
+    char number[16];
+    plan.more_lines.append("Age: ").append(number, std::to_chars(number, number + sizeof number, age).ptr).append("\r\n");
     const http::Fields& asked = request.head.fields;
     const bool is_special = plan.status == 200 && (http::is_conditional(asked) || asked.has(FieldName::range));
     if (is_special && plan_by_fields(request, length, plan)) {

@@ -138,6 +138,7 @@ void begin_visit(Request& request)
                                  request.target.lacks_slash ? std::string_view("/") : request.target.path,
                                  request.target.query,
                                  request.target.path_and_query.find('?') != std::string_view::npos};
+    visit.key.reserve(target.scheme.size() + target.authority.size() + request.target.path_and_query.size() + 8);
     http::append_key(target, &request.head.fields, visit.rules.key, visit.key);
     visit.url_of_key = std::string_view(visit.key).substr(0, visit.key.find('\n'));
     visit.name = visit.cache.store().name(visit.key);

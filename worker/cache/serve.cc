@@ -62,7 +62,7 @@ private:
 void Serving::begin()
 {
     plan_.more_lines += request_.cache->unstored_lines;
-    plan_.more_lines += request_.cache->status_line();
+    request_.cache->append_status_line(plan_.more_lines);
     const StoredHead head{plan_.status, plan_.lines, plan_.more_lines, plan_.form, plan_.length, plan_.shows_length};
     write_stored_head(request_, head);
     if (plan_.parts.empty()) {
@@ -234,7 +234,9 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         }
         if (moved) {
             client.alarm.set(request.timeouts().stall);
-            client.wake.kick_later(); // take turns with the other connections
+            if (client.socket.may_write() && !serving.waits_for_body()) {
+                client.wake.kick_later(); // it could go on: take turns with the other connections
+            }
         }
         std::optional<CacheWaiter> waiter;
         if (serving.waits_for_body()) {

@@ -32,11 +32,10 @@ void CacheVisit::end_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
     }
 }
 
-std::string CacheVisit::status_line() const
+void CacheVisit::append_status_line(std::string& out) const
 {
-    std::string line;
     if (!rules.shows_status) {
-        return line;
+        return;
     }
     http::CacheStatus status;
     status.forwarded = forwarded;
@@ -49,10 +48,9 @@ std::string CacheVisit::status_line() const
     status.is_stored = is_stored;
     status.is_collapsed = is_collapsed;
     status.detail = detail;
-    line = "Cache-Status: ";
-    http::append_cache_status(status, "ladle", line);
-    line += "\r\n";
-    return line;
+    out += "Cache-Status: ";
+    http::append_cache_status(status, "ladle", out);
+    out += "\r\n";
 }
 
 } // namespace ladle::worker

@@ -42,8 +42,8 @@ struct CacheVisit {
 
     /// Ends the claim, if the request has one, and wakes those who wait for it.
     void end_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
-    /// The Cache-Status line for the client, "" where the route shows none.
-    std::string status_line() const;
+    /// Appends the Cache-Status line for the client, where the route shows it.
+    void append_status_line(std::string& out) const;
 
     Cache& cache;
     const config::RouteCache& rules;

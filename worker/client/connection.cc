@@ -3,7 +3,7 @@
 
 namespace ladle::worker {
 
-bool ClientConnection::flush()
+bool ClientConnection::flush(Follows follows)
 {
     if (is_gone || !socket.is_open()) {
         out.clear();
@@ -12,7 +12,7 @@ bool ClientConnection::flush()
     if (out.empty() || !socket.may_write()) {
         return true;
     }
-    count(socket.write(out));
+    count(socket.write(out, follows));
     return !is_gone;
 }
 
@@ -38,7 +38,7 @@ std::size_t ClientConnection::flush_with(const iovec* vectors, int count_of_vect
 
 std::size_t ClientConnection::flush_file(int file, std::uint64_t offset, std::size_t size)
 {
-    if (!flush() || !out.empty() || !socket.may_write()) {
+    if (!flush(Follows::more) || !out.empty() || !socket.may_write()) {
         return 0;
     }
     const Io io = socket.write_file(file, offset, size);

@@ -21,7 +21,7 @@ public:
     ClientConnection(loop::Loop& loop, shm::ProcessRow& row) noexcept : wake(loop), alarm(wake), row_(row) {}
 
     /// Sends what stands in `out`, as far as the socket takes it. False = the client is gone.
-    bool flush();
+    bool flush(Follows follows = Follows::nothing);
 
     /// Sends what stands in `out`, then bytes of memory that stays as it is, as far as the socket takes both; how many of those it took.
     std::size_t flush_with(const iovec* vectors, int count);

@@ -132,8 +132,9 @@ void Socket::wait_for_room() noexcept
     }
 }
 
-Io Socket::write(Chain& from)
+Io Socket::write(Chain& from, Follows follows)
 {
+    const int flags = MSG_NOSIGNAL | (follows == Follows::more ? MSG_MORE : 0);
     std::size_t total = 0;
     while (!from.empty()) {
         constexpr int kMost = 64;
@@ -146,8 +147,8 @@ Io Socket::write(Chain& from)
         msghdr message{};
         message.msg_iov = vectors;
         message.msg_iovlen = static_cast<std::size_t>(count);
-        const ssize_t n = count == 1 ? ::send(fd_.get(), vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL)
-                                     : ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+        const ssize_t n = count == 1 ? ::send(fd_.get(), vectors[0].iov_base, vectors[0].iov_len, flags)
+                                     : ::sendmsg(fd_.get(), &message, flags);
         if (n < 0) {
             if (errno == EINTR) {
                 continue;

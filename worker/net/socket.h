@@ -18,6 +18,9 @@
 
 namespace ladle::worker {
 
+/// Whether more is written at once behind something: then a short packet waits for it.
+enum class Follows : std::uint8_t { nothing, more };
+
 enum class IoState : std::uint8_t { done, would_block, end, failed };
 
 struct Io {
@@ -42,7 +45,7 @@ public:
     /// Reads into plain memory.
     Io read(char* at, std::size_t size);
     /// Writes from the chain's front and consumes what was taken.
-    Io write(Chain& from);
+    Io write(Chain& from, Follows follows = Follows::nothing);
 
     /// The same, and behind them bytes that stand elsewhere, in one system call: `more.sent` of those were taken.
     struct More {

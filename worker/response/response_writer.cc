@@ -74,7 +74,10 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     http::ResponseHead& response = request.response;
     mark_hop_by_hop(response.fields);
     decide_after(request, form);
-    const std::string cache_status = request.cache ? request.cache->status_line() : std::string();
+    std::string cache_status;
+    if (request.cache) {
+        request.cache->append_status_line(cache_status);
+    }
     HeadText text(request.client.out, response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256);
     write_status_line(text, response.status, response.reason());
     for (const http::Field& field : response.fields) {

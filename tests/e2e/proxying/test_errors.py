@@ -218,7 +218,7 @@ def test_bytes_and_a_reset_in_one_event(ladle, origin, part):
         connection.send(part)
         connection.reset()
     proxy = ladle(origin(script=script), {"timeouts": {"response": "8s", "stall": "8s"}})
-    worker = proxy.workers()[0]
+    worker = proxy.wait_workers(1)[0]
     with proxy.client() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
         asked.wait(5)

@@ -60,7 +60,7 @@ def test_the_spool_goes_to_an_unlinked_file(ladle, origin):
     proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "2MiB", "spool_disk": "1GiB", "per_client": "100MiB"}})
     with proxy.client(receive_buffer=8192, timeout=30) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
-        worker = proxy.workers()[0]
+        worker = proxy.wait_workers(1)[0]
 
         def deleted_files():
             links = []
@@ -120,7 +120,7 @@ def test_memory_stays_within_the_budget(ladle, origin):
     """Slow readers of far more than the budget do not make the worker larger than the budget says."""
     body = b"x" * (8 * MEGABYTE)
     proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "4MiB", "spool_disk": "0B", "per_client": "1GiB"}})
-    worker = proxy.workers()[0]
+    worker = proxy.wait_workers(1)[0]
     before = memory_kib(worker, "Pss")
     clients = [proxy.client(receive_buffer=8192) for _ in range(20)]
     for client in clients:
