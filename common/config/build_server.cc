@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 namespace ladle::config {
 
@@ -32,6 +34,18 @@ std::optional<std::uint16_t> page_status(std::string_view file_name)
         return std::nullopt;
     }
     return static_cast<std::uint16_t>((file_name[0] - '0') * 100 + (file_name[1] - '0') * 10 + (file_name[2] - '0'));
+}
+
+/// What to write instead of `to`, which is no target of a log; `near` is the word it resembles.
+std::string log_target_hint(std::string_view to, std::string_view near)
+{
+    if (to == "journal") {
+        return "only the error log goes to the journal; \"stderr\" goes there too where ladle is a systemd service";
+    }
+    if (to == "syslog" || to.starts_with("syslog:")) {
+        return "ladle does not speak syslog: write \"stderr\", which systemd takes to the journal, and let that pass it on";
+    }
+    return near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near);
 }
 
 Duration duration_of(std::uint64_t milliseconds)
@@ -218,20 +232,22 @@ void Builder::build_limits()
 
 LogTarget Builder::log_target(const Inherited& table, std::string_view schema, const std::string& path)
 {
+    const bool is_error_log = schema == "error";
     const std::string to = table.text(schema, "to");
     if (to == "off") {
         return {LogTarget::Kind::off, {}};
     }
-    if (to == "stderr") {
+    if (to == "stderr" || (is_error_log && to == "journal")) { // systemd writes a service's stderr to its journal
         return {LogTarget::Kind::standard_error, {}};
     }
     const Node* node = table.find("to");
     if (node != nullptr && !to.starts_with('/')) {
-        constexpr std::array<std::string_view, 2> kWords{"stderr", "off"};
-        const std::string_view near = nearest(to, kWords);
+        constexpr std::array<std::string_view, 3> kWords{"stderr", "off", "journal"};
+        const std::string_view near = nearest(to, std::span(kWords).first(is_error_log ? 3 : 2));
         findings_.error(node->place, path,
-                        fmt::format("expected the absolute path of a file, \"stderr\" or \"off\", got \"{}\"", to),
-                        near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near));
+                        fmt::format("expected the absolute path of a file, \"stderr\"{} or \"off\", got \"{}\"",
+                                    is_error_log ? ", \"journal\"" : "", to),
+                        log_target_hint(to, near));
     }
     return {LogTarget::Kind::file, to};
 }

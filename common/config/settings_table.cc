@@ -91,7 +91,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"cache", "wait", Type::duration, "5s", "0s..1h", "how long a request waits for another's fetch of the same before it asks the server itself"},
 
     {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 256MiB of it"},
-    {"cache_object", "inline", Type::size, "64KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
+    {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
         "larger pieces are hard to place"},
     {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing"},
 
@@ -194,7 +194,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"access", "to", Type::text, "/var/log/ladle/access.log", "", "a file, \"stderr\" or \"off\""},
     {"access", "format", Type::choice, "combined", "combined|json", "combined: as Apache writes it, with times and names behind; json: one object a line"},
 
-    {"error", "to", Type::text, "stderr", "", "a file, \"stderr\" or \"off\""},
+    {"error", "to", Type::text, "stderr", "", "a file, \"stderr\", \"journal\" (systemd's, which takes a service's stderr: the same as \"stderr\") or "
+                                            "\"off\""},
     {"error", "level", Type::choice, "info", "debug|info|warning|error", "what is written: this and what is graver"},
 });
 // clang-format on

@@ -133,7 +133,7 @@ to = "ää"
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:2:6: error: expected the absolute path of a file, "stderr" or "off", got "ää"
+x.toml:2:6: error: expected the absolute path of a file, "stderr", "journal" or "off", got "ää"
     2 | to = "ää"
       |      ^^^^
 )~");

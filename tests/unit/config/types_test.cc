@@ -514,8 +514,48 @@ upstream = "http://127.0.0.1:3000"
 x.toml:2:10: error: expected the absolute path of a file, "stderr" or "off", got "of"
     2 | access = "of"
       |          ^^^^ did you mean "off"?
-x.toml:3:16: error: expected the absolute path of a file, "stderr" or "off", got "log/error.log"
+x.toml:3:16: error: expected the absolute path of a file, "stderr", "journal" or "off", got "log/error.log"
     3 | error = { to = "log/error.log" }
       |                ^^^^^^^^^^^^^^^
+)~");
+}
+
+TEST_CASE("config: the journal takes the error log, which goes to stderr then, and nothing else does")
+{
+    for (const char* error : {"error = \"journal\"\n", "error = { to = \"journal\", level = \"debug\" }\n"}) {
+        const auto loaded = ladle::test::load_good("[log]\naccess = \"off\"\n" + std::string(error) +
+                                                   "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:1\"\n");
+        CHECK(loaded->log.error.kind == ladle::config::LogTarget::Kind::standard_error);
+        CHECK(loaded->log.error.path.empty());
+    }
+    check_says(R"~(
+[log]
+access = "journal"
+error = "jornal"
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:2:10: error: expected the absolute path of a file, "stderr" or "off", got "journal"
+    2 | access = "journal"
+      |          ^^^^^^^^^ only the error log goes to the journal; "stderr" goes there too where ladle is a systemd service
+x.toml:3:9: error: expected the absolute path of a file, "stderr", "journal" or "off", got "jornal"
+    3 | error = "jornal"
+      |         ^^^^^^^^ did you mean "journal"?
+)~");
+    check_says(R"~(
+[log]
+access = "syslog:local7"
+error = "syslog"
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+)~",
+               R"~(
+x.toml:2:10: error: expected the absolute path of a file, "stderr" or "off", got "syslog:local7"
+    2 | access = "syslog:local7"
+      |          ^^^^^^^^^^^^^^^ ladle does not speak syslog: write "stderr", which systemd takes to the journal, and let that pass it on
+x.toml:3:9: error: expected the absolute path of a file, "stderr", "journal" or "off", got "syslog"
+    3 | error = "syslog"
+      |         ^^^^^^^^ ladle does not speak syslog: write "stderr", which systemd takes to the journal, and let that pass it on
 )~");
 }
