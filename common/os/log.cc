@@ -24,7 +24,6 @@ Level g_level = Level::info;
 std::string g_origin = "ladle";
 std::uint64_t g_dropped = 0;
 std::uint64_t g_dropped_told = 0;
-std::uint64_t g_lost_before = 0; // by buffers of before
 std::unique_ptr<LogBuffer> g_buffer; // null: lines are written here and now
 
 /// What one event has said within the current second.
@@ -183,12 +182,6 @@ void finish_log(std::chrono::milliseconds most) noexcept
     }
 }
 
-void stop_log_buffer() noexcept
-{
-    g_lost_before += g_buffer ? g_buffer->lost() : 0;
-    g_buffer.reset();
-}
-
 int log_descriptor() noexcept
 {
     return g_descriptor;
@@ -211,7 +204,7 @@ void set_log_origin(std::string_view origin)
 
 std::uint64_t dropped_log_lines() noexcept
 {
-    return g_dropped + g_lost_before + (g_buffer ? g_buffer->lost() : 0);
+    return g_dropped + (g_buffer ? g_buffer->lost() : 0);
 }
 
 } // namespace ladle::os

@@ -50,8 +50,6 @@ int log_descriptor() noexcept;
 void start_log_buffer();
 /// Waits until all lines have been written, or for that time: before the process leaves or aborts.
 void finish_log(std::chrono::milliseconds most) noexcept;
-/// Back to writing at once; what still waits and is not taken at once is lost.
-void stop_log_buffer() noexcept;
 
 /// Lines below `level` are left out.
 void set_log_level(Level level) noexcept;
