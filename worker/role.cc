@@ -40,13 +40,20 @@ int Role::run()
     if (auto entered = enter(); !entered) {
         os::log(os::Level::error, std::string(name_) + " cannot start", {{"reason", entered.error().detail}});
         tell(ipc::MessageType::refused, inherited_.generation, entered.error().detail);
+        let_go();
         return 1;
     }
     begin();
     loop_->run();
-    channel_.stop();
-    close();
+    let_go();
     return 0;
+}
+
+void Role::let_go()
+{
+    channel_.stop();
+    terminate_.stop();
+    close();
 }
 
 Result<void> Role::enter()
@@ -97,7 +104,8 @@ Result<void> Role::load_configuration()
 
 Result<void> Role::listen_to_master()
 {
-    if (auto watching = channel_.start(*loop_, inherited_.control.get(), loop::WatchMode::level_read, &Role::on_channel, this); !watching) {
+    if (auto watching = channel_.start(*loop_, inherited_.control.get(), loop::WatchMode::level_read, &Role::on_channel, this);
+        !watching) {
         return watching;
     }
     loop_->set_tick([](void* self) { static_cast<Role*>(self)->on_tick(); }, this);

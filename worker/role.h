@@ -3,7 +3,7 @@
 // Role: what every child of the master does alike, so that a role's own file holds only what is its own. Enters the process
 // (privileges, log, loop, signals), loads the configuration it was born with, speaks with the master, and leaves. Runs in the
 // children; live_as() makes the one Role of a process, which owns the loop and all that hangs on it.
-// Invariant: once run() has returned, nothing watches the loop any more.
+// Invariant: once run() has returned, nothing watches the loop any more, whether the start succeeded or not.
 #pragma once
 
 #include "common/config/config.h"
@@ -39,7 +39,7 @@ protected:
     virtual void on_terminate() = 0;
     /// The channel's end; it is not watched any more.
     virtual void on_master_gone() = 0;
-    /// Gives up what hangs on the loop.
+    /// Gives up what hangs on the loop; also after an init() that failed, or was not reached.
     virtual void close() = 0;
 
     void stop() { loop_->stop(); }
@@ -57,6 +57,7 @@ protected:
 
 private:
     Result<void> enter();
+    void let_go();
     Result<void> watch_signals();
     Result<void> load_configuration();
     Result<void> listen_to_master();

@@ -11,7 +11,6 @@
 
 #include <fmt/format.h>
 
-
 #include <memory>
 #include <set>
 #include <string>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/client/front.h"
 
+#include "common/http/date.h"
 #include "common/os/log.h"
 
 #include <time.h>
@@ -12,16 +13,15 @@ namespace ladle::worker {
 namespace {
 
 constexpr loop::Nanos kPreviousConfig = 5'000'000'000; // a removed address is served that long at the most
-constexpr loop::Nanos kIdleGrace = 1'000'000'000; // of an idle connection, once draining has begun
+constexpr loop::Nanos kIdleGrace = 1'000'000'000;      // of an idle connection, once draining has begun
 
 std::string make_date()
 {
-    const time_t now = ::time(nullptr);
-    tm parts{};
-    ::gmtime_r(&now, &parts);
-    char text[48];
-    const std::size_t n = ::strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts);
-    return {text, n};
+    char text[http::kDateLength];
+    std::string line = "Date: ";
+    line += http::format_date(::time(nullptr), text);
+    line += "\r\n";
+    return line;
 }
 
 void stir_queues(LiveConfig& config) noexcept
@@ -51,8 +51,8 @@ Result<std::unique_ptr<Front>> Front::make(FrontParts parts, std::shared_ptr<con
     }
     std::unique_ptr<Cache> cache;
     if (parts.cache != nullptr) {
-        auto made = Cache::make(parts.loop, *parts.cache, parts.row, parts.arena.regions().rows[parts.row], std::move(parts.cache_files),
-                                std::move(parts.cache_bells));
+        auto made = Cache::make(parts.loop, *parts.cache, parts.row, parts.arena.regions().rows[parts.row],
+                                std::move(parts.cache_files), std::move(parts.cache_bells));
         if (!made) {
             return std::unexpected(made.error());
         }
@@ -163,7 +163,8 @@ void Front::count_share() noexcept
     const auto is_worker = [](const shm::ProcessRow& row) {
         return row.pid.load(std::memory_order_relaxed) != 0 && row.role.load(std::memory_order_relaxed) == shm::Role::worker;
     };
-    const auto workers = std::max<std::ptrdiff_t>(1, std::count_if(std::begin(parts_->regions.rows), std::end(parts_->regions.rows), is_worker));
+    const auto workers =
+        std::max<std::ptrdiff_t>(1, std::count_if(std::begin(parts_->regions.rows), std::end(parts_->regions.rows), is_worker));
     share_ = std::max<std::size_t>(1, live_->config->connection_limits.total / static_cast<std::size_t>(workers));
 }
 
