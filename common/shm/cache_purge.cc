@@ -190,6 +190,18 @@ bool PurgeTable::purge_tag(std::string_view tag, PurgeKind kind) noexcept
     return purge(tag_subject(tag), 0, kind);
 }
 
+bool PurgeTable::advance(std::uint64_t epoch) noexcept
+{
+    CacheLock lock(region_->lock, row_, std::chrono::milliseconds(100));
+    if (!lock) {
+        return false;
+    }
+    JournalWriter journal(arena_, row_);
+    raise(journal, region_->epoch, epoch);
+    journal.commit();
+    return true;
+}
+
 PurgeState PurgeTable::state(std::string_view url, std::span<const std::uint64_t> tags, std::uint64_t object_epoch) const noexcept
 {
     if (object_epoch >= epoch()) {

@@ -92,6 +92,9 @@ public:
     std::string export_bytes() const;
     Result<void> import_bytes(std::string_view bytes);
 
+    /// Raises the epoch to at least this: lives of the disk tier follow each other, and so do their epochs. False without the lock.
+    [[nodiscard]] bool advance(std::uint64_t epoch) noexcept;
+
     /// Part of CacheStore::repair().
     void repair(std::uint32_t dead_row) noexcept;
 

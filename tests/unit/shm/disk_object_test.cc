@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/shm/disk_files.h"
+#include "tests/unit/shm/cache_testing.h"
+
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+using namespace cache_testing;
+
+namespace {
+
+class Folder {
+public:
+    Folder()
+    {
+        char path[] = "/tmp/ladle-disk-XXXXXX";
+        REQUIRE(::mkdtemp(path) != nullptr);
+        path_ = path;
+        fd_.reset(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    }
+    ~Folder() { std::filesystem::remove_all(path_); }
+    int fd() const { return fd_.get(); }
+    std::string path_of(std::uint64_t number) const { return path_ + "/" + shm::DiskFileName(number).text; }
+    const std::string& path() const { return path_; }
+
+private:
+    std::string path_;
+    os::Fd fd_;
+};
+
+shm::DiskObject make_object(std::uint64_t number, std::uint64_t body_bytes)
+{
+    shm::DiskObject object;
+    object.number = number;
+    object.seed = 42;
+    object.hash = {7, 8};
+    object.epoch = 9;
+    object.stored_ms = 1'700'000'000'000;
+    object.body_bytes = body_bytes;
+    object.meta = "meta";
+    object.url = "http://a.test/x";
+    object.variant = "accept-encoding:gzip\n";
+    object.head = "Content-Type: text/plain\r\n";
+    object.tags = {1, 2, 3};
+    return object;
+}
+
+int write(const Folder& folder, std::uint64_t number, std::string& body)
+{
+    const std::atomic<bool> go_on{false};
+    shm::DiskBody source;
+    source.memory = {{body.data(), body.size() / 3}, {body.data() + body.size() / 3, body.size() - body.size() / 3}};
+    return shm::write_disk_file(folder.fd(), make_object(number, body.size()), source, go_on);
+}
+
+std::string content_of(const std::string& path)
+{
+    const os::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct stat status {};
+    REQUIRE(::fstat(file.get(), &status) == 0);
+    std::string content(static_cast<std::size_t>(status.st_size), '\0');
+    REQUIRE(::read(file.get(), content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+    return content;
+}
+
+void put(const std::string& path, const std::string& content)
+{
+    const os::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    REQUIRE(::write(file.get(), content.data(), content.size()) == static_cast<ssize_t>(content.size()));
+}
+
+/// Reads the whole object; "" = refused somewhere.
+std::string read_whole(const Folder& folder, std::uint64_t number)
+{
+    shm::DiskFile file;
+    if (shm::open_disk_file(folder.fd(), number, true, file) != 0) {
+        return {};
+    }
+    std::string body = file.body;
+    while (body.size() < file.header.object().body_bytes) {
+        std::string more;
+        if (shm::read_disk_blocks(file, body.size(), 256 << 10, more) != 0) {
+            return {};
+        }
+        body += more;
+    }
+    return body;
+}
+
+} // namespace
+
+TEST_CASE("a disk object comes back as it was written")
+{
+    Folder folder;
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, shm::kDiskBlockBytes, shm::kDiskBlockBytes + 1, std::size_t{700'001}}) {
+        std::string body = make_body(bytes, bytes);
+        REQUIRE(write(folder, 0x1234, body) == 0);
+        shm::DiskFile file;
+        REQUIRE(shm::open_disk_file(folder.fd(), 0x1234, true, file) == 0);
+        const shm::DiskObject& object = file.header.object();
+        CHECK(object.number == 0x1234);
+        CHECK(object.seed == 42);
+        CHECK(object.hash == shm::CacheHash{7, 8});
+        CHECK(object.epoch == 9);
+        CHECK(object.stored_ms == 1'700'000'000'000);
+        CHECK(object.meta == "meta");
+        CHECK(object.url == "http://a.test/x");
+        CHECK(object.variant == "accept-encoding:gzip\n");
+        CHECK(object.head == "Content-Type: text/plain\r\n");
+        CHECK(object.tags == std::vector<std::uint64_t>{1, 2, 3});
+        CHECK_FALSE(object.is_vary_record);
+        CHECK(read_whole(folder, 0x1234) == body);
+    }
+    CHECK(shm::unlink_disk_file(folder.fd(), 0x1234) == 0);
+    CHECK(shm::unlink_disk_file(folder.fd(), 0x1234) == 0);
+    CHECK(read_whole(folder, 0x1234).empty());
+}
+
+TEST_CASE("no cut and no flipped bit of a disk object goes unseen")
+{
+    Folder folder;
+    std::string body = make_body(1, 1500);
+    REQUIRE(write(folder, 5, body) == 0);
+    const std::string path = folder.path_of(5);
+    const std::string whole = content_of(path);
+    REQUIRE(read_whole(folder, 5) == body);
+    for (std::size_t length = 0; length < whole.size(); ++length) {
+        put(path, whole.substr(0, length));
+        REQUIRE(read_whole(folder, 5).empty());
+    }
+    put(path, whole + "x");
+    CHECK(read_whole(folder, 5).empty());
+    for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
+        std::string flipped = whole;
+        flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+        put(path, flipped);
+        REQUIRE(read_whole(folder, 5).empty());
+    }
+}
+
+TEST_CASE("a flipped bit in a later block is seen when that block is read")
+{
+    Folder folder;
+    std::string body = make_body(2, 5 * shm::kDiskBlockBytes + 77);
+    REQUIRE(write(folder, 6, body) == 0);
+    std::string bytes = content_of(folder.path_of(6));
+    bytes[bytes.size() - 50] = static_cast<char>(bytes[bytes.size() - 50] ^ 4);
+    put(folder.path_of(6), bytes);
+    shm::DiskFile file;
+    REQUIRE(shm::open_disk_file(folder.fd(), 6, true, file) == 0);
+    std::string some;
+    CHECK(shm::read_disk_blocks(file, 3 * shm::kDiskBlockBytes, shm::kDiskBlockBytes, some) == 0);
+    CHECK(some == body.substr(3 * shm::kDiskBlockBytes, shm::kDiskBlockBytes));
+    CHECK(shm::read_disk_blocks(file, 4 * shm::kDiskBlockBytes, 2 * shm::kDiskBlockBytes, some) == shm::kDiskFileBad);
+}
+
+TEST_CASE("an object in another's place, or something else there, is refused")
+{
+    Folder folder;
+    std::string body = make_body(3, 900);
+    REQUIRE(write(folder, 0x0a, body) == 0);
+    std::filesystem::create_directory(folder.path() + "/0b");
+    std::filesystem::copy(folder.path_of(0x0a), folder.path_of(0x0b));
+    CHECK(read_whole(folder, 0x0a) == body);
+    CHECK(read_whole(folder, 0x0b).empty());
+    std::filesystem::create_directory(folder.path() + "/0c");
+    std::filesystem::create_symlink(folder.path_of(0x0a), folder.path_of(0x0c));
+    CHECK(read_whole(folder, 0x0c).empty());
+    std::filesystem::create_directories(folder.path_of(0x0d));
+    CHECK(read_whole(folder, 0x0d).empty());
+}
+
+TEST_CASE("names and numbers of disk objects belong together")
+{
+    CHECK(std::string(shm::DiskFileName(0x1fe).text) == "fe/00000000000001fe");
+    CHECK(shm::disk_number_of(0xfe, "00000000000001fe") == 0x1fe);
+    CHECK(shm::disk_number_of(0xff, "00000000000001fe") == 0);
+    CHECK(shm::disk_number_of(0xfe, "00000000000001FE") == 0);
+    CHECK(shm::disk_number_of(0xfe, "1fe") == 0);
+    CHECK(shm::disk_number_of(0xfe, "00000000000001fe.new") == 0);
+}
+
+TEST_CASE("a cancelled write leaves nothing")
+{
+    Folder folder;
+    std::string body = make_body(4, 200'000);
+    const std::atomic<bool> cancelled{true};
+    shm::DiskBody source;
+    source.memory = {{body.data(), body.size()}};
+    CHECK(shm::write_disk_file(folder.fd(), make_object(9, body.size()), source, cancelled) == ECANCELED);
+    CHECK(std::filesystem::is_empty(folder.path() + "/09"));
+}
