@@ -170,7 +170,8 @@ bool Supervisor::start(shm::Role role, std::uint32_t number)
     }
     const int row = claim_row(arena_->regions(), {role, number, generation_, inheritance->generation});
     if (row < 0) {
-        os::log(os::Level::error, "cannot start a process", {{"reason", "no free row in shared memory: those that are leaving must hurry"}});
+        os::log(os::Level::error, "cannot start a process",
+                {{"reason", "no free row in shared memory: those that are leaving must hurry"}});
         for (const auto& child : children_) {
             if (child->phase == Child::Phase::draining) {
                 begin_drain(*child, ipc::DrainRest::leave_to_siblings, drain_timeout_);

@@ -111,7 +111,8 @@ void Upgrade::execute()
     const std::string number = std::to_string(file->get());
     const os::SignalsBlocked blocked; // the new image unblocks, and sweeps what it may have missed
     keep_over_exec(kept, true);
-    ::execl(binary_path_.c_str(), binary_path_.c_str(), "run", "--config", config_path_.c_str(), "--handover", number.c_str(), nullptr);
+    ::execl(binary_path_.c_str(), binary_path_.c_str(), "run", "--config", config_path_.c_str(), "--handover", number.c_str(),
+            nullptr);
     const int code = errno;
     keep_over_exec(kept, false);
     finish(false, fmt::format("cannot execute {}: {}", binary_path_, strerrordesc_np(code)));

@@ -43,7 +43,7 @@ std::string log_target_hint(std::string_view to, std::string_view near)
         return "only the error log goes to the journal; \"stderr\" goes there too where ladle is a systemd service";
     }
     if (to == "syslog" || to.starts_with("syslog:")) {
-        return "ladle does not speak syslog: write \"stderr\", which systemd takes to the journal, and let that pass it on";
+        return "ladle does not speak syslog: write \"stderr\"; systemd's journal takes that, and can pass it on";
     }
     return near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near);
 }

@@ -62,7 +62,7 @@ struct Budget {
     std::uint64_t spool_memory_bytes = 256ull << 20;
     std::uint64_t spool_disk_bytes = 8ull << 30;
     std::uint64_t per_client_bytes = 64ull << 20;
-    std::string spool_path = "/var/cache/ladle/spool"; ///< folder of the unlinked spool files; unusable = memory only, and a warning
+    std::string spool_path = "/var/cache/ladle/spool"; ///< folder of unlinked spool files; unusable = memory only, and a warning
 };
 
 /// [cache]: one cache for all workers.
@@ -70,7 +70,7 @@ struct Cache {
     std::uint64_t memory_bytes = 256ull << 20; ///< the arena and the files on tmpfs, together; 0 = no cache at all
     std::string files = "/dev/shm";            ///< a folder on tmpfs, in which the master makes its own for the larger bodies
     std::uint64_t object_bytes = 1ull << 30;   ///< object.max: larger bodies are not stored; a route's `max` overrides it
-    std::uint64_t inline_bytes = 48ull << 10;  ///< object.inline: up to here a body lies in the arena itself; past it sendfile costs less than copying
+    std::uint64_t inline_bytes = 48ull << 10;  ///< object.inline: a body up to here lies in the arena; past it sendfile costs less
     std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more
     Duration uncacheable_for{60'000};          ///< how long a key is remembered as not to be stored
     /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing

@@ -122,22 +122,28 @@ reads the file and says what is wrong with it, all at once and with the place of
 .B ladle reload
 puts it into effect without closing a connection, or says why not and keeps the old one.
 .SS Values
-Durations are strings such as "500ms", "10s", "5m", "2h" or "1d"; sizes such as "512B", "64KiB", "64MB" or "1GiB"; ranges of addresses such
+Durations are strings such as "500ms", "10s", "5m", "2h" or "1d"; sizes such as "512B", "64KiB", "64MB" or
+"1GiB"; ranges of addresses such
 as "10.0.0.0/8". A number without its unit is an error. An unknown key is an error.
 .SS Files
 .B include
-reads further files, each of which may define any table; no site, upstream or setting may be defined twice. Relative paths are taken from
+reads further files, each of which may define any table; no site, upstream or setting may be defined twice.
+Relative paths are taken from
 the folder of the file in which they stand.
 .SS Which site, which route
-The site with the most specific host name is taken: the exact one, else the longest "*.", else "*". In it the first route in file order that
+The site with the most specific host name is taken: the exact one, else the longest "*.", else "*". In it the
+first route in file order that
 matches is taken, else the upstream of the site itself. A route that can never match is an error. In a pattern "*" stands for any
-characters and nothing else is special. Paths are matched after percent\-encoded letters are decoded and dot segments resolved, and sent on
+characters and nothing else is special. Paths are matched after percent\-encoded letters are decoded and dot
+segments resolved, and sent on
 as they came.
 .SS Inheritance
-timeouts, buffer, cache, body, upstream and error_pages of a site hold for its routes, and those at the top of the file for every site: tables key
+timeouts, buffer, cache, body, upstream and error_pages of a site hold for its routes, and those at the top
+of the file for every site: tables key
 by key, lists as a whole. The string "unset" removes what would be inherited.
 .SS Shorthands
-Where a table has one chief key, its value may stand for the table: respond = 403 is respond = { status = 403 }, cache = true is cache = { on = true }, access = "off" is access = {
+Where a table has one chief key, its value may stand for the table: respond = 403 is respond = { status = 403
+}, cache = true is cache = { on = true }, access = "off" is access = {
 to = "off" }. A list of one string may be written as the string.
 )";
 

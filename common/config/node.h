@@ -29,7 +29,7 @@ struct Node {
     std::int64_t integer = 0;
     double floating = 0;
     bool boolean = false;
-    std::uint64_t number = 0;   ///< written by the checker: milliseconds, bytes, percent, the integer, 1 for true, or the index of a choice
+    std::uint64_t number = 0;   ///< by the checker: milliseconds, bytes, percent, the integer, 1 for true, or a choice's index
     std::vector<Node> children; ///< members or items, in file order
 
     bool is_text() const { return kind == Kind::text; }

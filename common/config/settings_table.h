@@ -83,7 +83,8 @@ struct Bounds {
 };
 Bounds bounds_of(const Setting& setting);
 
-/// A row's default as a number in its unit (milliseconds, bytes, percent, the integer, 1 for true, the index of the choice). 0 where it is a word.
+/// A row's default as a number in its unit (milliseconds, bytes, percent, the integer, 1 for true, the index of the choice). 0
+/// where it is a word.
 std::uint64_t fallback_number(const Setting& setting);
 
 } // namespace ladle::config

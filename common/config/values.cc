@@ -442,7 +442,8 @@ Parsed<std::string> parse_resolver(std::string_view text)
     const Parsed<SocketAddress> address = literal_address(*parts, *port);
     if (!address) {
         return std::unexpected(Complaint{
-            fmt::format("expected the IP address of a DNS server such as \"192.0.2.1\" or \"[2001:db8::1]:53\", got \"{}\"", text), {}});
+            fmt::format("expected the IP address of a DNS server such as \"192.0.2.1\" or \"[2001:db8::1]:53\", got \"{}\"", text),
+            {}});
     }
     if (is_any_address(*address)) {
         const char* own = !parts->is_ipv6 ? "127.0.0.1" : is_bare_ipv6 ? "::1" : "[::1]";

@@ -39,8 +39,8 @@ Parsed<Cidr> parse_cidr(std::string_view text);
 /// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" in front.
 Parsed<BindAddress> parse_bind(std::string_view text);
 
-/// A DNS server: "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353". Gives it with the port, 53 where there is none, and
-/// an IPv6 address in brackets. Refuses what can be read both as an address and as an address with a port.
+/// A DNS server: "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353". Gives it with the port, 53 where there is
+/// none, and an IPv6 address in brackets. Refuses what can be read both as an address and as an address with a port.
 Parsed<std::string> parse_resolver(std::string_view text);
 
 /// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only

@@ -37,8 +37,8 @@ enum class FramingError : std::uint8_t {
 
 std::string_view name_of(FramingError error) noexcept;
 
-/// RFC 9112 §6.3 for requests: never until_close. Stricter than its grammar in one thing: more than the one usual space around the value
-/// of a framing field is refused, as parsers differ in what they trim and no client sends it.
+/// RFC 9112 §6.3 for requests: never until_close. Stricter than its grammar in one thing: more than the one usual space around the
+/// value of a framing field is refused, as parsers differ in what they trim and no client sends it.
 std::expected<Framing, FramingError> request_framing(const RequestHead& head) noexcept;
 
 /// RFC 9112 §6.3 for the response to a request with `method`. Interim (1xx) responses, 204, 304 and answers to HEAD: none; for the

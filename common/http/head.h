@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Parsers of a request's and a response's head (RFC 9112 §2–5), strict: what the grammar does not allow is refused, never repaired,
-// since every repair is a difference of opinion with the next server. Incremental and linear: each line is looked at once, as soon as it
-// is complete, so a refusal comes with the line that causes it. Pure: bytes in, places out.
+// since every repair is a difference of opinion with the next server. Incremental and linear: each line is looked at once, as soon
+// as it is complete, so a refusal comes with the line that causes it. Pure: bytes in, places out.
 //
 // The caller keeps the received bytes from the head's first one on in one piece and calls parse() with all of them whenever more
 // came; after a move of the bytes nothing else is needed, parse() rebases.

@@ -37,8 +37,8 @@ struct Inheritance {
     os::Fd spool_directory; ///< O_PATH|O_DIRECTORY; -1 = no spool on disk
     shm::CacheArena* cache = nullptr; ///< mapped, lives as long as the process; null = [cache] memory is 0
     os::Fd cache_files;               ///< the folder of large bodies, O_RDONLY|O_DIRECTORY; -1 = none could be made
-    /// Eventfds by process row, as many as there are rows where `cache` is not null: writing 1 to bell N wakes the process of row N,
-    /// whatever it waits for in the cache.
+    /// Eventfds by process row, as many as there are rows where `cache` is not null: writing 1 to bell N wakes the process of row
+    /// N, whatever it waits for in the cache.
     std::vector<os::Fd> cache_bells;
     pid_t master_pid = 0;
     uid_t uid = 0; ///< to become; 0 = stay as it is

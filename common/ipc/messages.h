@@ -25,7 +25,7 @@ enum class MessageType : std::uint32_t {
     commit_config,  ///< generation
     abort_config,   ///< generation
     join_siblings,  ///< all of your generation are READY: take the siblings' slots too
-    new_logs,       ///< descriptors = access log, error log (see number: bit 0 = access given, bit 1 = error given); not given = off
+    new_logs,       ///< descriptors = access log, error log (see number: bit 0 = access given, 1 = error given); not given = off
     drain,          ///< number = milliseconds, generation = DrainRest: leave the listeners, finish requests, exit
     stop,           ///< exit now
     // child to master

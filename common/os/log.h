@@ -4,10 +4,10 @@
 //
 //   2026-11-23T06:25:10.123Z warning worker=0 event="cannot accept" reason="Too many open files"
 //
-// Whole lines go to one descriptor (2 until set), so that those of several processes never mix. It never blocks: a process that serves
-// traffic hands its lines to a thread (start_log_buffer(), log_buffer.h); the others write at once what the descriptor takes. A line that
-// finds no room is dropped and counted, and the next one that goes through says how many were lost. Used by the master and every
-// child; called from one thread, like the loop. The access log is another thing (worker/log).
+// Whole lines go to one descriptor (2 until set), so that those of several processes never mix. It never blocks: a process that
+// serves traffic hands its lines to a thread (start_log_buffer(), log_buffer.h); the others write at once what the descriptor
+// takes. A line that finds no room is dropped and counted, and the next one that goes through says how many were lost. Used by the
+// master and every child; called from one thread, like the loop. The access log is another thing (worker/log).
 #pragma once
 
 #include <fmt/format.h>
@@ -37,16 +37,16 @@ struct Field {
     }
 };
 
-/// Writes the line, unless `level` is below the set one, or the same event came more than kMostPerSecond times within this second (the
-/// next line of the event says how many were held back). Never fails and never blocks. `event` is a literal.
+/// Writes the line, unless `level` is below the set one, or the same event came more than kMostPerSecond times within this second
+/// (the next line of the event says how many were held back). Never fails and never blocks. `event` is a literal.
 void log(Level level, std::string_view event, std::initializer_list<Field> fields = {}) noexcept;
 
 /// Where lines go from now on; borrowed, must stay open. -1 = nowhere.
 void set_log_descriptor(int fd) noexcept;
 int log_descriptor() noexcept;
 
-/// From now on lines are written by a thread of their own (if there is none to be had, as before, with a warning). Not before a fork that
-/// is to log.
+/// From now on lines are written by a thread of their own (if there is none to be had, as before, with a warning). Not before a
+/// fork that is to log.
 void start_log_buffer();
 /// Waits until all lines have been written, or for that time: before the process leaves or aborts.
 void finish_log(std::chrono::milliseconds most) noexcept;

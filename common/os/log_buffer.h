@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LogBuffer: log lines on their way to a file, off the loop. add() puts a line into memory; a thread of this object's own writes, so a
-// pipe that nobody reads, a full disk or a dead NFS server never holds up the caller. At most kMostWaiting bytes wait; lines beyond that
-// are refused, lines that the file does not take are lost and counted. One in each worker and in the caretaker, made after the fork (a
-// thread does not survive one); the log (log.h) is its only user. (Several processes may write to one pipe, so a write that poll() promised
-// to be short may still wait for its reader: then this process's lines wait and get lost, and nothing else.)
+// LogBuffer: log lines on their way to a file, off the loop. add() puts a line into memory; a thread of this object's own writes,
+// so a pipe that nobody reads, a full disk or a dead NFS server never holds up the caller. At most kMostWaiting bytes wait; lines
+// beyond that are refused, lines that the file does not take are lost and counted. One in each worker and in the caretaker, made
+// after the fork (a thread does not survive one); the log (log.h) is its only user. (Several processes may write to one pipe, so a
+// write that poll() promised to be short may still wait for its reader: then this process's lines wait and get lost, and nothing
+// else.)
 #pragma once
 
 #include "common/os/fd.h"

@@ -56,12 +56,12 @@
     M(cache_stored, counter, "responses stored whole") \
     M(cache_fills, counter, "responses whose storing was begun") \
     M(cache_fills_open, gauge, "responses being stored") \
-    M(cache_fills_aborted, counter, "responses whose storing was given up: cut by the server, not wanted any more, or without room") \
+    M(cache_fills_aborted, counter, "responses whose storing was given up: cut by the server, not wanted, or without room") \
     M(cache_background, counter, "fetches that no client waited for") \
     M(cache_stale_on_error, counter, "stale responses served in place of a server's failure") \
     M(cache_purges, counter, "requests with the method PURGE that were carried out") \
     M(cache_invalidated, counter, "URLs made invalid by requests that change something") \
-    M(error_lines_dropped, counter, "lines of the error log held back or lost, because they came too fast or it could not keep up") \
+    M(error_lines_dropped, counter, "lines of the error log held back or lost: they came too fast, or it could not keep up") \
     LADLE_REASONS(LADLE_REASON_METRIC, M)
 
 namespace ladle::shm {

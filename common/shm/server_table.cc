@@ -129,11 +129,13 @@ bool is_same_set(const ServerEntry& entry, const std::vector<ServerAddress>& add
 {
     const auto holds_all = [count](const ServerAddress* some, const ServerAddress* of) {
         return std::all_of(of, of + count, [&](const ServerAddress& one) {
-            return std::any_of(some, some + count, [&](const ServerAddress& other) { return std::memcmp(&other, &one, sizeof one) == 0; });
+            return std::any_of(some, some + count,
+                               [&](const ServerAddress& other) { return std::memcmp(&other, &one, sizeof one) == 0; });
         });
     };
     // DNS servers like to turn the order round: that is no change.
-    return count == entry.address_count && holds_all(entry.addresses, addresses.data()) && holds_all(addresses.data(), entry.addresses);
+    return count == entry.address_count && holds_all(entry.addresses, addresses.data()) &&
+           holds_all(addresses.data(), entry.addresses);
 }
 
 } // namespace

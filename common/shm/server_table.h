@@ -7,8 +7,8 @@
 // The index of an entry is the server's identity in every row's in_flight[]. The master assigns entries (find_or_assign) before it
 // hands out a bundle that names them, keyed by "upstream\0server text", and frees one only when no configuration names it and no
 // request is in flight there. The caretaker alone writes the addresses of a named server, under the seqlock `seq` (odd = being
-// written; a reader gives up after some tries and keeps what it had; if the caretaker dies in the middle, the master evens it out and
-// the next caretaker writes again). Any worker writes passed_over_until_ns and failures: single words, last writer wins.
+// written; a reader gives up after some tries and keeps what it had; if the caretaker dies in the middle, the master evens it out
+// and the next caretaker writes again). Any worker writes passed_over_until_ns and failures: single words, last writer wins.
 #pragma once
 
 #include "common/shm/rows.h"
@@ -69,11 +69,13 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept;
 /// Evens out entries that a dead caretaker left half written. Master only, after the caretaker was reaped.
 void repair_after_caretaker(ServerTable& table) noexcept;
 
-/// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then untouched).
+/// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then
+/// untouched).
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
 
 /// Publishes the addresses (caretaker only). False, and nothing is changed, while another caretaker is writing (during an upgrade
 /// there are two for a moment): try again later.
-[[nodiscard]] bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state, std::uint64_t now_ns) noexcept;
+[[nodiscard]] bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state,
+                                     std::uint64_t now_ns) noexcept;
 
 } // namespace ladle::shm

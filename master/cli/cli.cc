@@ -70,7 +70,8 @@ struct CommandLine {
 };
 
 /// A line about a word of the command line that is none of `known`: with the one that was meant, or where to look.
-int complain_of_word(const char* kind, std::string_view written, const std::vector<std::string>& known, const std::string& listed_by)
+int complain_of_word(const char* kind, std::string_view written, const std::vector<std::string>& known,
+                     const std::string& listed_by)
 {
     const std::vector<std::string_view> views(known.begin(), known.end());
     const std::string_view near = config::nearest(written, views);
@@ -194,7 +195,8 @@ void add_other_commands(CommandLine& line)
         fmt::print("ladle {}\n", LADLE_VERSION);
         return 0;
     });
-    CLI::App* help_command = line.add("help", "Show the commands, or what one of them does and takes.", [&line] { return help(line); });
+    CLI::App* help_command =
+        line.add("help", "Show the commands, or what one of them does and takes.", [&line] { return help(line); });
     help_command->add_option("COMMAND", line.helped_command, "the command to explain");
     CLI::App* handover_command = line.app.add_subcommand("check-handover", "")->group("");
     handover_command->add_option("FD", line.descriptor)->required();

@@ -70,7 +70,8 @@ std::uint16_t choose_port(std::optional<std::uint16_t> wanted)
     return listen_on(0, port) ? port : kDefaultPort;
 }
 
-/// What ends the demo (Ctrl-C, kill, the terminal's end) or stops it (Ctrl-Z). Blocked from the first file to the last, and waited for.
+/// What ends the demo (Ctrl-C, kill, the terminal's end) or stops it (Ctrl-Z). Blocked from the first file to the last, and waited
+/// for.
 sigset_t awaited_signals()
 {
     sigset_t set;
@@ -179,8 +180,8 @@ void print_welcome(const std::string& folder, std::uint16_t port, const std::str
     ::_exit(code);
 }
 
-/// Ctrl-Z: the proxy's processes, which the terminal does not reach, stop and go on with this one. Where nobody could continue us (an
-/// orphaned process group, SIGTSTP ignored) the kernel does not stop us, and so they go on at once.
+/// Ctrl-Z: the proxy's processes, which the terminal does not reach, stop and go on with this one. Where nobody could continue us
+/// (an orphaned process group, SIGTSTP ignored) the kernel does not stop us, and so they go on at once.
 void stop_with_proxy(pid_t proxy)
 {
     sigset_t stop;

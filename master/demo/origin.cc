@@ -27,7 +27,8 @@ constexpr std::size_t kMaxBody = 1 << 20;
 
 constexpr std::string_view kPage = R"html(<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Ladle demo</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}code{{background:#eee;padding:.1em .3em}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em}}
+code{{background:#eee;padding:.1em .3em}}
 #log{{white-space:pre;background:#f6f6f6;padding:1em;min-height:4em}}</style>
 <img src="/picture.svg" width="96" height="96" alt="a ladle">
 <h1>Hello from server {0}</h1>

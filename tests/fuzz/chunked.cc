@@ -22,7 +22,8 @@ Decoded decode(std::string_view input, std::size_t step)
 {
     ChunkedDecoder decoder;
     Decoded out;
-    for (std::size_t at = 0; at < input.size() && out.last != ChunkedDecoder::Step::end && out.last != ChunkedDecoder::Step::refused;) {
+    for (std::size_t at = 0;
+         at < input.size() && out.last != ChunkedDecoder::Step::end && out.last != ChunkedDecoder::Step::refused;) {
         std::string_view piece = input.substr(at, step);
         at += piece.size();
         for (;;) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Targets, authorities and paths: what is accepted is one of its forms; normalising twice changes nothing and leaves no dot segment.
+// Targets, authorities and paths: what is accepted is one of its forms; normalising twice changes nothing and leaves no dot
+// segment.
 #include "common/http/target.h"
 #include "tests/fuzz/require.h"
 
@@ -17,7 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         return 0;
     }
     for (const char* method : {"GET", "OPTIONS", "CONNECT"}) {
-        const std::string text = std::string(method) + " " + std::string(input) + " HTTP/1.1\r\nHost: " + std::string(input) + "\r\n\r\n";
+        const std::string text =
+            std::string(method) + " " + std::string(input) + " HTTP/1.1\r\nHost: " + std::string(input) + "\r\n\r\n";
         RequestHead head;
         if (head.parse(text, {}) != Progress::complete) {
             continue;

@@ -23,7 +23,8 @@ public:
     /// Sends what stands in `out`, as far as the socket takes it. False = the client is gone.
     bool flush(Follows follows = Follows::nothing);
 
-    /// Sends what stands in `out`, then bytes of memory that stays as it is, as far as the socket takes both; how many of those it took.
+    /// Sends what stands in `out`, then bytes of memory that stays as it is, as far as the socket takes both; how many of those it
+    /// took.
     std::size_t flush_with(const iovec* vectors, int count);
     /// Sends up to `size` bytes of a file, once `out` is empty; how many were taken. 0 = wait, or the client is gone.
     std::size_t flush_file(int file, std::uint64_t offset, std::size_t size);

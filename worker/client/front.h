@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Front: all client traffic of one worker. Owns the sessions, what they share (WorkerParts), and the configuration that new requests
-// begin with. Made by the worker's role file (worker.cc), which accepts connections and hands them over here.
+// Front: all client traffic of one worker. Owns the sessions, what they share (WorkerParts), and the configuration that new
+// requests begin with. Made by the worker's role file (worker.cc), which accepts connections and hands them over here.
 #pragma once
 
 #include "common/base/error.h"
@@ -51,8 +51,8 @@ public:
     /// Where lines of the access log go from now on; -1 = off.
     void set_access_log(os::Fd file) { parts_->access_log.set_file(std::move(file)); }
 
-    /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is just
-    /// sending its next request still gets its answer.
+    /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is
+    /// just sending its next request still gets its answer.
     void start_drain();
     std::size_t connection_count() const noexcept { return session_count_; }
     /// What a drain waits for: connections, and objects on their way into the cache that other workers' clients are reading.

@@ -19,7 +19,8 @@ constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
 class Delivery {
 public:
     Delivery(Request& request, Turn& turn)
-        : request_(request), turn_(turn), spool_(request.parts.spool, request.client_bucket, request.client.wake, Keep::until_taken),
+        : request_(request), turn_(turn),
+          spool_(request.parts.spool, request.client_bucket, request.client.wake, Keep::until_taken),
           streams_(request.route->response_buffering == config::ResponseBuffering::stream)
     {
     }

@@ -52,8 +52,8 @@ public:
     FileJobs(const FileJobs&) = delete;
     FileJobs& operator=(const FileJobs&) = delete;
 
-    /// Queues a job; on_done runs later in the loop. Returns the job for the owner to disown, or null when the queue is full (the job
-    /// is then still in `job`).
+    /// Queues a job; on_done runs later in the loop. Returns the job for the owner to disown, or null when the queue is full (the
+    /// job is then still in `job`).
     FileJob* submit(std::unique_ptr<FileJob>& job);
 
 private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who may hold how much: the ceilings of [budget] for bodies that wait, counted for the whole proxy (every worker's use stands in its
-// process row; a dead worker's is gone with its row) and per client address. Past a ceiling nothing fails: the holder stops
+// Who may hold how much: the ceilings of [budget] for bodies that wait, counted for the whole proxy (every worker's use stands in
+// its process row; a dead worker's is gone with its row) and per client address. Past a ceiling nothing fails: the holder stops
 // taking more in until something was delivered (back-pressure).
 #pragma once
 

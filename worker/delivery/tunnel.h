@@ -9,8 +9,8 @@
 
 namespace ladle::worker {
 
-/// Sends the 101 and carries bytes both ways, at most 64 KiB waiting in each direction. Ends when both sides have, when one fails, or
-/// after timeouts.tunnel of silence.
+/// Sends the 101 and carries bytes both ways, at most 64 KiB waiting in each direction. Ends when both sides have, when one fails,
+/// or after timeouts.tunnel of silence.
 loop::Task<void> tunnel(Request& request, Turn& turn);
 
 } // namespace ladle::worker

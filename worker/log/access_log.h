@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The access log of one worker: lines gather in memory and go to the file (opened by the master) in large appends off the loop, at least
-// once a second. It never blocks: when the file cannot keep up, lines beyond 1 MiB are dropped and counted, as are lines that it refuses.
-// One append is under way at a time, so lines keep their order.
+// The access log of one worker: lines gather in memory and go to the file (opened by the master) in large appends off the loop, at
+// least once a second. It never blocks: when the file cannot keep up, lines beyond 1 MiB are dropped and counted, as are lines that
+// it refuses. One append is under way at a time, so lines keep their order.
 #pragma once
 
 #include "common/loop/loop.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for bytes on their way: blocks of 16 KiB from a per-process pool, shared by reference, and chains of slices of them, so that
-// a body passes from socket to socket without being copied. Worker only, one thread: counts are plain. The pool's use is the
+// Memory for bytes on their way: blocks of 16 KiB from a per-process pool, shared by reference, and chains of slices of them, so
+// that a body passes from socket to socket without being copied. Worker only, one thread: counts are plain. The pool's use is the
 // metric buffer_bytes; who may hold how much is decided by delivery/spool_budget.h.
 #pragma once
 
@@ -89,7 +89,8 @@ public:
     /// A slice of `block`, or a copy when it is so short that a slice would cost more.
     void append_part(const BlockRef& block, std::string_view part);
 
-    /// Room at the end of the last block that a read may fill, at least `least` bytes (a new block if need be). Follow with filled().
+    /// Room at the end of the last block that a read may fill, at least `least` bytes (a new block if need be). Follow with
+    /// filled().
     std::pair<char*, std::size_t> room(std::size_t least);
     void filled(std::size_t n);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Takes one message body off a connection, whatever its framing, from a client or a server, without copying: bytes that came with the
-// head are sliced, the rest is read into fresh blocks. Never reads past the end of a body of known length.
+// Takes one message body off a connection, whatever its framing, from a client or a server, without copying: bytes that came with
+// the head are sliced, the rest is read into fresh blocks. Never reads past the end of a body of known length.
 #pragma once
 
 #include "common/http/chunked.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Received bytes that are not used yet, in one piece: what the head parsers read from. Holds a block only while there are bytes or a
-// read is being tried, so an idle connection has none. Bytes that somebody still refers to (a parsed head, slices of a body) stay where
-// they are: the next bytes then go into another block.
+// Received bytes that are not used yet, in one piece: what the head parsers read from. Holds a block only while there are bytes or
+// a read is being tried, so an idle connection has none. Bytes that somebody still refers to (a parsed head, slices of a body) stay
+// where they are: the next bytes then go into another block.
 #pragma once
 
 #include "worker/net/blocks.h"

@@ -59,8 +59,8 @@ public:
     /// For good: takes what waits in the queues if `rest` says so, then leaves and closes all of them.
     void leave(ipc::DrainRest rest);
 
-    /// Takes what waits in the siblings' slots: a worker that was woken for a connection and hangs before it accepts leaves it there, and
-    /// an exclusive wake-up is not repeated for others.
+    /// Takes what waits in the siblings' slots: a worker that was woken for a connection and hangs before it accepts leaves it
+    /// there, and an exclusive wake-up is not repeated for others.
     void sweep_siblings();
 
     /// Every 100 ms: ends an accept back-off, and closes addresses that are left.
@@ -104,7 +104,8 @@ private:
     std::vector<std::unique_ptr<Address>> addresses_;
 };
 
-/// WakeUp::one if an exclusive watch delivers on this loop, tried with a pipe in at most 200 ms; else all, and a warning. Runs the loop.
+/// WakeUp::one if an exclusive watch delivers on this loop, tried with a pipe in at most 200 ms; else all, and a warning. Runs the
+/// loop.
 WakeUp find_wake_up(loop::Loop& loop);
 
 } // namespace ladle::worker

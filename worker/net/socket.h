@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A connected, non-blocking socket with edge-triggered readiness: try first, wait only after the kernel said "would block". Owned by
-// a session (client side) or a server connection; events are posted to whoever works with it at the moment.
+// A connected, non-blocking socket with edge-triggered readiness: try first, wait only after the kernel said "would block". Owned
+// by a session (client side) or a server connection; events are posted to whoever works with it at the moment.
 #pragma once
 
 #include "common/base/error.h"
@@ -93,8 +93,8 @@ private:
     loop::Watch watch_;
     loop::Loop* loop_ = nullptr;
     loop::Posted* news_ = nullptr;
-    /// A reset that came in one event with data cannot be told from data (libevent reports both as readable and writable), and comes
-    /// with no further edge: some time after a short read one more is tried.
+    /// A reset that came in one event with data cannot be told from data (libevent reports both as readable and writable), and
+    /// comes with no further edge: some time after a short read one more is tried.
     std::optional<loop::Deadline> doubt_;
     bool may_read_ = true;
     bool may_write_ = true;

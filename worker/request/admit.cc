@@ -90,7 +90,8 @@ void read_upgrade(Request& request)
     const std::string_view name = fields.value_of(FieldName::upgrade);
     const std::size_t slash = name.find('/');
     const std::string_view protocol = name.substr(0, slash);
-    const bool well_formed = http::is_token(protocol) && (slash == std::string_view::npos || http::is_token(name.substr(slash + 1)));
+    const bool well_formed =
+        http::is_token(protocol) && (slash == std::string_view::npos || http::is_token(name.substr(slash + 1)));
     const bool is_forbidden = http::equals_ignoring_case(protocol, "h2c") || http::equals_ignoring_case(protocol, "h2") ||
                               http::equals_ignoring_case(protocol, "http") || http::equals_ignoring_case(protocol, "tls");
     request.wants_upgrade = well_formed && !is_forbidden;
@@ -113,8 +114,9 @@ Answer answer_for(http::HeadError error) noexcept
 std::optional<Answer> admit(Request& request)
 {
     http::RequestHead& head = request.head;
-    request.client_keeps_alive = head.version == http::Version::http_1_1 ? !head.fields.list_has(FieldName::connection, "close")
-                                                                         : head.fields.list_has(FieldName::connection, "keep-alive");
+    request.client_keeps_alive = head.version == http::Version::http_1_1
+                                     ? !head.fields.list_has(FieldName::connection, "close")
+                                     : head.fields.list_has(FieldName::connection, "keep-alive");
     const auto framing = http::request_framing(head);
     if (!framing) {
         return Answer{400, Reason::bad_framing};

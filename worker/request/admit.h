@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The step "admit": is this a request that we understand in exactly one way? Framing, target, Host, expectations, hop-by-hop fields.
+// The step "admit": is this a request that we understand in exactly one way? Framing, target, Host, expectations, hop-by-hop
+// fields.
 #pragma once
 
 #include "worker/request/request.h"

@@ -50,7 +50,8 @@ std::optional<Address> parse_node(std::string_view text) noexcept
     if (text.starts_with('[')) {
         const std::size_t end = text.find(']');
         text = end == std::string_view::npos ? std::string_view{} : text.substr(1, end - 1);
-    } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
+    } else if (const std::size_t colon = text.find(':');
+               colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
         text = text.substr(0, colon);
     }
     char plain[INET6_ADDRSTRLEN];
@@ -183,7 +184,8 @@ void identify(Request& request)
 {
     request.client_address = request.client.peer_text;
     const auto peer = address_of(request.client.peer);
-    request.is_trusted_peer = peer && !request.live->config->forwarded_from.empty() && is_in(request.live->config->forwarded_from, *peer);
+    request.is_trusted_peer =
+        peer && !request.live->config->forwarded_from.empty() && is_in(request.live->config->forwarded_from, *peer);
     if (request.is_trusted_peer) {
         believe_forwarded(request);
     }

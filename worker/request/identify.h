@@ -9,10 +9,10 @@
 
 namespace ladle::worker {
 
-/// Sets client_address, scheme, is_trusted_peer, client_bucket and id. Forwarded fields are believed only from [trust] addresses: then the
-/// client is the last address in X-Forwarded-For (or Forwarded) that is not itself trusted.
-/// The id is the X-Request-Id that came, if it is at most 128 letters, digits and "-._~", from whomever: it correlates, it proves nothing;
-/// else 128 random bits.
+/// Sets client_address, scheme, is_trusted_peer, client_bucket and id. Forwarded fields are believed only from [trust] addresses:
+/// then the client is the last address in X-Forwarded-For (or Forwarded) that is not itself trusted. The id is the X-Request-Id
+/// that came, if it is at most 128 letters, digits and "-._~", from whomever: it correlates, it proves nothing; else 128 random
+/// bits.
 void identify(Request& request);
 
 /// Whether the client's address lies in one of the ranges. One behind a Unix socket lies in none.

@@ -3,7 +3,8 @@
 
 namespace ladle::worker {
 
-LiveConfig::LiveConfig(std::shared_ptr<const config::Config> parsed, ServerSet& servers, shm::Regions& regions, shm::ProcessRow& row)
+LiveConfig::LiveConfig(std::shared_ptr<const config::Config> parsed, ServerSet& servers, shm::Regions& regions,
+                       shm::ProcessRow& row)
     : config(std::move(parsed)), router(*config)
 {
     for (const config::Upstream& upstream : config->upstreams) {

@@ -19,8 +19,8 @@
 namespace ladle::worker {
 
 struct WorkerParts {
-    WorkerParts(loop::Loop& event_loop, shm::Regions& all, std::uint32_t own_row, std::unique_ptr<FileJobs> file_jobs, int spool_directory,
-                const config::Budget& limits)
+    WorkerParts(loop::Loop& event_loop, shm::Regions& all, std::uint32_t own_row, std::unique_ptr<FileJobs> file_jobs,
+                int spool_directory, const config::Budget& limits)
         : loop(event_loop), regions(all), row(all.rows[own_row]), jobs(std::move(file_jobs)), budget(all, own_row, limits),
           spool{event_loop, budget, jobs.get(), spool_directory}, access_log(jobs.get(), row), servers(event_loop, row)
     {

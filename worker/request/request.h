@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Request: all that the steps of one exchange (exchange.h) know of it, from the received head to the access log. Lives in the frame of
-// the session's current exchange; steps fill in their part and read the others'. Views point into blocks held here.
+// Request: all that the steps of one exchange (exchange.h) know of it, from the received head to the access log. Lives in the frame
+// of the session's current exchange; steps fill in their part and read the others'. Views point into blocks held here.
 #pragma once
 
 #include "common/config/config.h"

@@ -77,7 +77,8 @@ loop::Task<void> send_out(Request& request)
 
 void leave_body_unread(Request& request) noexcept
 {
-    if (request.framing.kind != http::BodyKind::none && !(request.framing.kind == http::BodyKind::length && request.framing.length == 0)) {
+    if (request.framing.kind != http::BodyKind::none &&
+        !(request.framing.kind == http::BodyKind::length && request.framing.length == 0)) {
         request.after = After::close;
     }
 }

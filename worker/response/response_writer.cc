@@ -38,7 +38,8 @@ void count_status(Request& request, std::uint16_t status)
 /// Whether the connection can go on after this answer.
 void decide_after(Request& request, BodyForm form)
 {
-    if (!request.client_keeps_alive || request.parts.is_draining || form == BodyForm::to_close || !request.client.body.is_complete()) {
+    if (!request.client_keeps_alive || request.parts.is_draining || form == BodyForm::to_close ||
+        !request.client.body.is_complete()) {
         request.after = After::close;
     }
 }
@@ -78,7 +79,8 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     if (request.cache) {
         request.cache->append_status_line(cache_status);
     }
-    HeadText text(request.client.out, response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256);
+    HeadText text(request.client.out,
+                  response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256);
     write_status_line(text, response.status, response.reason());
     for (const http::Field& field : response.fields) {
         if (!field.is_dropped && field.id != FieldName::via) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes what goes to the client: interim and final heads of a server's response, and answers of our own. Heads are written anew from
-// the parsed form, without the fields that are for one hop only.
+// Writes what goes to the client: interim and final heads of a server's response, and answers of our own. Heads are written anew
+// from the parsed form, without the fields that are for one hop only.
 #pragma once
 
 #include "worker/request/request.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The step "ask_servers": choose a server, get a connection, send the request, receive the response's head; again where that is safe.
+// The step "ask_servers": choose a server, get a connection, send the request, receive the response's head; again where that is
+// safe.
 #pragma once
 
 #include "common/loop/task.h"

@@ -94,7 +94,8 @@ int begin_connect(Request& request, ServerConnection& connection, const Endpoint
     if (code == EINPROGRESS) {
         connection.socket.expect_writable();
     }
-    const auto started = connection.socket.start(request.parts.loop, std::move(fd), endpoint.address.ss_family, &request.client.wake.news());
+    const auto started =
+        connection.socket.start(request.parts.loop, std::move(fd), endpoint.address.ss_family, &request.client.wake.news());
     return started ? 0 : started.error().code;
 }
 
@@ -118,7 +119,8 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
     for (const Endpoint& endpoint : endpoints) {
         turn.connection = server.make_connection();
         turn.connection->address = endpoint.address;
-        turn.connection->address_version = turn.upstream->members()[turn.member].entry->address_version.load(std::memory_order_relaxed);
+        turn.connection->address_version =
+            turn.upstream->members()[turn.member].entry->address_version.load(std::memory_order_relaxed);
         int code = begin_connect(request, *turn.connection, endpoint);
         request.client.alarm.set(request.timeouts().connect);
         while (code == 0 && !turn.connection->socket.may_write() && !request.client.alarm.rang()) {

@@ -16,8 +16,8 @@ struct Forwarded {
     bool server_was_silent = false; ///< of a failure: the server closed before it said anything
 };
 
-/// Sends all, or up to where the server begins to answer (turn.request_complete tells which). A body that is still being received is
-/// passed on as it comes. May wait for: the server taking bytes, the client sending them, a 100 (a second at the most).
+/// Sends all, or up to where the server begins to answer (turn.request_complete tells which). A body that is still being received
+/// is passed on as it comes. May wait for: the server taking bytes, the client sending them, a 100 (a second at the most).
 loop::Task<Forwarded> forward(Request& request, Turn& turn);
 
 } // namespace ladle::worker

@@ -77,7 +77,8 @@ std::optional<Received> pass_interim(Request& request, Turn& turn)
 
 bool is_wanted_upgrade(const Request& request)
 {
-    return request.wants_upgrade && http::equals_ignoring_case(request.response.fields.value_of(http::FieldName::upgrade), request.upgrade) &&
+    return request.wants_upgrade &&
+           http::equals_ignoring_case(request.response.fields.value_of(http::FieldName::upgrade), request.upgrade) &&
            request.response.fields.list_has(http::FieldName::connection, "upgrade");
 }
 
@@ -160,8 +161,8 @@ Heard hear_early(Request& request, Turn& turn)
         case HeadStep::refused: return Heard::answer;
         case HeadStep::complete: break;
         }
-        const bool is_good_interim = request.response.status < 200 && request.response.status != 101 && turn.interim < kMostInterim &&
-                                     http::response_framing(request.response, request.head.method);
+        const bool is_good_interim = request.response.status < 200 && request.response.status != 101 &&
+                                     turn.interim < kMostInterim && http::response_framing(request.response, request.head.method);
         if (!is_good_interim) {
             return Heard::answer;
         }

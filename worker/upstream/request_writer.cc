@@ -105,11 +105,13 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     const http::Fields& fields = request.head.fields;
     // What is copied is no longer than the received head, list joins included, and a space in each field that came without one; the
     // rest is bounded by its parts.
-    const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() + 2 * request.client.peer_text.size() +
-                             request.client_address.size() + request.forwarded_host.size() +
-                             request.id.size() + request.site->name.size() + request.server_text.size() + request.added_fields.size() + 832;
+    const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() +
+                             2 * request.client.peer_text.size() + request.client_address.size() + request.forwarded_host.size() +
+                             request.id.size() + request.site->name.size() + request.server_text.size() +
+                             request.added_fields.size() + 832;
     HeadText text(out, most);
-    text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query << " HTTP/1.1\r\n";
+    text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query
+         << " HTTP/1.1\r\n";
     text.field("Host", host_for_server(request));
     for (const http::Field& field : fields) {
         if (!field.is_dropped && !is_rewritten(request, field.id)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the request that goes to the server, anew from the parsed form: never a byte of the client's framing. Hop-by-hop fields are
-// left out (RFC 9110 §7.6.1), Via, Forwarded, X-Forwarded-* and X-Request-Id are set (RFC 7239).
+// Writes the request that goes to the server, anew from the parsed form: never a byte of the client's framing. Hop-by-hop fields
+// are left out (RFC 9110 §7.6.1), Via, Forwarded, X-Forwarded-* and X-Request-Id are set (RFC 7239).
 #pragma once
 
 #include "common/http/chunked.h"

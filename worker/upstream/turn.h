@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turn: one request's turn with one server: the hold on it (in flight), the connection, the body being received. Made by ask_servers,
-// used up by deliver or tunnel. A connection that is not handed back with keep() is closed with the turn: never reused by accident.
+// Turn: one request's turn with one server: the hold on it (in flight), the connection, the body being received. Made by
+// ask_servers, used up by deliver or tunnel. A connection that is not handed back with keep() is closed with the turn: never reused
+// by accident.
 #pragma once
 
 #include "worker/net/body_reader.h"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Upstream: one named group of servers in a configuration, and the choice among them. Counts of requests in flight are exact over all
-// workers (each writes its own process row, a choice sums them), so least_busy means the whole proxy's load and max_conn holds for the
-// whole proxy, to within one request per worker that decides in the same instant. Requests that find every server at its max_conn wait
-// in a bounded queue, oldest first. A server that refuses or does not take connections is passed over for a short, growing time by
-// all workers, but never so that none is left to try.
+// Upstream: one named group of servers in a configuration, and the choice among them. Counts of requests in flight are exact over
+// all workers (each writes its own process row, a choice sums them), so least_busy means the whole proxy's load and max_conn holds
+// for the whole proxy, to within one request per worker that decides in the same instant. Requests that find every server at its
+// max_conn wait in a bounded queue, oldest first. A server that refuses or does not take connections is passed over for a short,
+// growing time by all workers, but never so that none is left to try.
 #pragma once
 
 #include "common/config/config.h"

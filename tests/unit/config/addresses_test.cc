@@ -315,11 +315,12 @@ TEST_CASE("config: DNS servers are IP addresses, with or without a port")
     CHECK(config->server.resolvers ==
           std::vector<std::string>{"10.0.0.53:53", "127.0.0.1:5353", "[::1]:53", "[2001:db8::1]:5353", "[::1]:53"});
     const auto bare = ladle::test::load_good(
-        "[server]\nresolvers = [\"192.0.2.1\", \"2001:db8::1\", \"[2001:db8::1]\", \"[2001:db8::1:53]\", \"[2001:db8::1:53]:53\", \"2001:db8::1:c0de\", "
+        "[server]\nresolvers = [\"192.0.2.1\", \"2001:db8::1\", \"[2001:db8::1]\", \"[2001:db8::1:53]\", \"[2001:db8::1:53]:53\", "
+        "\"2001:db8::1:c0de\", "
         "\"2001:db8:1:2:3:4:5:53\", \"::ffff:192.0.2.1\"]\n[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n");
-    CHECK(bare->server.resolvers ==
-          std::vector<std::string>{"192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::1]:53", "[2001:db8::1:53]:53", "[2001:db8::1:53]:53",
-                                   "[2001:db8::1:c0de]:53", "[2001:db8:1:2:3:4:5:53]:53", "[::ffff:192.0.2.1]:53"});
+    CHECK(bare->server.resolvers == std::vector<std::string>{"192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::1]:53",
+                                                             "[2001:db8::1:53]:53", "[2001:db8::1:53]:53", "[2001:db8::1:c0de]:53",
+                                                             "[2001:db8:1:2:3:4:5:53]:53", "[::ffff:192.0.2.1]:53"});
     check_says(R"~(
 [server]
 resolvers = ["dns.test", "10.0.0.1:0", "[::1", "", "10.0.0.1:x"]

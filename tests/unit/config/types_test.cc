@@ -553,9 +553,9 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:2:10: error: expected the absolute path of a file, "stderr" or "off", got "syslog:local7"
     2 | access = "syslog:local7"
-      |          ^^^^^^^^^^^^^^^ ladle does not speak syslog: write "stderr", which systemd takes to the journal, and let that pass it on
+      |          ^^^^^^^^^^^^^^^ ladle does not speak syslog: write "stderr"; systemd's journal takes that, and can pass it on
 x.toml:3:9: error: expected the absolute path of a file, "stderr", "journal" or "off", got "syslog"
     3 | error = "syslog"
-      |         ^^^^^^^^ ladle does not speak syslog: write "stderr", which systemd takes to the journal, and let that pass it on
+      |         ^^^^^^^^ ladle does not speak syslog: write "stderr"; systemd's journal takes that, and can pass it on
 )~");
 }

@@ -45,7 +45,8 @@ Decoded decode(std::string_view bytes, std::size_t piece)
 
 TEST_CASE("chunks decode to the same body in pieces of any size")
 {
-    const std::string bytes = "5\r\nhello\r\n1;name=value;q=\"a\\\"b\"\r\n,\r\n00A\r\n 123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\nNEXT";
+    const std::string bytes =
+        "5\r\nhello\r\n1;name=value;q=\"a\\\"b\"\r\n,\r\n00A\r\n 123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\nNEXT";
     for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
         CAPTURE(piece);
         const Decoded decoded = decode(bytes, piece);
@@ -58,9 +59,28 @@ TEST_CASE("chunks decode to the same body in pieces of any size")
 
 TEST_CASE("what is not the chunked coding is refused, in pieces of any size")
 {
-    for (const char* bad : {"5\nhello\r\n", "5\r\nhelloX\r\n", "5\r\nhello\n", "+5\r\nhello\r\n", "-1\r\n", "0x5\r\nhello\r\n", " 5\r\nhello\r\n",
-                            "5 \r\nhello\r\n", "5\t\r\n", "\r\n", "g\r\n", "11111111111111111\r\n", "ffffffffffffffff\r\n", "5;\r\n", "5; a=b\r\n",
-                            "5;a=\r\n", "5;a=\"b\r\n", "5;a\x01\r\n", "5,a\r\n", "0\r\nX: 1\n\r\n", "5\r\r\n", "5;a\rb\r\n"}) {
+    for (const char* bad : {"5\nhello\r\n",
+                            "5\r\nhelloX\r\n",
+                            "5\r\nhello\n",
+                            "+5\r\nhello\r\n",
+                            "-1\r\n",
+                            "0x5\r\nhello\r\n",
+                            " 5\r\nhello\r\n",
+                            "5 \r\nhello\r\n",
+                            "5\t\r\n",
+                            "\r\n",
+                            "g\r\n",
+                            "11111111111111111\r\n",
+                            "ffffffffffffffff\r\n",
+                            "5;\r\n",
+                            "5; a=b\r\n",
+                            "5;a=\r\n",
+                            "5;a=\"b\r\n",
+                            "5;a\x01\r\n",
+                            "5,a\r\n",
+                            "0\r\nX: 1\n\r\n",
+                            "5\r\r\n",
+                            "5;a\rb\r\n"}) {
         for (std::size_t piece : {1u, 2u, 3u, 100u}) {
             CAPTURE(bad);
             CAPTURE(piece);

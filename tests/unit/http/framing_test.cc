@@ -52,7 +52,8 @@ TEST_CASE("ambiguous lengths are errors")
         CAPTURE(odd);
         check_error(request(std::string("Content-Length: ") + odd + "\r\n"), FramingError::bad_length);
     }
-    for (const char* coding : {"identity", "gzip, chunked", "chunked, chunked", "chunked, identity", "xchunked", "chunked;q=1", "", "\"chunked\""}) {
+    for (const char* coding :
+         {"identity", "gzip, chunked", "chunked, chunked", "chunked, identity", "xchunked", "chunked;q=1", "", "\"chunked\""}) {
         CAPTURE(coding);
         check_error(request(std::string("Transfer-Encoding: ") + coding + "\r\n"), FramingError::unknown_coding);
     }
@@ -63,8 +64,8 @@ TEST_CASE("ambiguous lengths are errors")
 TEST_CASE("a framing field of a request has plain blanks around its value")
 {
     CHECK(request("Content-Length:5\r\n")->length == 5);
-    for (const char* line : {"Content-Length:  5", "Content-Length:\t5", "Content-Length: 5 ", "Content-Length: 5\t", "Transfer-Encoding:  chunked",
-                             "Transfer-Encoding: chunked "}) {
+    for (const char* line : {"Content-Length:  5", "Content-Length:\t5", "Content-Length: 5 ", "Content-Length: 5\t",
+                             "Transfer-Encoding:  chunked", "Transfer-Encoding: chunked "}) {
         CAPTURE(line);
         check_error(request(std::string(line) + "\r\n"), FramingError::odd_blanks);
     }
@@ -87,7 +88,9 @@ TEST_CASE("a response that contradicts itself is an error")
     check_error(response("HTTP/1.1 204 No Content", "Content-Length: 7\r\n"), FramingError::body_not_allowed);
     check_error(response("HTTP/1.1 204 No Content", "Transfer-Encoding: chunked\r\n"), FramingError::body_not_allowed);
     check_error(response("HTTP/1.1 100 Continue", "Content-Length: 0\r\n"), FramingError::body_not_allowed);
-    check_error(response("HTTP/1.1 200 OK", "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n"), FramingError::length_and_coding);
+    check_error(response("HTTP/1.1 200 OK", "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n"),
+                FramingError::length_and_coding);
     check_error(response("HTTP/1.0 200 OK", "Transfer-Encoding: chunked\r\n"), FramingError::coding_in_http_1_0);
-    check_error(response("HTTP/1.1 200 OK", "Content-Length: 7\r\nContent-Length: 8\r\n", Method::head), FramingError::repeated_length);
+    check_error(response("HTTP/1.1 200 OK", "Content-Length: 7\r\nContent-Length: 8\r\n", Method::head),
+                FramingError::repeated_length);
 }

@@ -141,8 +141,9 @@ TEST_CASE("a response head gives its parts")
 
 TEST_CASE("malformed status lines are refused")
 {
-    for (const char* line : {"HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1  200 OK", "HTTP/1.1 600 OK", "HTTP/1.1 099 OK", "HTTP/2.0 200 OK",
-                             "HTTP/1.1 200", "ICY 200 OK okay", "HTTP/1.1 2x0 OK", "HTTP/1.1\t200 OK", " HTTP/1.1 200 OK", "HTTP/1.1 200 a\x01"}) {
+    for (const char* line :
+         {"HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1  200 OK", "HTTP/1.1 600 OK", "HTTP/1.1 099 OK", "HTTP/2.0 200 OK",
+          "HTTP/1.1 200", "ICY 200 OK okay", "HTTP/1.1 2x0 OK", "HTTP/1.1\t200 OK", " HTTP/1.1 200 OK", "HTTP/1.1 200 a\x01"}) {
         CAPTURE(line);
         CHECK(response_refusal(std::string(line) + "\r\n\r\n") == HeadError::bad_status_line);
     }

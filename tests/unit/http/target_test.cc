@@ -57,8 +57,9 @@ TEST_CASE("the forms of a target")
 
 TEST_CASE("bad targets are errors")
 {
-    for (const char* line : {"GET * HTTP/1.1", "CONNECT a:80 HTTP/1.1", "GET a HTTP/1.1", "GET ftp://a/ HTTP/1.1", "GET http:/// HTTP/1.1",
-                             "GET http://u@a/ HTTP/1.1", "GET /%zz HTTP/1.1", "GET /%a HTTP/1.1", "GET /a%00b HTTP/1.1"}) {
+    for (const char* line :
+         {"GET * HTTP/1.1", "CONNECT a:80 HTTP/1.1", "GET a HTTP/1.1", "GET ftp://a/ HTTP/1.1", "GET http:/// HTTP/1.1",
+          "GET http://u@a/ HTTP/1.1", "GET /%zz HTTP/1.1", "GET /%a HTTP/1.1", "GET /a%00b HTTP/1.1"}) {
         CAPTURE(line);
         const Parsed parsed(std::string(line) + "\r\nHost: h\r\n\r\n");
         CHECK_FALSE(parse_target(parsed.head).has_value());
@@ -77,7 +78,8 @@ TEST_CASE("Host stands there once and is a host")
     CHECK(authority("") == "error: missing_host");
     CHECK(authority("", "HTTP/1.0").empty());
     CHECK(authority("Host: a\r\nHost: a\r\n") == "error: repeated_host");
-    for (const char* bad : {"", "a b", "a,b", "a/b", "u@a", "a:b", "a:99999", "[::1", "::1", "a%62", "[g::1]", "a:80:80", "[]", ".", ".a", "a..b"}) {
+    for (const char* bad :
+         {"", "a b", "a,b", "a/b", "u@a", "a:b", "a:99999", "[::1", "::1", "a%62", "[g::1]", "a:80:80", "[]", ".", ".a", "a..b"}) {
         CAPTURE(bad);
         CHECK(authority(std::string("Host: ") + bad + "\r\n") == "error: bad_host");
     }

@@ -21,7 +21,8 @@ TEST_CASE("a handover is read as it was written")
     before.started_at = 1'700'000'000;
     before.restarts = 5;
     before.listeners = {{"0.0.0.0:80", {20, 21}}, {"unix:/run/x.sock", {22}}};
-    before.children = {{100, shm::Role::worker, 1, 3, 7, 7, true, true, 30}, {101, shm::Role::caretaker, 0, 3, -1, 8, false, false, 31}};
+    before.children = {{100, shm::Role::worker, 1, 3, 7, 7, true, true, 30},
+                       {101, shm::Role::caretaker, 0, 3, -1, 8, false, false, 31}};
     before.cache = {40, 5, 41, "/dev/shm/ladle-0", {42, 43}};
     const auto file = master::write_handover(before);
     REQUIRE(file);

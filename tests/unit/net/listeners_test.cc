@@ -95,7 +95,8 @@ TEST_CASE("exclusive watches deliver on this kernel")
 
 TEST_CASE("a worker accepts on its own slot first, on its siblings' once it has joined them")
 {
-    for (const worker::WakeUp wake_up : {worker::WakeUp::one, worker::WakeUp::all}) { // the second where EPOLLEXCLUSIVE does not work
+    for (const worker::WakeUp wake_up :
+         {worker::WakeUp::one, worker::WakeUp::all}) { // the second where EPOLLEXCLUSIVE does not work
         Bench bench(wake_up);
         bench.listeners->apply({"here"});
         bench.connect(40); // the kernel spreads them over both slots

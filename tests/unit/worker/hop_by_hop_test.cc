@@ -33,22 +33,27 @@ std::string left_of(const std::string& lines)
 
 TEST_CASE("fields for one hop are always dropped")
 {
-    CHECK(left_of("Host: a\r\nConnection: close\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n"
-                  "Upgrade: websocket\r\nContent-Length: 3\r\nX-Other: 1\r\n") == "Host X-Other ");
+    CHECK(
+        left_of(
+            "Host: a\r\nConnection: close\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n"
+            "Upgrade: websocket\r\nContent-Length: 3\r\nX-Other: 1\r\n") == "Host X-Other ");
 }
 
 TEST_CASE("what Connection lists is dropped, in any case and place")
 {
-    CHECK(left_of("x-one: 1\r\nConnection: X-One , etag\r\nETag: 2\r\nConnection: x-TWO\r\nX-Two: 3\r\nx-two: 4\r\nX-Three: 5\r\n") ==
-          "X-Three ");
+    CHECK(
+        left_of("x-one: 1\r\nConnection: X-One , etag\r\nETag: 2\r\nConnection: x-TWO\r\nX-Two: 3\r\nx-two: 4\r\nX-Three: 5\r\n") ==
+        "X-Three ");
 }
 
 TEST_CASE("what the next server decides by cannot be listed away")
 {
-    CHECK(left_of("Connection: host, authorization, cookie, x-forwarded-for, content-type, range, via, proxy-authorization\r\nHost: a\r\n"
-                  "Authorization: b\r\nCookie: c\r\nX-Forwarded-For: d\r\nContent-Type: e\r\nRange: f\r\nVia: g\r\n"
-                  "Proxy-Authorization: h\r\n") ==
-          "Host Authorization Cookie X-Forwarded-For Content-Type Range Via Proxy-Authorization ");
+    CHECK(
+        left_of(
+            "Connection: host, authorization, cookie, x-forwarded-for, content-type, range, via, proxy-authorization\r\nHost: a\r\n"
+            "Authorization: b\r\nCookie: c\r\nX-Forwarded-For: d\r\nContent-Type: e\r\nRange: f\r\nVia: g\r\n"
+            "Proxy-Authorization: h\r\n") ==
+        "Host Authorization Cookie X-Forwarded-For Content-Type Range Via Proxy-Authorization ");
 }
 
 TEST_CASE("thousands of options and fields cost linear time")
@@ -66,7 +71,8 @@ TEST_CASE("thousands of options and fields cost linear time")
 
 TEST_CASE("trailers that change the meaning of a message are forbidden")
 {
-    for (const char* name : {"Content-Length", "Transfer-Encoding", "Host", "Trailer", "Authorization", "Set-Cookie", "Cache-Control", "Vary"}) {
+    for (const char* name :
+         {"Content-Length", "Transfer-Encoding", "Host", "Trailer", "Authorization", "Set-Cookie", "Cache-Control", "Vary"}) {
         CHECK(is_forbidden_trailer(http::find_field_name(name), name));
     }
     for (const char* name : {"ETag", "X-Checksum", "Server-Timing"}) {

@@ -144,8 +144,10 @@ void check_all_given_back(const Bench& bench)
 
 TEST_CASE("a spool gives back in order what it was given, on any budget")
 {
-    const config::Budget budgets[] = {limits_of(64 * kMega, 0), limits_of(kMega, 64 * kMega), limits_of(0, 64 * kMega), limits_of(kMega, 0),
-                                      limits_of(kMega / 2, 2 * kMega), limits_of(64 * kMega, 64 * kMega, 256 << 10), limits_of(0, 0)};
+    const config::Budget budgets[] = {
+        limits_of(64 * kMega, 0), limits_of(kMega, 64 * kMega),    limits_of(0, 64 * kMega),
+        limits_of(kMega, 0),      limits_of(kMega / 2, 2 * kMega), limits_of(64 * kMega, 64 * kMega, 256 << 10),
+        limits_of(0, 0)};
     unsigned seed = 1;
     for (const config::Budget& limits : budgets) {
         for (int round = 0; round < 3; ++round) {
