@@ -253,7 +253,12 @@ int run_demo(const DemoOptions& demo, CommandOptions options)
     const sigset_t signals = awaited_signals();
     sigset_t before;
     ::sigprocmask(SIG_BLOCK, &signals, &before);
-    std::string folder = (std::filesystem::temp_directory_path() / "ladle-demo-XXXXXX").string();
+    std::error_code unusable;
+    std::string folder = (std::filesystem::temp_directory_path(unusable) / "ladle-demo-XXXXXX").string();
+    if (unusable) {
+        fmt::print(stderr, "ladle: there is no folder for temporary files: {} (TMPDIR)\n", unusable.message());
+        return 1;
+    }
     if (::mkdtemp(folder.data()) == nullptr) {
         fmt::print(stderr, "ladle: cannot make a folder {}: {}\n", folder, strerrordesc_np(errno));
         return 1;

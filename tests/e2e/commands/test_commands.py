@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import time
 
@@ -452,8 +453,9 @@ class Demo:
 @pytest.fixture
 def demo_folder(tmp_path):
     """A folder in which another user may go to a control socket and a spool."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH: # pytest's own; never /tmp, which is everybody's already
+            folder.chmod(0o755)
     return tmp_path
 
 
@@ -546,6 +548,12 @@ def test_a_demo_without_room_for_its_processes(demo_folder, most, missing):
     text = demo.process.communicate(timeout=15)[0]
     assert text == f"ladle: cannot start the demo's {missing}: {'cannot fork: ' if missing == 'servers' else ''}Resource temporarily unavailable\n"
     assert demo.process.returncode == 1 and not demo.left()
+
+
+def test_a_demo_without_a_folder_for_its_files():
+    """Where TMPDIR is no folder the demo says so and fails."""
+    result = run("demo", env={**os.environ, "TMPDIR": "/no/such"})
+    assert (result.returncode, result.stderr) == (1, "ladle: there is no folder for temporary files: No such file or directory (TMPDIR)\n")
 
 
 def test_the_demo_notices_its_end_whoever_called_it(demo_folder):
