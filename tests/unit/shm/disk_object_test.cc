@@ -97,7 +97,8 @@ std::string read_whole(const Folder& folder, std::uint64_t number)
 TEST_CASE("a disk object comes back as it was written")
 {
     Folder folder;
-    for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, shm::kDiskBlockBytes, shm::kDiskBlockBytes + 1, std::size_t{700'001}}) {
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, shm::kDiskBlockBytes,
+                                    shm::kDiskBlockBytes + 1, std::size_t{700'001}}) {
         std::string body = make_body(bytes, bytes);
         REQUIRE(write(folder, 0x1234, body) == 0);
         shm::DiskFile file;
