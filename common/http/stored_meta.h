@@ -19,6 +19,8 @@ struct StoredMeta {
     StoredFreshness freshness;
     std::int64_t request_ms = 0;  ///< Unix time at which its request (or its last validation) was sent
     std::int64_t response_ms = 0; ///< and at which its head came
+    std::uint64_t part_first = 0; ///< of a 206: where its bytes begin,
+    std::uint64_t part_total = 0; ///< and how many the whole has
     LifetimeSource source = LifetimeSource::none;
     std::uint8_t unused[7] = {};
 
@@ -31,6 +33,6 @@ struct StoredMeta {
     }
     std::span<const std::byte> bytes() const noexcept { return std::as_bytes(std::span(this, 1)); }
 };
-static_assert(std::is_trivially_copyable_v<StoredMeta> && sizeof(StoredMeta) == 48);
+static_assert(std::is_trivially_copyable_v<StoredMeta> && sizeof(StoredMeta) == 64);
 
 } // namespace ladle::http

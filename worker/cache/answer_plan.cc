@@ -4,6 +4,7 @@
 #include "common/http/conditional.h"
 #include "common/http/range.h"
 #include "common/http/stored_fields.h"
+#include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
 
 #include <fmt/format.h>
@@ -138,6 +139,17 @@ bool plan_by_fields(const Request& request, std::uint64_t length, AnswerPlan& pl
     return true;
 }
 
+/// A stored part: the wanted bytes of it.
+void plan_part(const Request& request, AnswerPlan& plan)
+{
+    const CacheVisit& visit = *request.cache;
+    const http::ByteRange range = range_in_part(visit).value_or(
+        http::ByteRange{visit.meta.part_first, visit.meta.part_first + visit.view.body_bytes() - 1});
+    plan_one_range(range, visit.meta.part_total, plan);
+    plan.parts.front().begin -= visit.meta.part_first;
+    plan.parts.front().end -= visit.meta.part_first;
+}
+
 } // namespace
 
 AnswerPlan plan_answer(const Request& request)
@@ -152,6 +164,10 @@ AnswerPlan plan_answer(const Request& request)
     plan.more_lines.reserve(160); // all of it, mostly
     char number[16];
     plan.more_lines.append("Age: ").append(number, std::to_chars(number, number + sizeof number, age).ptr).append("\r\n");
+    if (visit.is_part) {
+        plan_part(request, plan);
+        return plan;
+    }
     const http::Fields& asked = request.head.fields;
     const bool is_special = plan.status == 200 && (http::is_conditional(asked) || asked.has(FieldName::range));
     if (is_special && plan_by_fields(request, length, plan)) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/background.h"
 
-#include "common/http/range.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/settle.h"
@@ -102,7 +101,9 @@ loop::Task<void> BackgroundFetch::run()
     cache_.retire(*this);
 }
 
-void begin(Request& request)
+} // namespace
+
+void revalidate_in_background(Request& request)
 {
     CacheVisit& visit = *request.cache;
     if (!visit.cache.may_fetch() || request.head.method != http::Method::get) {
@@ -111,22 +112,6 @@ void begin(Request& request)
     const shm::FillClaim claim = visit.cache.store().fills().claim(visit.name.hash, loop::clock_now());
     if (claim.outcome == shm::ClaimOutcome::mine) {
         BackgroundFetch::start(std::make_unique<BackgroundFetch>(request, claim));
-    }
-}
-
-} // namespace
-
-void revalidate_in_background(Request& request)
-{
-    begin(request);
-}
-
-void fetch_whole_in_background(Request& request)
-{
-    const auto part = http::parse_content_range(request.response.fields.value_of(http::FieldName::content_range));
-    const std::uint64_t most = std::min(request.live->config->cache.finish_bytes, request.cache->rules.object_bytes);
-    if (part && part->length && *part->length <= most && !request.cache->directives.no_store) {
-        begin(request);
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fetches that no client waits for: the validation of a stale response that was served (stale-while-revalidate, RFC 5861 §3), and the
-// whole of an object of which a client asked a part. Each is a request of its own, made of the one that caused it, and an Errand.
+// The fetch that no client waits for: the validation of a stale response that was served (stale-while-revalidate, RFC 5861 §3). A request
+// of its own, made of the one that caused it, and an Errand.
 #pragma once
 
 #include "worker/request/request.h"
@@ -10,8 +10,5 @@ namespace ladle::worker {
 
 /// Validates request.cache->view, unless somebody is at it or too much is under way. GET only.
 void revalidate_in_background(Request& request);
-
-/// After a 206 from the server: fetches the whole object, if it is to be had and not larger than [cache.object] finish.
-void fetch_whole_in_background(Request& request);
 
 } // namespace ladle::worker

@@ -6,8 +6,11 @@
 #include "common/http/vary.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/fill.h"
+#include "worker/cache/parts.h"
+#include "worker/cache/stored_fields.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -132,7 +135,37 @@ std::string lines_not_stored(const http::Fields& fields, const http::ResponseDir
     return lines;
 }
 
-/// Bytes of the body, kBodyUnknown where the server does not say.
+/// What of a stored head is not true of the object that is made: the range of one 206.
+std::string without_content_range(const std::string& head)
+{
+    const StoredFields stored(head);
+    std::string lines;
+    for (const http::Field& field : stored.fields()) {
+        if (field.id != FieldName::content_range) {
+            lines.append(stored.fields().name(field)).append(": ").append(stored.fields().value(field)).append("\r\n");
+        }
+    }
+    return lines;
+}
+
+/// Makes a part of the object (206), or the whole where it is complete with what it is joined to.
+void make_part(CacheVisit& visit, const PartShape& shape, std::string& head)
+{
+    head = without_content_range(head);
+    visit.meta.part_first = shape.first;
+    visit.meta.part_total = shape.total;
+    visit.is_part = !shape.is_whole();
+    if (visit.is_part) {
+        visit.part_variant = part_variant(visit.variant);
+        visit.name = visit.cache.store().name(visit.key, visit.part_variant);
+    } else {
+        visit.meta.freshness.status = 200;
+        visit.meta.freshness.flags &= static_cast<std::uint16_t>(~http::StoredFreshness::kIsPartial);
+    }
+}
+
+} // namespace
+
 std::uint64_t announced_bytes(const Turn& turn) noexcept
 {
     switch (turn.body.kind()) {
@@ -142,13 +175,20 @@ std::uint64_t announced_bytes(const Turn& turn) noexcept
     }
 }
 
-} // namespace
-
 bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decision, const http::ResponseDirectives& directives)
 {
     CacheVisit& visit = *request.cache;
     const config::Cache& settings = request.live->config->cache;
-    const std::uint64_t bytes = announced_bytes(turn);
+    std::uint64_t bytes = announced_bytes(turn);
+    std::optional<PartShape> shape;
+    if (request.response.status == 206) {
+        shape = shape_of_part(request, bytes);
+        if (!shape || (!visit.wanted && visit.joins == CacheVisit::Joins::nothing)) { // nobody asked for a part
+            visit.detail = "partial";
+            return false;
+        }
+        bytes = shape->length;
+    }
     if (bytes != shm::kBodyUnknown && bytes > visit.rules.object_bytes) {
         visit.detail = "too-large";
         return false;
@@ -165,7 +205,14 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
         visit.detail = "no-space";
         return false;
     }
-    visit.meta = {decision.freshness, visit.request_ms, wall_clock_ms(), decision.source};
+    visit.meta = {};
+    visit.meta.freshness = decision.freshness;
+    visit.meta.request_ms = visit.request_ms;
+    visit.meta.response_ms = wall_clock_ms();
+    visit.meta.source = decision.source;
+    if (shape) {
+        make_part(visit, *shape, head);
+    }
     shm::CacheObject object;
     object.name = visit.name;
     object.meta = visit.meta.bytes();
@@ -192,6 +239,9 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
                                        Fill::Limits{request.timeouts().stall, visit.rules.object_bytes, settings.finish_bytes}, &visit);
     visit.view = fill->view().copy();
     visit.is_stored = true;
+    if (visit.joins != CacheVisit::Joins::nothing) {
+        fill->join(std::move(visit.part), visit.joins == CacheVisit::Joins::behind ? Fill::Side::before : Fill::Side::behind);
+    }
     if (fill->step() == Fill::State::arriving) {
         fill->publish();
     }

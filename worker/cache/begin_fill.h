@@ -13,4 +13,7 @@ namespace ladle::worker {
 /// cache takes no such object now (visit.detail says why), and the turn is untouched.
 bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decision, const http::ResponseDirectives& directives);
 
+/// Bytes of the response's body, kBodyUnknown where the server does not say.
+std::uint64_t announced_bytes(const Turn& turn) noexcept;
+
 } // namespace ladle::worker

@@ -2,7 +2,9 @@
 #include "worker/cache/fill.h"
 
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -104,6 +106,49 @@ bool Fill::store_in_file(Chain& bytes) noexcept
     return true;
 }
 
+/// Copies the body of another object, which is at hand.
+bool Fill::store_part(const shm::CacheView& part)
+{
+    constexpr std::size_t kStep = 16; // iovecs
+    const std::uint64_t end = part.filled();
+    os::Fd from = part.is_in_file() ? cache_.open_file(part.file()) : os::Fd();
+    if (part.is_in_file() && !from) {
+        return false;
+    }
+    std::uint64_t position = 0;
+    while (position < end) {
+        Chain chain;
+        if (from) {
+            const auto [at, size] = chain.room(16 << 10);
+            const ssize_t n = ::pread(from.get(), at, std::min<std::uint64_t>(size, end - position), static_cast<off_t>(position));
+            if (n <= 0) {
+                return false;
+            }
+            chain.filled(static_cast<std::size_t>(n));
+        } else {
+            iovec vectors[kStep];
+            const std::size_t count = part.body(position, end, vectors, kStep);
+            for (std::size_t i = 0; i < count; ++i) {
+                chain.append_copy({static_cast<const char*>(vectors[i].iov_base), vectors[i].iov_len});
+            }
+        }
+        position += chain.bytes();
+        if (!store(chain)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void Fill::join(shm::CacheView part, Side side)
+{
+    if (side == Side::behind) {
+        part_behind_ = std::move(part);
+    } else if (!store_part(part)) {
+        end(State::cut);
+    }
+}
+
 /// Stores all of `bytes`, or leaves what the cache does not take.
 bool Fill::store(Chain& bytes)
 {
@@ -114,12 +159,20 @@ bool Fill::store(Chain& bytes)
     return stored;
 }
 
+/// The server has sent all.
+void Fill::finish()
+{
+    const bool is_whole = !part_behind_ || store_part(part_behind_);
+    part_behind_ = {};
+    end(is_whole ? State::complete : State::cut);
+}
+
 Fill::State Fill::step()
 {
     bool moved = false;
     for (unsigned reads = 0; reads < kReadsPerTurn && state_ == State::arriving; ++reads) {
         if (turn_.body.is_complete()) {
-            end(State::complete);
+            finish();
             return state_;
         }
         if (turn_.connection->input.empty() && !turn_.connection->socket.may_read()) {
@@ -133,7 +186,7 @@ Fill::State Fill::step()
             break;
         }
         if (!incoming_.empty() && !store(incoming_)) {
-            end(State::refused);
+            end(part_behind_ ? State::cut : State::refused); // what is joined could not be passed on
             return state_;
         }
         if (pull != BodyReader::Pull::progress) {
@@ -144,7 +197,7 @@ Fill::State Fill::step()
         moved = true;
     }
     if (state_ == State::arriving && turn_.body.is_complete()) {
-        end(State::complete);
+        finish();
         return state_;
     }
     if (moved && is_started_) {

@@ -41,6 +41,9 @@ public:
     };
     /// Takes in and stores what is at hand, without waiting.
     State step();
+    enum class Side : std::uint8_t { before, behind };
+    /// Puts the body of a stored part before or behind what comes from the server. Once, before the first step(). The part is complete.
+    void join(shm::CacheView part, Side side);
     /// Shows the object to everybody, if the lock can be had; else it is shown when it is complete.
     void publish() noexcept;
     /// Goes on from here in the loop. The Cache owns it then.
@@ -58,9 +61,11 @@ public:
 private:
     loop::Task<void> run();
     bool store(Chain& bytes);
+    bool store_part(const shm::CacheView& part);
     bool store_inline(Chain& bytes) noexcept;
     bool store_in_file(Chain& bytes) noexcept;
     bool is_wanted() const noexcept;
+    void finish();
     void end(State state) noexcept;
     void leave() noexcept;
 
@@ -74,6 +79,7 @@ private:
     shm::CacheFill object_;
     shm::CacheView view_;
     os::Fd file_;
+    shm::CacheView part_behind_; ///< that follows what the server sends
     Chain incoming_; ///< received, not stored yet
     std::uint64_t stored_ = 0;
     State state_ = State::arriving;

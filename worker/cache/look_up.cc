@@ -5,6 +5,7 @@
 #include "common/http/vary.h"
 #include "worker/cache/background.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/parts.h"
 
 namespace ladle::worker {
 
@@ -122,10 +123,17 @@ Found judge_found(Request& request, CacheVisit& visit, bool soft_purged)
     return Found::ask;
 }
 
+/// A range to which the whole is the best answer: it is what players ask for first.
+bool wants_whole(const http::WantedRange& wanted) noexcept
+{
+    return !wanted.is_suffix && wanted.first == 0 && wanted.last == UINT64_MAX;
+}
+
 /// Whether the response to this request could be of use to others, so that they wait for it.
 bool is_shareable(const Request& request, const CacheVisit& visit) noexcept
 {
-    return visit.may_store && !visit.directives.no_store && !request.head.fields.has(FieldName::authorization);
+    const bool is_for_part = visit.wanted && !visit.view && !wants_whole(*visit.wanted);
+    return visit.may_store && !visit.directives.no_store && !is_for_part && !request.head.fields.has(FieldName::authorization);
 }
 
 } // namespace
@@ -157,6 +165,7 @@ void begin_visit(Request& request)
         visit.detail = request.wants_upgrade ? "upgrade" : "request-body";
     } else {
         visit.looks_up = true;
+        visit.wanted = method == http::Method::get ? http::single_range(request.head.fields) : std::nullopt;
     }
 }
 
@@ -169,6 +178,7 @@ Found look_up(Request& request)
     shm::CacheStore& store = visit.cache.store();
     shm::CacheFound found = find(request, visit);
     visit.view = std::move(found.view);
+    visit.is_part = false;
     if (visit.view && judge_found(request, visit, found.soft_purged) == Found::hit) {
         const bool asks_for_state = request.head.fields.has(FieldName::if_match) || request.head.fields.has(FieldName::if_unmodified_since);
         if (!visit.is_stale || !asks_for_state) {
@@ -177,10 +187,17 @@ Found look_up(Request& request)
         }
         visit.forwarded = Forwarded::stale;
     }
+    if (!visit.view && find_part(request)) {
+        visit.forwarded = Forwarded::no;
+        return Found::hit;
+    }
     if (visit.directives.only_if_cached) {
         return Found::none;
     }
     visit.may_store = request.head.method == http::Method::get;
+    if (visit.part) {
+        visit.forwarded = Forwarded::partial;
+    }
     if (!is_shareable(request, visit)) {
         return Found::ask;
     }

@@ -40,6 +40,11 @@ public:
     /// Whether the object ended before its body did.
     bool is_cut() const noexcept { return is_cut_; }
     BodyForm form() const noexcept { return plan_.form; }
+    /// Whether all that is missing is the end of the object's body.
+    bool misses_only_end() const noexcept
+    {
+        return part_ + 1 == plan_.parts.size() && plan_.after.empty() && plan_.parts[part_].end == view_.body_bytes();
+    }
 
 private:
     std::uint64_t find_end();
@@ -181,7 +186,7 @@ bool Serving::step()
 loop::Task<void> end_cut(Request& request, Turn& turn, const Serving& serving)
 {
     Fill* const fill = request.cache->fill;
-    const bool may_go_on = fill != nullptr && fill->state() == Fill::State::refused && serving.form() != BodyForm::none;
+    const bool may_go_on = fill != nullptr && fill->state() == Fill::State::refused && serving.misses_only_end();
     if (!may_go_on) {
         request.reason = Reason::server_cut;
         request.after = serving.form() == BodyForm::to_close ? After::abort : After::close;
@@ -216,7 +221,8 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         file = visit.cache.open_file(visit.view.file());
     }
     const bool is_gone = (visit.view.is_in_file() && !file) || visit.view.state() == shm::CacheState::aborted;
-    if (is_gone && visit.fill == nullptr) {
+    const bool may_take_over = visit.fill != nullptr && visit.fill->state() == Fill::State::refused;
+    if (is_gone && !may_take_over) {
         co_return Served::again;
     }
     count_hit(request);

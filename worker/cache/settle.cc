@@ -6,9 +6,9 @@
 #include "common/http/range.h"
 #include "common/http/stored_fields.h"
 #include "common/http/vary.h"
-#include "worker/cache/background.h"
 #include "worker/cache/begin_fill.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
 #include "worker/request/hop_by_hop.h"
 
@@ -217,6 +217,19 @@ void invalidate(Request& request, std::string_view url)
     visit.epoch = visit.cache.store().purges().epoch(); // the response itself is from after that
 }
 
+/// The part that was to be completed is of another representation: what came is no answer to the client's own request.
+Settled forget_part(Request& request, Turn& turn)
+{
+    CacheVisit& visit = *request.cache;
+    std::ignore = visit.cache.store().remove(visit.part.ref());
+    visit.part = {};
+    visit.joins = CacheVisit::Joins::nothing;
+    visit.has_bad_part = true;
+    drop_response(turn);
+    visit.end_claim(shm::FillEnd::over);
+    return Settled::again;
+}
+
 /// Whether the reason lies in the response, so that the next request for the URL fares no better.
 bool is_lasting(http::NotStored reason) noexcept
 {
@@ -267,14 +280,16 @@ void prepare_to_ask(Request& request)
         request.hides_conditions = true;
         return;
     }
-    const auto wanted = has_range ? http::single_range(fields) : std::nullopt;
-    const bool wants_beginning = wanted && !wanted->is_suffix && wanted->first == 0;
+    request.added_fields = ask_for_rest(request);
+    if (!request.added_fields.empty()) {
+        request.hides_conditions = true;
+        return;
+    }
+    const bool wants_all = visit.wanted && !visit.wanted->is_suffix && visit.wanted->first == 0 && visit.wanted->last == UINT64_MAX;
+    const bool is_small = visit.part && visit.part_meta.part_total <= request.live->config->cache.finish_bytes;
     if (visit.is_known_uncacheable && (http::is_conditional(fields) || has_range)) {
         visit.may_store = false; // it goes to the server as it is
-    } else if (has_range && !wants_beginning) {
-        visit.may_store = false;
-        visit.wants_whole = true;
-    } else {
+    } else if (!has_range || wants_all || is_small) {
         request.hides_conditions = true;
     }
 }
@@ -312,16 +327,22 @@ Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
     }
     if (!visit.may_store) {
         visit.end_claim(shm::FillEnd::over);
-        if (visit.wants_whole && status == 206) {
-            fetch_whole_in_background(request);
-        }
         return Settled::pass;
     }
+    if (visit.joins != CacheVisit::Joins::nothing && (status == 206 || status == 416) &&
+        !(status == 206 && shape_of_part(request, announced_bytes(turn)))) {
+        return forget_part(request, turn);
+    }
+    if (status != 206) {
+        visit.joins = CacheVisit::Joins::nothing;
+    }
     const http::Policy policy = http::find_policy(request.response.fields);
+    http::StoreRules rules = visit.rules.rules;
+    rules.stores_parts = true;
     const http::StoreDecision decision =
         http::decide_storing({request.head.method, request.head.fields, visit.directives, url, status, request.response.fields, policy,
                               visit.request_ms, wall_clock_ms()},
-                             visit.rules.rules);
+                             rules);
     visit.detail = http::name_of(decision.reason);
     if (decision.may_store() && begin_fill(request, turn, decision, policy.directives)) {
         return Settled::serve;

@@ -17,7 +17,8 @@ void prepare_to_ask(Request& request);
 
 enum class Settled : std::uint8_t {
     pass, ///< the response goes to the client by deliver(), or the failure by answer_error()
-    serve ///< request.cache->view answers it: stored, being stored, validated, or stale where nothing better is to be had
+    again, ///< what came is of no use: look up once more
+    serve  ///< request.cache->view answers it: stored, being stored, validated, or stale where nothing better is to be had
 };
 
 /// Looks at the response head in `request`, or at the failure. Takes the turn over where it begins a fill, or has no more use for it;

@@ -43,8 +43,13 @@ loop::Task<Cached> use_cache(Request& request, Turn& turn)
             if (!failed) {
                 failed = co_await ask_servers(request, turn);
             }
-            if (settle(request, turn, failed) == Settled::pass) {
+            const Settled settled = settle(request, turn, failed);
+            if (settled == Settled::pass) {
                 co_return Cached{failed};
+            }
+            if (settled == Settled::again) {
+                ++tries;
+                continue;
             }
         }
         const Served served = co_await serve(request, turn);

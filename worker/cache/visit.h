@@ -6,11 +6,13 @@
 
 #include "common/http/cache_control.h"
 #include "common/http/cache_status.h"
+#include "common/http/range.h"
 #include "common/http/stored_meta.h"
 #include "common/loop/loop.h"
 #include "common/shm/cache_store.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -61,6 +63,16 @@ struct CacheVisit {
     shm::CacheView view;        ///< to be served, or to be validated
     http::StoredMeta meta;      ///< of the view; brought up to date by a validation
 
+    // a part of it, where the whole is not there: parts.h
+    std::optional<http::WantedRange> wanted; ///< the one range that is asked for
+    std::string part_variant;
+    shm::CacheView part;
+    http::StoredMeta part_meta;
+    enum class Joins : std::uint8_t { nothing, behind, before } joins = Joins::nothing; ///< what is asked for, to `part`
+    http::ByteRange rest;       ///< that is asked for then
+    bool is_part = false;       ///< `view` is one: it is served as 206
+    bool has_bad_part = false;  ///< the part stored is not of the server's representation any more
+
     // how the server is asked
     shm::FillClaim claim;       ///< `mine` until it is finished
     std::uint64_t epoch = 0;    ///< of the purge table when the request was sent
@@ -68,7 +80,6 @@ struct CacheVisit {
     bool may_store = false;     ///< the response will be looked at for that
     bool is_background = false; ///< no client waits: the whole response is wanted
     bool validates = false;     ///< the request carries validators of `view`
-    bool wants_whole = false;   ///< a range goes to the server as it is; if it answers with a part, the whole is fetched beside it
     Fill* fill = nullptr;       ///< that this request began: see Fill::take_over()
     bool is_known_uncacheable = false; ///< lately: the request goes to the server as it is
     loop::Nanos waits_since = 0; ///< for another's fetch
