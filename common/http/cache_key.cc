@@ -127,7 +127,7 @@ void append_header(const std::string& name, const Fields& request, std::string& 
     const FieldName id = find_field_name(name);
     bool is_first = true;
     for (const Field& field : request) {
-        if (field.id == id && (id != FieldName::other || equals_ignoring_case(request.name(field), name))) {
+        if (!field.is_dropped && field.id == id && (id != FieldName::other || equals_ignoring_case(request.name(field), name))) {
             out += is_first ? ':' : ',';
             out += request.value(field);
             is_first = false;

@@ -98,6 +98,16 @@ shm::CacheFound find(Request& request, CacheVisit& visit)
     return store.find(visit.name, visit.url_of_key);
 }
 
+/// Whether another's fetch, for which this request waited, brought what was found.
+bool has_come_while_waiting(const Request& request, const CacheVisit& visit)
+{
+    if (visit.waits_since == 0) {
+        return false;
+    }
+    const auto waited_ms = static_cast<std::int64_t>((request.parts.loop.now() - visit.waits_since) / 1'000'000);
+    return visit.meta.response_ms >= wall_clock_ms() - waited_ms;
+}
+
 /// What is to be done with the object that was found.
 Found judge_found(Request& request, CacheVisit& visit, bool soft_purged)
 {
@@ -117,6 +127,9 @@ Found judge_found(Request& request, CacheVisit& visit, bool soft_purged)
         break;
     }
     visit.forwarded = judgement.reason == http::ValidateReason::request ? Forwarded::request : Forwarded::stale;
+    if (has_come_while_waiting(request, visit)) {
+        visit.has_waited_enough = true; // the next one would be of no more use to this request
+    }
     if (visit.view.state() != shm::CacheState::complete) {
         visit.view = {};
     }
@@ -132,8 +145,11 @@ bool wants_whole(const http::WantedRange& wanted) noexcept
 /// Whether the response to this request could be of use to others, so that they wait for it.
 bool is_shareable(const Request& request, const CacheVisit& visit) noexcept
 {
-    const bool is_for_part = visit.wanted && !visit.view && !wants_whole(*visit.wanted);
-    return visit.may_store && !visit.directives.no_store && !is_for_part && !request.head.fields.has(FieldName::authorization);
+    const bool is_for_part = !visit.view && request.head.fields.has(FieldName::range) && !(visit.wanted && wants_whole(*visit.wanted));
+    const bool is_always_validated = visit.view && (visit.meta.freshness.has(http::StoredFreshness::kAlwaysValidate) ||
+                                                    visit.meta.freshness.lifetime_s == 0);
+    return visit.may_store && !visit.directives.no_store && !is_for_part && !is_always_validated &&
+           !request.head.fields.has(FieldName::authorization);
 }
 
 } // namespace

@@ -68,6 +68,33 @@ Settled settle_failure(Request& request, std::optional<Answer>& failed)
     return Settled::serve;
 }
 
+/// Whether a response is one for all as far as Vary says, or `names` tells for whom (lower case, sorted, "" = for all). Not so: nobody else
+/// gets it. That is "*", more names than are told apart, what is no name (RFC 9110 §12.5.5), and the fields that we write ourselves, anew
+/// for each client or request: what a client says in them is not what its server saw.
+bool is_varying_by_names(const CacheVisit& visit, const http::Fields& response, std::string& names)
+{
+    names.clear();
+    if (!visit.rules.vary) {
+        return true;
+    }
+    if (http::read_vary(response, names) == http::VaryKind::any) {
+        return false;
+    }
+    std::string_view rest = names;
+    std::string_view name;
+    while (http::next_list_element(rest, name)) {
+        switch (http::find_field_name(name)) {
+        case FieldName::x_forwarded_for:
+        case FieldName::forwarded:
+        case FieldName::x_request_id:
+            return false;
+        default:
+            break;
+        }
+    }
+    return true;
+}
+
 /// A stored head brought up to date by the fields that a 304, or the answer to a HEAD, brought.
 struct Merged {
     std::string head;
@@ -101,6 +128,12 @@ Merged merge(Request& request, const http::Fields& stored, const http::StoredFre
     const http::Policy policy = http::find_policy(merged.fields());
     result.decision =
         http::decide_refreshing({old, merged.fields(), received, policy, visit.request_ms, response_ms}, visit.rules.rules);
+    std::string old_names;
+    std::string names;
+    std::ignore = is_varying_by_names(visit, stored, old_names);
+    if (!is_varying_by_names(visit, merged.fields(), names) || names != old_names) {
+        result.decision.reason = http::NotStored::vary_any; // it is stored under a name that does not tell for whom it is
+    }
     return result;
 }
 
@@ -160,8 +193,9 @@ void learn_from_head(Request& request)
 {
     CacheVisit& visit = *request.cache;
     shm::CacheStore& store = visit.cache.store();
-    shm::CacheView view = visit.view ? visit.view.copy() : store.peek(visit.name);
-    if (!view || view.is_vary_record() || view.state() != shm::CacheState::complete) {
+    shm::CacheFound found = store.find(visit.name, visit.url_of_key); // nothing that is purged: it would come back to life
+    shm::CacheView& view = found.view;
+    if (!view || found.soft_purged || view.is_vary_record() || view.state() != shm::CacheState::complete) {
         return;
     }
     const std::int64_t now_ms = wall_clock_ms();
@@ -230,6 +264,13 @@ Settled forget_part(Request& request, Turn& turn)
     return Settled::again;
 }
 
+/// Whether a response tells what has become of the resource. Other errors tell something about the request, and a client who makes such
+/// requests must not drive out what answers those of others.
+bool replaces_stored(std::uint16_t status) noexcept
+{
+    return status < 400 || status == 404 || status == 410;
+}
+
 /// Whether the reason lies in the response, so that the next request for the URL fares no better.
 bool is_lasting(http::NotStored reason) noexcept
 {
@@ -252,6 +293,7 @@ void prepare_to_ask(Request& request)
     request.added_fields.clear();
     request.hides_conditions = false;
     visit.validates = false;
+    visit.joins = CacheVisit::Joins::nothing;
     visit.epoch = visit.cache.store().purges().epoch();
     visit.request_ms = wall_clock_ms();
     if (!visit.may_store) {
@@ -339,15 +381,18 @@ Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
     const http::Policy policy = http::find_policy(request.response.fields);
     http::StoreRules rules = visit.rules.rules;
     rules.stores_parts = true;
-    const http::StoreDecision decision =
+    http::StoreDecision decision =
         http::decide_storing({request.head.method, request.head.fields, visit.directives, url, status, request.response.fields, policy,
                               visit.request_ms, wall_clock_ms()},
                              rules);
+    if (std::string names; decision.may_store() && !is_varying_by_names(visit, request.response.fields, names)) {
+        decision.reason = http::NotStored::vary_any;
+    }
     visit.detail = http::name_of(decision.reason);
     if (decision.may_store() && begin_fill(request, turn, decision, policy.directives)) {
         return Settled::serve;
     }
-    if (visit.view && !http::is_server_error(status)) {
+    if (visit.view && replaces_stored(status) && decision.reason != http::NotStored::authorization) {
         std::ignore = visit.cache.store().remove(visit.view.ref()); // the server has another answer now, which is not to be kept
     }
     visit.view = {};

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that would poison, empty or hold up the cache, and servers that lie."""
+
+import threading
+import time
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.origin import reply
+
+FRESH = [("Cache-Control", "max-age=60"), ("ETag", '"one"')]
+MANY_NAMES = ", ".join([f"X-{i}" for i in range(40)] + ["X-Who"])
+
+
+def metric(proxy, name):
+    return proxy.status()["metrics"][name]
+
+
+def at_once(count, ask):
+    """Runs ask() so many times at once; what each returned."""
+    results = []
+    clients = [threading.Thread(target=lambda: results.append(ask())) for _ in range(count)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(30)
+    return results
+
+
+@pytest.mark.parametrize("vary", [MANY_NAMES, "X-Who; x", "X Who", '"X-Who"', "X-Who, *"])
+def test_a_vary_that_is_not_understood_is_not_shared(caching, vary):
+    """More names than are told apart, or none that is a name: like Vary: * (RFC 9111 §4.1), whoever asks gets his own."""
+    def answer(request, connection):
+        connection.send(reply((request.headers.get("X-Who") or "").encode(), headers=FRESH + [("Vary", vary)]))
+    proxy, server = caching(answer)
+    for who in ("alice", "bob", "alice"):
+        assert proxy.get("/", headers=[("X-Who", who)]).body == who.encode()
+    assert len(server.requests) == 3
+
+
+def test_a_validation_that_brings_a_vary_is_not_shared(caching):
+    """A 304 says that the response varies, which it did not when it was stored: it is not the answer to all any more."""
+    def answer(request, connection):
+        if request.headers.get("If-None-Match"):
+            connection.send(reply(b"", 304, headers=FRESH + [("Vary", "X-Who")], length=False))
+        else:
+            who = (request.headers.get("X-Who") or "").encode()
+            connection.send(reply(who, headers=[("Cache-Control", "max-age=1"), ("ETag", '"one"')]))
+    proxy, _ = caching(answer)
+    assert proxy.get("/", headers=[("X-Who", "alice")]).body == b"alice"
+    time.sleep(1.2)
+    proxy.get("/", headers=[("X-Who", "alice")])
+    assert proxy.get("/", headers=[("X-Who", "bob")]).body == b"bob"
+
+
+@pytest.mark.parametrize("option", ["X-Who", "close, x-who"])
+def test_a_field_that_the_server_does_not_see_tells_nothing_apart(caching, option):
+    """Connection names the field by which the response varies, so the server answers as if it were not there (poisoning)."""
+    def answer(request, connection):
+        connection.send(reply((request.headers.get("X-Who") or "nobody").encode(), headers=FRESH + [("Vary", "X-Who")]))
+    proxy, _ = caching(answer)
+    with proxy.client() as client:
+        assert client.request(headers=[("X-Who", "alice"), ("Connection", option)]).body == b"nobody"
+    assert proxy.get("/", headers=[("X-Who", "alice")]).body == b"alice"
+    assert proxy.get("/").body == b"nobody"
+
+
+def test_a_field_of_the_key_that_the_server_does_not_see(caching):
+    """The same for a field that the key names."""
+    def answer(request, connection):
+        connection.send(reply((request.headers.get("X-Who") or "nobody").encode(), headers=FRESH))
+    proxy, _ = caching(answer, cache={"key": ["host", "path", "query", "header:X-Who"]})
+    with proxy.client() as client:
+        assert client.request(headers=[("X-Who", "alice"), ("Connection", "X-Who")]).body == b"nobody"
+    assert proxy.get("/", headers=[("X-Who", "alice")]).body == b"alice"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Request-Id"])
+def test_what_varies_by_a_field_of_ours_is_not_shared(caching, name):
+    """The server decides by a field that we write, for each client or request another: the client's own text says nothing."""
+    def answer(request, connection):
+        connection.send(reply(request.headers.get(name).encode(), headers=FRESH + [("Vary", name)]))
+    proxy, server = caching(answer)
+    proxy.get("/")
+    with proxy.client(source="127.0.0.9") as client:
+        body = client.request().body
+    assert body == server.requests[-1].headers.get(name).encode() and len(server.requests) == 2
+
+
+def test_a_head_brings_nothing_purged_back(caching):
+    """PURGE, then HEAD: the answer says that the stored response is current, but it was purged and stays so."""
+    bodies = [b"old", b"new"]
+
+    def answer(request, connection):
+        headers = [("Cache-Control", "max-age=60")]
+        if request.method == "HEAD":
+            connection.send(reply(b"", headers=headers + [("Content-Length", "3")], length=False))
+        else:
+            connection.send(reply(bodies.pop(0), headers=headers))
+    proxy, _ = caching(answer)
+    assert proxy.get("/").body == b"old" and proxy.get("/", "PURGE").status == 200
+    assert proxy.get("/", "HEAD").status == 200
+    assert proxy.get("/").body == b"new"
+
+
+@pytest.mark.parametrize("header", [("Range", "bytes=0-0,5-6"), ("Range", "lines=1-2"), ("Range", "bytes=9000-"), ("Range", "bytes=-0")])
+def test_an_odd_range_spoils_nothing_for_others(caching, header):
+    """What a server answers to it is not storable; that says nothing about the URL, and others are still collapsed."""
+    def answer(request, connection):
+        if request.headers.get("Range"):
+            boundary = b"--x\r\nContent-Range: bytes 0-0/9\r\n\r\n1\r\n--x--\r\n"
+            multiple = [("Content-Type", "multipart/byteranges; boundary=x")]
+            connection.send(reply(boundary, 206, headers=FRESH + multiple) if "," in header[1] else reply(b"", 416))
+            return
+        time.sleep(0.4)
+        connection.send(reply(b"123456789", headers=FRESH))
+    proxy, server = caching(answer)
+    proxy.get("/", headers=[header])
+    before = len(server.requests)
+    assert [response.body for response in at_once(9, proxy.get)] == [b"123456789"] * 9
+    assert len(server.requests) == before + 1
+
+
+@pytest.mark.parametrize("control", ["no-cache", "max-age=0"])
+def test_what_is_always_validated_queues_nobody(caching, control):
+    """Stored, but to be validated each time: simultaneous requests do not wait for each other one by one."""
+    def answer(request, connection):
+        time.sleep(0.3)
+        known = request.headers.get("If-None-Match")
+        connection.send(reply(b"" if known else b"body", 304 if known else 200, length=not known,
+                              headers=[("Cache-Control", control), ("ETag", '"one"')]))
+    proxy, _ = caching(answer)
+    proxy.get("/")
+    begun = time.monotonic()
+    assert [response.body for response in at_once(12, proxy.get)] == [b"body"] * 12
+    assert time.monotonic() - begun < 1.5
+
+
+def test_reloading_clients_queue_nobody(caching):
+    """The same where it is the clients who say no-cache."""
+    def answer(request, connection):
+        time.sleep(0.3)
+        connection.send(reply(b"body", headers=FRESH))
+    proxy, _ = caching(answer)
+    proxy.get("/")
+    begun = time.monotonic()
+    assert len(at_once(12, lambda: proxy.get("/", headers=[("Cache-Control", "no-cache")]))) == 12
+    assert time.monotonic() - begun < 1.5
+
+
+@pytest.mark.parametrize("status,header", [(400, "X-Bad"), (401, "Authorization"), (429, "X-Bad"), (404, "X-Bad")])
+def test_a_client_cannot_drive_out_what_is_stored(caching, status, header):
+    """A reload with a field at which the server takes offence: the stored response answers the others as before."""
+    def answer(request, connection):
+        connection.send(reply(b"no", status, headers=[("Cache-Control", "no-store")]) if request.headers.get(header) else reply(b"good", headers=FRESH))
+    proxy, server = caching(answer)
+    proxy.get("/")
+    assert proxy.get("/", headers=[("Cache-Control", "no-cache"), (header, "Basic eDp5")]).status == status
+    assert proxy.get("/").body == b"good"
+    assert len(server.requests) == (3 if status == 404 else 2)
+
+
+def test_purge_does_not_read_its_body_as_a_request(caching):
+    """What stands behind the head of a PURGE is its body, and no second request."""
+    proxy, server = caching(reply(headers=FRESH))
+    inner = b"GET /smuggled HTTP/1.1\r\nHost: site.test\r\n\r\n"
+    with proxy.client() as client:
+        client.send(b"PURGE / HTTP/1.1\r\nHost: site.test\r\nContent-Length: %d\r\n\r\n" % len(inner) + inner)
+        assert client.response("PURGE").status == 200
+    assert proxy.get("/ok").status == 200
+    assert [request.target for request in server.requests] == ["/ok"]
+
+
+def test_a_purge_during_a_fill_counts(caching):
+    """The object whose body was on its way when its URL was purged answers nobody afterwards."""
+    go = threading.Event()
+
+    def answer(request, connection):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 50_000)
+        go.wait(10)
+        connection.send(b"b" * 50_000)
+    proxy, server = caching(answer)
+    filler = threading.Thread(target=proxy.get)
+    filler.start()
+    waiting.until(lambda: metric(proxy, "cache_fills_open") == 1, "the fill to begin")
+    assert proxy.get("/", "PURGE").status == 200
+    go.set()
+    filler.join()
+    assert len(proxy.get("/").body) == 100_000 and len(server.requests) == 2
