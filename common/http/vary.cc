@@ -149,7 +149,8 @@ void append_list(std::string_view value, std::string& out)
 /// Not one that the server is not sent: by that it cannot have chosen.
 bool is_field(const Fields& fields, const Field& field, FieldName id, std::string_view name) noexcept
 {
-    return !field.is_dropped && (id == FieldName::other ? field.id == id && equals_ignoring_case(fields.name(field), name) : field.id == id);
+    return !field.is_dropped &&
+           (id == FieldName::other ? field.id == id && equals_ignoring_case(fields.name(field), name) : field.id == id);
 }
 
 /// Appends the value of a field, joined if it stands several times, else as it is; false if it is absent.

@@ -145,10 +145,10 @@ bool wants_whole(const http::WantedRange& wanted) noexcept
 /// Whether the response to this request could be of use to others, so that they wait for it.
 bool is_shareable(const Request& request, const CacheVisit& visit) noexcept
 {
-    const bool is_for_part = !visit.view && request.head.fields.has(FieldName::range) && !(visit.wanted && wants_whole(*visit.wanted));
+    const bool wants_part = request.head.fields.has(FieldName::range) && !(visit.wanted && wants_whole(*visit.wanted));
     const bool is_always_validated = visit.view && (visit.meta.freshness.has(http::StoredFreshness::kAlwaysValidate) ||
                                                     visit.meta.freshness.lifetime_s == 0);
-    return visit.may_store && !visit.directives.no_store && !is_for_part && !is_always_validated &&
+    return visit.may_store && !visit.directives.no_store && (visit.view || !wants_part) && !is_always_validated &&
            !request.head.fields.has(FieldName::authorization);
 }
 

@@ -68,9 +68,9 @@ Settled settle_failure(Request& request, std::optional<Answer>& failed)
     return Settled::serve;
 }
 
-/// Whether a response is one for all as far as Vary says, or `names` tells for whom (lower case, sorted, "" = for all). Not so: nobody else
-/// gets it. That is "*", more names than are told apart, what is no name (RFC 9110 §12.5.5), and the fields that we write ourselves, anew
-/// for each client or request: what a client says in them is not what its server saw.
+/// Whether `names` tells for whom a response is, by its Vary (lower case, sorted, "" = for all). Not so: it is for nobody else. That is
+/// "*", more names than are told apart, what is no name (RFC 9110 §12.5.5), and the fields that we write ourselves, anew for each client
+/// or request: what a client says in them is not what its server saw.
 bool is_varying_by_names(const CacheVisit& visit, const http::Fields& response, std::string& names)
 {
     names.clear();
@@ -264,8 +264,8 @@ Settled forget_part(Request& request, Turn& turn)
     return Settled::again;
 }
 
-/// Whether a response tells what has become of the resource. Other errors tell something about the request, and a client who makes such
-/// requests must not drive out what answers those of others.
+/// Whether a response tells what has become of the resource. Other errors tell something about the request, and a client who makes
+/// such requests must not drive out what answers those of others.
 bool replaces_stored(std::uint16_t status) noexcept
 {
     return status < 400 || status == 404 || status == 410;

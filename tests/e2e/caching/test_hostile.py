@@ -153,7 +153,8 @@ def test_reloading_clients_queue_nobody(caching):
 def test_a_client_cannot_drive_out_what_is_stored(caching, status, header):
     """A reload with a field at which the server takes offence: the stored response answers the others as before."""
     def answer(request, connection):
-        connection.send(reply(b"no", status, headers=[("Cache-Control", "no-store")]) if request.headers.get(header) else reply(b"good", headers=FRESH))
+        refusal = reply(b"no", status, headers=[("Cache-Control", "no-store")])
+        connection.send(refusal if request.headers.get(header) else reply(b"good", headers=FRESH))
     proxy, server = caching(answer)
     proxy.get("/")
     assert proxy.get("/", headers=[("Cache-Control", "no-cache"), (header, "Basic eDp5")]).status == status
