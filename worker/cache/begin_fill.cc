@@ -21,7 +21,7 @@ namespace {
 
 using http::FieldName;
 
-constexpr std::size_t kMostTags = 64;
+constexpr std::size_t kMostTags = 1000;
 constexpr std::size_t kMostVaryNames = 32;
 
 std::string_view name_of(shm::CacheRefusal refusal) noexcept
@@ -37,6 +37,7 @@ std::string_view name_of(shm::CacheRefusal refusal) noexcept
 }
 
 /// The words of the tag fields (Surrogate-Key has spaces between them, Cache-Tag commas), which are for us alone: not passed on.
+/// More than kMostTags: not all of them.
 std::vector<std::uint64_t> take_tags(Request& request)
 {
     const CacheVisit& visit = *request.cache;
@@ -52,7 +53,7 @@ std::vector<std::uint64_t> take_tags(Request& request)
         }
         field.is_dropped = true;
         std::string_view rest = request.response.fields.value(field);
-        while (!rest.empty() && tags.size() < kMostTags) {
+        while (!rest.empty() && tags.size() <= kMostTags) {
             const std::size_t end = rest.find_first_of(" ,\t");
             if (const std::string_view word = rest.substr(0, end); !word.empty()) {
                 tags.push_back(visit.cache.store().purges().tag_subject(word));
@@ -194,6 +195,10 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
         return false;
     }
     const std::vector<std::uint64_t> tags = take_tags(request);
+    if (tags.size() > kMostTags) {
+        visit.detail = "too-many-tags"; // a purge by one that was left out would not find it
+        return false;
+    }
     std::string head;
     const bool cookies_too = visit.rules.rules.cookies != http::CookieRule::ignore;
     http::append_stored_head(request.response.fields, directives, cookies_too, head);
@@ -212,6 +217,8 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
     visit.meta.source = decision.source;
     if (shape) {
         make_part(visit, *shape, head);
+    } else if (request.response.fields.has(FieldName::content_range)) {
+        head = without_content_range(head); // without meaning there (RFC 9110 §14.4), and ranges of it get their own
     }
     shm::CacheObject object;
     object.name = visit.name;

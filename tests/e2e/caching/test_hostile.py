@@ -189,3 +189,24 @@ def test_a_purge_during_a_fill_counts(caching):
     go.set()
     filler.join()
     assert len(proxy.get("/").body) == 100_000 and len(server.requests) == 2
+
+
+def test_a_content_range_that_has_no_meaning_is_not_stored(caching):
+    """In a 200 it says nothing (RFC 9110 §14.4); a range of what is stored has one Content-Range, and that is right."""
+    proxy, _ = caching(reply(b"0123456789", headers=FRESH + [("Content-Range", "bytes 0-9/99")]))
+    proxy.get("/")
+    part = proxy.get("/", headers=[("Range", "bytes=2-3")])
+    assert (part.status, part.body, part.headers.all("Content-Range")) == (206, b"23", ["bytes 2-3/10"])
+
+
+@pytest.mark.parametrize("count", [300, 5000])
+def test_every_tag_purges(caching, count):
+    """However many tags a response has: a purge by the last of them reaches it, or it was not stored."""
+    proxy, server = caching(reply(headers=FRESH + [("Cache-Tag", ",".join(f"t{i}" for i in range(count)))]))
+    proxy.get("/")
+    proxy.get("/")
+    before = len(server.requests)
+    assert before == (1 if count == 300 else 2)
+    assert proxy.command("purge", "--tag", f"t{count - 1}").returncode == 0
+    proxy.get("/")
+    assert len(server.requests) == before + 1
