@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@ using nlohmann::json;
 
 constexpr loop::Nanos kSlice = 2'000'000; ///< of the master's time, in one turn of its loop
 constexpr int kPerLook = 64;              ///< objects between looks at the clock
+constexpr const char* kNoCache = "there is no cache: [cache] memory is 0B, or it could not be made";
 
 json failure(std::string message)
 {
@@ -183,7 +185,7 @@ json purge(const config::Config& config, shm::CacheStore* store, const json& req
         return failure("the request is not understood");
     }
     if (store == nullptr) {
-        return failure("there is no cache: [cache] memory is 0B, or it could not be made");
+        return failure(kNoCache);
     }
     std::set<std::string> keys;
     std::set<std::string> beginnings;
@@ -220,6 +222,20 @@ json purge(const config::Config& config, shm::CacheStore* store, const json& req
     return {
         {"ok", true},
         {"message", fmt::format("{}purged {}", kind == shm::PurgeKind::soft ? "softly " : "", what.empty() ? "nothing" : what)}};
+}
+
+json check_cache(shm::CacheStore* store)
+{
+    if (store == nullptr) {
+        return failure(kNoCache);
+    }
+    std::uint64_t leaked = 0;
+    std::istringstream lines(store->check(&leaked));
+    json broken = json::array();
+    for (std::string line; std::getline(lines, line);) {
+        broken.push_back(line);
+    }
+    return {{"ok", true}, {"broken", std::move(broken)}, {"leaked_bytes", leaked}, {"objects", store->counts().objects}};
 }
 
 CacheListing::CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const json& request, Done done)

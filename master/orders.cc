@@ -55,6 +55,9 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     if (command == "cache") {
         return list_cache(id, request);
     }
+    if (command == "check_cache") {
+        return control_->answer(id, check_cache(cache_.store()));
+    }
     if (phase_ == Phase::stopping) {
         return control_->answer(id, {{"ok", false}, {"message", "ladle is stopping"}});
     }

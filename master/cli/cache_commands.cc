@@ -207,4 +207,29 @@ int show_cache(const CommandOptions& options, const CacheChoice& choice, Format 
     return 0;
 }
 
+int check_cache(const CommandOptions& options, Format format)
+{
+    look_at_master(options);
+    json answer;
+    if (const auto reason = ask_master(options, {{"command", "check_cache"}}, answer)) {
+        return complain(*reason);
+    }
+    if (!answer.value("ok", false)) {
+        return complain(answer.value("message", "it did not work"));
+    }
+    const json& broken = answer["broken"];
+    const auto leaked = answer.value("leaked_bytes", std::uint64_t{0});
+    const bool is_whole = broken.empty() && leaked == 0;
+    if (format == Format::json) {
+        fmt::print("{}\n", answer.dump(2));
+        return is_whole ? 0 : 1;
+    }
+    for (const json& line : broken) {
+        fmt::print("{}\n", line.get<std::string>());
+    }
+    const auto objects = answer.value("objects", std::uint64_t{0});
+    fmt::print("{} objects, {}, {} lost\n", objects, is_whole ? "the cache is whole" : "the cache is broken", render_bytes(leaked));
+    return is_whole ? 0 : 1;
+}
+
 } // namespace ladle::master::cli

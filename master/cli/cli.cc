@@ -53,6 +53,7 @@ struct CommandLine {
     std::string helped_command;
     PurgeChoice purged;
     CacheChoice shown;
+    bool checks_cache = false;
     bool now = false;
     bool as_json = false;
     std::string format = "text";
@@ -163,11 +164,14 @@ void add_cache_commands(CommandLine& line)
     purge_command->add_flag("--soft", line.purged.soft,
                             "make them stale instead: validated before the next use, or used where stale ones may be");
     CLI::App* cache_command = line.add("cache", "List what the cache holds, or show all it knows of one URL.", [&line] {
-        return show_cache(line.options, line.shown, line.as_json ? Format::json : Format::text);
+        const Format format = line.as_json ? Format::json : Format::text;
+        return line.checks_cache ? check_cache(line.options, format) : show_cache(line.options, line.shown, format);
     });
-    cache_command->add_option("URL", line.shown.url, "the one to show");
-    cache_command->add_option("--prefix", line.shown.prefix, "only URLs that begin so");
+    CLI::Option* url = cache_command->add_option("URL", line.shown.url, "the one to show");
+    CLI::Option* prefix = cache_command->add_option("--prefix", line.shown.prefix, "only URLs that begin so");
     cache_command->add_option("--limit", line.shown.limit, "how many at most")->check(CLI::Range(1, 10'000))->capture_default_str();
+    cache_command->add_flag("--check", line.checks_cache, "walk all of its memory and say what is broken; fails if something is")
+        ->excludes(url, prefix);
     cache_command->add_flag("--json", line.as_json, "for programs");
 }
 

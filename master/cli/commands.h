@@ -51,6 +51,8 @@ struct CacheChoice {
     std::uint64_t limit = 100;
 };
 int show_cache(const CommandOptions& options, const CacheChoice& choice, Format format);
+/// Prints what is broken in the cache's memory; 1 where something is, or bytes are lost.
+int check_cache(const CommandOptions& options, Format format);
 int print_schema();
 int check_handover(int descriptor);
 

@@ -101,3 +101,15 @@ def test_cache_lists_within_a_limit(cached):
     result = proxy.command("cache", "--prefix", "http://site.test/other")
     assert result.stdout.splitlines()[-1] == "1 response" and "http://site.test/other" in result.stdout
     assert proxy.command("cache", "--limit", "0").returncode == 2
+
+
+def test_cache_check_walks_the_memory(cached):
+    """--check finds a cache in use whole, and goes with neither a URL nor a prefix."""
+    proxy = cached()
+    for number in range(20):
+        proxy.get(f"/list/{number}")
+    result = proxy.command("cache", "--check")
+    assert result.returncode == 0 and result.stdout == "20 objects, the cache is whole, 0 B lost\n"
+    answer = json.loads(proxy.command("cache", "--check", "--json").stdout)
+    assert (answer["broken"], answer["leaked_bytes"], answer["objects"]) == ([], 0, 20)
+    assert proxy.command("cache", "--check", "--prefix", "http://site.test/").returncode == 2
