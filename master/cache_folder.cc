@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/cache_folder.h"
 
+#include "master/acting_as.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/fsuid.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,19 +32,6 @@ bool is_our_name(std::string_view name) noexcept
     return name.size() == kPrefix.size() + kDigits && name.starts_with(kPrefix) &&
            name.find_first_not_of(kHex, kPrefix.size()) == std::string_view::npos;
 }
-
-/// As long as it lives the kernel takes this thread for `uid` where files are concerned. The unit leaves root without the right to
-/// write in another's folder; and what happens in a folder of the workers' user should not happen with root's rights anyway.
-class ActingAs {
-public:
-    explicit ActingAs(uid_t uid) noexcept : before_(static_cast<uid_t>(::setfsuid(uid))) {}
-    ActingAs(const ActingAs&) = delete;
-    ActingAs& operator=(const ActingAs&) = delete;
-    ~ActingAs() { ::setfsuid(before_); }
-
-private:
-    uid_t before_;
-};
 
 struct CloseFolder {
     void operator()(DIR* folder) const noexcept { ::closedir(folder); }

@@ -2,6 +2,7 @@
 #include "master/cache_orders.h"
 
 #include "common/http/stored_meta.h"
+#include "common/shm/purge_log.h"
 #include "master/cache_keys.h"
 
 #include <fmt/format.h>
@@ -176,7 +177,7 @@ json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int
 
 } // namespace
 
-json purge(const config::Config& config, shm::CacheStore* store, const json& request)
+json purge(const config::Config& config, shm::CacheStore* store, const json& request, const DiskOwner* disk)
 {
     const auto urls = strings_of(request, "urls");
     const auto prefixes = strings_of(request, "prefixes");
@@ -205,13 +206,23 @@ json purge(const config::Config& config, shm::CacheStore* store, const json& req
     }
     const shm::PurgeKind kind = is_true(request, "soft") ? shm::PurgeKind::soft : shm::PurgeKind::hard;
     shm::PurgeTable& purges = store->purges();
-    const auto url_done = [&](const std::string& key) { return purges.purge_url(key, kind); };
-    const auto prefix_done = [&](const std::string& beginning) { return purges.purge_prefix(beginning, kind); };
-    const auto tag_done = [&](const std::string& tag) { return purges.purge_tag(tag, kind); };
+    std::string lines;
+    const auto note = [&](bool is_purged, shm::PurgeSubject subject, const std::string& text) {
+        lines += is_purged ? shm::to_line({purges.epoch(), subject, kind, text}) : "";
+        return is_purged;
+    };
+    using Subject = shm::PurgeSubject;
+    const auto url_done = [&](const std::string& key) { return note(purges.purge_url(key, kind), Subject::url, key); };
+    const auto prefix_done = [&](const std::string& text) { return note(purges.purge_prefix(text, kind), Subject::prefix, text); };
+    const auto tag_done = [&](const std::string& tag) { return note(purges.purge_tag(tag, kind), Subject::tag, tag); };
     const bool is_all = is_true(request, "all");
     const bool is_done = std::all_of(keys.begin(), keys.end(), url_done) &&
                          std::all_of(beginnings.begin(), beginnings.end(), prefix_done) &&
-                         std::all_of(tags->begin(), tags->end(), tag_done) && (!is_all || purges.purge_all(kind));
+                         std::all_of(tags->begin(), tags->end(), tag_done) &&
+                         (!is_all || note(purges.purge_all(kind), Subject::all, ""));
+    if (disk != nullptr && !lines.empty()) {
+        disk->log_purge(lines);
+    }
     if (!is_done) {
         return failure("not all was purged: a process holds the purge table and makes no progress; try again");
     }

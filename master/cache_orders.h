@@ -10,6 +10,7 @@
 #include "common/config/config.h"
 #include "common/loop/loop.h"
 #include "common/shm/cache_store.h"
+#include "master/disk_owner.h"
 
 #include <nlohmann/json.hpp>
 
@@ -23,8 +24,9 @@ namespace ladle::master {
 
 inline constexpr std::uint64_t kMostListed = 10'000; ///< objects in one answer
 
-/// Purges; `store` null = there is no cache. All or nothing where a URL is malformed.
-nlohmann::json purge(const config::Config& config, shm::CacheStore* store, const nlohmann::json& request);
+/// Purges; `store` null = there is no cache. All or nothing where a URL is malformed. `disk` keeps what was purged over a crash.
+nlohmann::json purge(const config::Config& config, shm::CacheStore* store, const nlohmann::json& request,
+                     const DiskOwner* disk = nullptr);
 
 /// `ladle cache --check`: the walk of CacheStore::check() through all stripes, in one go. Stores may be refused meanwhile, some ms in
 /// each 64 MiB; hits go on. `store` null = there is no cache.

@@ -13,9 +13,10 @@ namespace ladle::master {
 
 namespace {
 
-shm::CacheOptions options_of(const config::Cache& cache)
+/// `seed`: of the disk tier, so that both tiers call things alike; 0 = any.
+shm::CacheOptions options_of(const config::Cache& cache, std::uint64_t seed = 0)
 {
-    return {cache.memory_bytes, 0, 0};
+    return {cache.memory_bytes, 0, seed};
 }
 
 /// One for each row; fails where descriptors are short.
@@ -40,10 +41,12 @@ void CacheOwner::make(const config::Cache& cache, const Identity& identity)
     if (cache.memory_bytes == 0) {
         return;
     }
-    auto arena = shm::CacheArena::make(options_of(cache));
+    disk_.open(cache.disk, identity);
+    auto arena = shm::CacheArena::make(options_of(cache, disk_.seed()));
     auto bells = make_bells();
     if (!arena || !bells) {
         os::log(os::Level::error, "no cache", {{"reason", arena ? bells.error().detail : arena.error().detail}});
+        disk_.give_up();
         return;
     }
     arena_ = std::make_unique<shm::CacheArena>(std::move(*arena));
@@ -84,6 +87,9 @@ bool CacheOwner::adopt(const HandedCache& handed, const config::Cache& cache, co
     } else {
         arena_ = std::make_unique<shm::CacheArena>(std::move(*arena));
     }
+    if (!disk_.adopt(handed.disk, cache.disk, arena_ ? arena_->seed() : 0)) {
+        disk_.give_up(); // without this memory's purges nothing there is to be believed
+    }
     if (!arena_) {
         folder.leave(); // old workers may still read there
         os::log(os::Level::info, "the cache begins anew", {{"reason", reason}});
@@ -107,6 +113,7 @@ void CacheOwner::use_row(int row)
         return;
     }
     store_ = std::make_unique<shm::CacheStore>(*arena_, static_cast<std::uint32_t>(row));
+    disk_.use_row(row, store_->purges());
     repair(row); // the image before had it, perhaps
 }
 
@@ -117,6 +124,7 @@ void CacheOwner::lend(ipc::Inheritance& inheritance) const
     }
     inheritance.cache = arena_.get();
     inheritance.cache_files = os::Fd(folder_.fd());
+    disk_.lend(inheritance);
     for (const os::Fd& bell : bells_) {
         inheritance.cache_bells.emplace_back(bell.get());
     }
@@ -132,6 +140,7 @@ HandedCache CacheOwner::hand_over() const
     handed.row = row_;
     handed.files = folder_.fd();
     handed.folder = folder_.path();
+    handed.disk = disk_.hand_over();
     for (const os::Fd& bell : bells_) {
         handed.bells.push_back(bell.get());
     }
@@ -143,12 +152,21 @@ void CacheOwner::repair(int row)
     if (!store_ || row < 0) {
         return;
     }
+    disk_.repair(row);
     const std::uint64_t wake = store_->repair(static_cast<std::uint32_t>(row));
     for (std::uint32_t other = 0; other < bells_.size(); ++other) {
         if ((wake >> other & 1) != 0) {
             ::eventfd_write(bells_[other].get(), 1);
         }
     }
+}
+
+void CacheOwner::close()
+{
+    if (store_) {
+        disk_.save(store_->purges());
+    }
+    folder_.remove();
 }
 
 void CacheOwner::remove_unused_folders() const

@@ -10,6 +10,7 @@
 #include "common/ipc/inheritance.h"
 #include "common/shm/cache_store.h"
 #include "master/cache_folder.h"
+#include "master/disk_owner.h"
 #include "master/running.h"
 
 #include <cstdint>
@@ -26,6 +27,7 @@ struct HandedCache {
     int files = -1;
     std::string folder;
     std::vector<int> bells; ///< by row
+    HandedDisk disk;
 };
 
 class CacheOwner {
@@ -45,6 +47,9 @@ public:
     std::uint64_t memory_bytes() const noexcept { return arena_ ? arena_->bytes() : 0; }
     bool has_files() const noexcept { return static_cast<bool>(folder_); }
 
+    DiskOwner& disk() noexcept { return disk_; }
+    const DiskOwner& disk() const noexcept { return disk_; }
+
     /// Fills in what a child inherits; its descriptors are borrowed.
     void lend(ipc::Inheritance& inheritance) const;
     HandedCache hand_over() const;
@@ -53,13 +58,14 @@ public:
     void repair(int row);
     /// Removes folders that killed ones left. Now and then, for their last process may still have been at work at our start.
     void remove_unused_folders() const;
-    /// The last thing before the end.
-    void remove_folder() { folder_.remove(); }
+    /// The last thing before the end, when no other process is left: what lies on disk is kept for the next start.
+    void close();
 
 private:
     void make_folder(const config::Cache& cache);
 
     Identity identity_;
+    DiskOwner disk_;
     std::string files_; ///< where folders are made
     std::unique_ptr<shm::CacheArena> arena_;
     CacheFolder folder_;

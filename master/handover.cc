@@ -49,7 +49,8 @@ HandedChild to_child(const json& j)
 
 json to_json(const HandedCache& cache)
 {
-    return {{"arena", cache.arena}, {"row", cache.row}, {"files", cache.files}, {"folder", cache.folder}, {"bells", cache.bells}};
+    return {{"arena", cache.arena}, {"row", cache.row}, {"files", cache.files}, {"folder", cache.folder}, {"bells", cache.bells},
+            {"disk_arena", cache.disk.arena}, {"disk_folder", cache.disk.folder}, {"disk_path", cache.disk.path}};
 }
 
 HandedCache to_cache(const json& j)
@@ -60,6 +61,9 @@ HandedCache to_cache(const json& j)
     cache.files = j.value("files", -1);
     cache.folder = j.value("folder", "");
     cache.bells = j.value("bells", std::vector<int>{});
+    cache.disk.arena = j.value("disk_arena", -1);
+    cache.disk.folder = j.value("disk_folder", -1);
+    cache.disk.path = j.value("disk_path", "");
     return cache;
 }
 
@@ -132,7 +136,8 @@ Result<Handover> read_handover(int fd)
 std::vector<int> descriptors_of(const Handover& handover)
 {
     std::vector<int> all = {handover.bundle, handover.arena,       handover.control_socket, handover.control_lock,
-                            handover.asking, handover.cache.arena, handover.cache.files};
+                            handover.asking, handover.cache.arena, handover.cache.files,
+                            handover.cache.disk.arena, handover.cache.disk.folder};
     all.insert(all.end(), handover.cache.bells.begin(), handover.cache.bells.end());
     for (const HandedAddress& address : handover.listeners) {
         all.insert(all.end(), address.slots.begin(), address.slots.end());

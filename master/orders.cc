@@ -50,7 +50,7 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
         return reopen_logs(id); // also while it drains, which may take a day
     }
     if (command == "purge") {
-        return control_->answer(id, purge(*running_.config, cache_.store(), request));
+        return control_->answer(id, purge(*running_.config, cache_.store(), request, &cache_.disk()));
     }
     if (command == "cache") {
         return list_cache(id, request);
@@ -223,7 +223,7 @@ void Master::finish_stop()
     if (std::exchange(is_finished_, true)) {
         return;
     }
-    cache_.remove_folder();
+    cache_.close();
     control_->close();
     if (options_.on_started && !start_failure_.empty()) {
         options_.on_started(start_failure_);

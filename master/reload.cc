@@ -33,6 +33,12 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
         text += fmt::format("warning: cache.{} changed: takes effect with the next ladle upgrade or restart, with an empty cache\n",
                             now.cache.memory_bytes != next.cache.memory_bytes ? "memory" : "files");
     }
+    const config::Disk& was = now.cache.disk;
+    const config::Disk& will = next.cache.disk;
+    if (was.bytes != will.bytes || was.path != will.path) {
+        text += fmt::format("warning: cache.disk.{} changed: takes effect with the next restart\n",
+                            was.bytes != will.bytes ? "size" : "path");
+    }
     return text;
 }
 

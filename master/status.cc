@@ -103,7 +103,25 @@ json server_to_json(const StatusParts& parts, const config::Upstream& upstream, 
 constexpr std::array<const char*, shm::kCacheRefusals> kRefusalNames = {"too_large", "no_space", "waiting_for_files", "busy",
                                                                         "bad_request"};
 
-json cache_to_json(const CacheOwner& cache)
+json disk_to_json(const DiskOwner& disk, std::uint64_t bad)
+{
+    const shm::CacheStore* store = disk.store();
+    if (store == nullptr) {
+        return nullptr;
+    }
+    const shm::CacheCounts counts = store->counts();
+    return {{"path", disk.path()},
+            {"objects", counts.objects},
+            {"file_bytes", counts.file_bytes},
+            {"index_bytes", counts.table_bytes + counts.cell_bytes},
+            {"index_memory_bytes", disk.memory_bytes()},
+            {"dead_files", counts.dead_files},
+            {"evictions", counts.evictions},
+            {"is_being_read", disk.is_being_read()},
+            {"is_bad", bad != 0}};
+}
+
+json cache_to_json(const CacheOwner& cache, std::uint64_t bad_disks)
 {
     shm::CacheStore* store = cache.store();
     if (store == nullptr) {
@@ -123,6 +141,7 @@ json cache_to_json(const CacheOwner& cache)
               {"stored", counts.stored},
               {"replaced", counts.replaced},
               {"evictions", counts.evictions},
+              {"disk", disk_to_json(cache.disk(), bad_disks)},
               {"refusals", json::object()}};
     for (std::size_t i = 0; i < shm::kCacheRefusals; ++i) {
         j["refusals"][kRefusalNames[i]] = counts.refusals[i];
@@ -189,6 +208,12 @@ std::string render_cache(const json& cache, const json& metrics)
                     cache["objects"].get<std::uint64_t>(), render_bytes(cache["used_bytes"]), render_bytes(cache["usable_bytes"]),
                     render_bytes(cache["file_bytes"]), cache["has_files"] ? "" : ": there is no folder for them",
                     cache["stored"].get<std::uint64_t>(), cache["evictions"].get<std::uint64_t>(), refused);
+    if (const json& disk = cache["disk"]; !disk.is_null()) {
+        out += fmt::format("  on disk {} objects, {} in {}, index {} of memory{}{}\n", disk["objects"].get<std::uint64_t>(),
+                           render_bytes(disk["file_bytes"]), disk["path"].get<std::string>(), render_bytes(disk["index_bytes"]),
+                           disk["is_being_read"].get<bool>() ? ", being read after a crash" : "",
+                           disk["is_bad"].get<bool>() ? ", SET ASIDE after a failure, see the error log" : "");
+    }
     constexpr std::string_view kPrefix = "cache_";
     std::string counted;
     for (const auto& [name, value] : metrics.items()) {
@@ -232,7 +257,7 @@ json make_status(const StatusParts& parts)
               {"requests", shm::total(parts.regions, shm::Metric::requests)},
               {"listeners", json::array()},
               {"servers", json::array()},
-              {"cache", cache_to_json(parts.cache)},
+              {"cache", cache_to_json(parts.cache, shm::total(parts.regions, shm::Metric::cache_disk_bad))},
               {"metrics", json::object()}};
     for (const auto& child : parts.supervisor.children()) {
         json process = process_to_json(parts, *child);

@@ -217,7 +217,8 @@ bool Supervisor::start(shm::Role role, std::uint32_t number)
 void Supervisor::become_child(ipc::Inheritance inheritance)
 {
     std::vector<int> keep = {inheritance.control.get(), inheritance.bundle.get(), inheritance.access_log.get(),
-                             inheritance.error_log.get(), inheritance.spool_directory.get(), inheritance.cache_files.get()};
+                             inheritance.error_log.get(), inheritance.spool_directory.get(), inheritance.cache_files.get(),
+                             inheritance.disk_files.get()};
     for (const os::Fd& bell : inheritance.cache_bells) {
         keep.push_back(bell.get());
     }

@@ -90,7 +90,9 @@ Result<void> Worker::open_front()
                      std::move(inherited_.spool_directory),
                      inherited_.cache,
                      std::move(inherited_.cache_files),
-                     std::move(inherited_.cache_bells)};
+                     std::move(inherited_.cache_bells),
+                     inherited_.disk_index,
+                     std::move(inherited_.disk_files)};
     auto front = Front::make(std::move(parts), config_);
     if (!front) {
         return std::unexpected(front.error());
@@ -124,6 +126,7 @@ void Worker::start_listening()
 void Worker::on_master_gone()
 {
     os::log(os::Level::warning, "the master is gone: finishing");
+    front_->leave_disk();
     drain(config_->server.drain_timeout, ipc::DrainRest::accept);
 }
 

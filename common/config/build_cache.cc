@@ -70,6 +70,17 @@ void Builder::build_cache()
     cache.finish_bytes = object.number("cache_object", "finish");
     cache.uncacheable_for = duration_of(table.number("cache", "uncacheable_for"));
     cache.wait = duration_of(table.number("cache", "wait"));
+    const Inherited disk = table.sub("disk");
+    cache.disk.bytes = disk.number("cache_disk", "size");
+    cache.disk.path = disk.text("cache_disk", "path");
+    cache.disk.second_sight = disk.number("cache_disk", "second_sight") != 0;
+    if (const Node* path = disk.find("path"); path != nullptr && path->state == Node::State::good) {
+        cache.disk.path = resolve_path(findings_.file_name(path->place.file), path->text);
+    }
+    if (const Node* size = disk.find("size"); size != nullptr && cache.disk.bytes > 0 && cache.memory_bytes == 0) {
+        findings_.error(size->place, "cache.disk.size", "there is no cache: [cache] memory is 0B",
+                        "what is read from disk goes through the memory");
+    }
     if (const Node* node = table.find("memory"); node != nullptr && cache.memory_bytes > 0 && cache.memory_bytes < kLeastMemory) {
         findings_.error(node->place, "cache.memory",
                         fmt::format("cache.memory must be \"0B\" (no cache) or from {} to 256GiB, got {}",

@@ -65,6 +65,13 @@ struct Budget {
     std::string spool_path = "/var/cache/ladle/spool"; ///< folder of unlinked spool files; unusable = memory only, and a warning
 };
 
+/// [cache] disk: what was asked for again is kept on disk as well.
+struct Disk {
+    std::string path = "/var/cache/ladle/objects"; ///< a folder that is Ladle's alone
+    std::uint64_t bytes = 0;                       ///< of all files; 0 = no disk tier
+    bool second_sight = true;                      ///< false: every response is written, not only what was asked for again
+};
+
 /// [cache]: one cache for all workers.
 struct Cache {
     std::uint64_t memory_bytes = 256ull << 20; ///< the arena and the files on tmpfs, together; 0 = no cache at all
@@ -77,6 +84,7 @@ struct Cache {
     /// in that time is either for a broken server, which more requests would not mend, or slow by nature; a waiter then has a right
     /// to its own try, well before its client gives up.
     Duration wait{5'000};
+    Disk disk;
 };
 
 /// [defence] request: what one request may be.

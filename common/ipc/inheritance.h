@@ -40,6 +40,8 @@ struct Inheritance {
     /// Eventfds by process row, as many as there are rows where `cache` is not null: writing 1 to bell N wakes the process of row
     /// N, whatever it waits for in the cache.
     std::vector<os::Fd> cache_bells;
+    shm::CacheArena* disk_index = nullptr; ///< of the disk tier; mapped, lives as long as the process; null = there is none
+    os::Fd disk_files;                     ///< its folder, O_RDONLY|O_DIRECTORY
     pid_t master_pid = 0;
     uid_t uid = 0; ///< to become; 0 = stay as it is
     gid_t gid = 0;

@@ -61,6 +61,13 @@
     M(cache_stale_on_error, counter, "stale responses served in place of a server's failure") \
     M(cache_purges, counter, "requests with the method PURGE that were carried out") \
     M(cache_invalidated, counter, "URLs made invalid by requests that change something") \
+    M(cache_disk_hits, counter, "requests for which the disk tier had what memory had not") \
+    M(cache_disk_loads, counter, "responses loaded whole from disk into memory") \
+    M(cache_disk_writes, counter, "responses written to disk") \
+    M(cache_disk_write_refused, counter, "times a response was not written to disk: too many at once, no room, or set aside") \
+    M(cache_disk_bad_files, counter, "files of the disk tier that were removed because they were damaged, cut off or gone") \
+    M(cache_disk_errors, counter, "operations of the disk tier that failed: disk full, read-only, broken") \
+    M(cache_disk_bad, gauge, "processes that have set the disk tier aside after a failure, and try again every 30 s") \
     M(error_lines_dropped, counter, "lines of the error log held back or lost: they came too fast, or it could not keep up") \
     LADLE_REASONS(LADLE_REASON_METRIC, M)
 

@@ -68,7 +68,7 @@ void copy_visit(const CacheVisit& from, CacheVisit& to)
     }
     to.meta = from.meta;
     to.may_store = true;
-    to.is_background = true;
+    to.wants_whole = true;
 }
 
 BackgroundFetch::BackgroundFetch(const Request& cause, const shm::FillClaim& claim)

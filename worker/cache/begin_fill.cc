@@ -113,9 +113,11 @@ bool name_object(Request& request)
         record.epoch = visit.epoch;
         record.body_bytes = 0;
         record.vary_record = true;
-        if (!store.store(record, {})) {
+        const auto stored = store.store(record, {});
+        if (!stored) {
             return false;
         }
+        visit.cache.outdate(*stored);
         visit.vary_names = names;
     }
     http::append_variant(visit.vary_names, request.head.fields, http::Normalise::yes, visit.variant);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/cache.h"
 
+#include "worker/cache/dead_files.h"
+#include "worker/cache/disk_tier.h"
+
 #include <fcntl.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 #include <tuple>
 
 namespace ladle::worker {
@@ -17,12 +18,6 @@ namespace {
 constexpr std::uint32_t kUseCounters = 1u << 16;
 constexpr std::uint32_t kUsesUntilHalved = 8 * kUseCounters;
 constexpr int kDeadFilesAtOnce = 64;
-
-/// The name of an object's file in the folder.
-struct FileName {
-    char text[24];
-    explicit FileName(std::uint64_t number) noexcept { std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(number)); }
-};
 
 } // namespace
 
@@ -72,10 +67,31 @@ Result<std::unique_ptr<Cache>> Cache::make(loop::Loop& loop, shm::CacheArena& ar
 
 Cache::~Cache()
 {
+    if (disk_) {
+        disk_->stop(); // what it writes lies in objects that errands hold
+    }
     for (loop::Link* list : {&errands_, &ended_}) {
         while (list->is_linked()) {
             delete static_cast<Errand*>(list->next);
         }
+    }
+}
+
+void Cache::set_disk(std::unique_ptr<DiskTier> disk) noexcept
+{
+    disk_ = std::move(disk);
+}
+
+void Cache::remove(const shm::CacheView& view) noexcept
+{
+    std::ignore = store_.remove(view.ref());
+    outdate(view);
+}
+
+void Cache::outdate(const shm::CacheView& view) noexcept
+{
+    if (disk_) {
+        disk_->forget(store_.name(view.url(), view.variant()).hash);
     }
 }
 
@@ -118,28 +134,21 @@ void Cache::ring(std::uint64_t rows) noexcept
 
 os::Fd Cache::make_file(std::uint64_t number) const noexcept
 {
-    return os::Fd(::openat(files_.get(), FileName(number).text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    return os::Fd(::openat(files_.get(), CacheFileName(number).text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
-os::Fd Cache::open_file(std::uint64_t number) const noexcept
+std::shared_ptr<const os::Fd> Cache::open_file(std::uint64_t number)
 {
-    return os::Fd(::openat(files_.get(), FileName(number).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-}
-
-void Cache::unlink_dead_files() noexcept
-{
-    for (int i = 0; i < kDeadFilesAtOnce; ++i) {
-        const auto dead = store_.next_dead_file();
-        if (!dead) {
-            return;
-        }
-        if (::unlinkat(files_.get(), FileName(dead->number).text, 0) != 0 && errno != ENOENT) {
-            return;
-        }
-        if (!store_.confirm(*dead)) {
-            return;
-        }
+    if (auto open = open_files_.find(number)) {
+        return open;
     }
+    os::Fd opened(::openat(files_.get(), CacheFileName(number).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!opened) {
+        return nullptr;
+    }
+    auto file = std::make_shared<const os::Fd>(std::move(opened));
+    open_files_.add(number, file);
+    return file;
 }
 
 std::expected<shm::CacheFill, shm::CacheRefusal> Cache::begin(const shm::CacheObject& object) noexcept
@@ -150,7 +159,7 @@ std::expected<shm::CacheFill, shm::CacheRefusal> Cache::begin(const shm::CacheOb
         if (fill || fill.error() != shm::CacheRefusal::waiting_for_files || i == kTries) {
             return fill;
         }
-        unlink_dead_files();
+        unlink_dead_files(store_, files_.get(), kDeadFilesAtOnce);
     }
 }
 
@@ -186,6 +195,7 @@ std::size_t Cache::awaited_count() const noexcept
 
 void Cache::on_tick() noexcept
 {
+    open_files_.on_tick();
     wake_waiters(); // a bell lost by a process that died between its change and the ring
 }
 

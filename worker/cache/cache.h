@@ -13,6 +13,7 @@
 #include "common/os/fd.h"
 #include "common/shm/cache_store.h"
 #include "common/shm/rows.h"
+#include "worker/cache/open_files.h"
 
 #include <cstdint>
 #include <memory>
@@ -21,6 +22,7 @@
 namespace ladle::worker {
 
 class Cache;
+class DiskTier;
 
 /// Work for the cache that no client's session carries: the rest of a fill, a fetch in the background. Owned by the Cache.
 class Errand : public loop::Link {
@@ -66,6 +68,14 @@ public:
     shm::CacheStore& store() noexcept { return store_; }
     shm::ProcessRow& row() noexcept { return metrics_; }
     loop::Loop& loop() noexcept { return loop_; }
+    /// Null where there is none.
+    DiskTier* disk() noexcept { return disk_.get(); }
+    void set_disk(std::unique_ptr<DiskTier> disk) noexcept;
+
+    /// Takes an object out of memory, and what the disk has of it.
+    void remove(const shm::CacheView& view) noexcept;
+    /// What the disk has under this object's name is older than what memory has now.
+    void outdate(const shm::CacheView& view) noexcept;
 
     /// Wakes the waiters of these rows, our own among them in the loop's next turn.
     void ring(std::uint64_t rows) noexcept;
@@ -75,8 +85,8 @@ public:
     bool has_files() const noexcept { return static_cast<bool>(files_); }
     /// Makes the file of a new object; -1 with errno when that fails.
     os::Fd make_file(std::uint64_t number) const noexcept;
-    /// Opens the file of an object for reading; -1 when it is gone.
-    os::Fd open_file(std::uint64_t number) const noexcept;
+    /// The file of an object, for reading; null when it is gone.
+    std::shared_ptr<const os::Fd> open_file(std::uint64_t number);
     /// Begins to store an object; files of dead objects make room where they stand in the way.
     std::expected<shm::CacheFill, shm::CacheRefusal> begin(const shm::CacheObject& object) noexcept;
 
@@ -104,7 +114,6 @@ private:
     static void on_bell(void* self, loop::Ready what);
     static void on_stir(void* self);
     static void on_reap(void* self);
-    void unlink_dead_files() noexcept;
     void wake_waiters() noexcept;
 
     loop::Loop& loop_;
@@ -113,9 +122,11 @@ private:
     os::Fd files_;
     std::vector<os::Fd> bells_;
     shm::CacheStore store_;
+    std::unique_ptr<DiskTier> disk_;
     loop::Watch bell_;
     loop::Posted stir_;
     loop::Posted reap_;
+    OpenFiles open_files_;
     loop::Link waiters_;
     loop::Link errands_;
     loop::Link ended_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/fill.h"
 
+#include "worker/cache/disk_write.h"
+
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -49,7 +51,9 @@ void Fill::start(std::unique_ptr<Fill> fill)
 
 void Fill::publish() noexcept
 {
-    std::ignore = object_.publish();
+    if (object_.publish()) {
+        cache_.outdate(view_);
+    }
 }
 
 void Fill::end(State state) noexcept
@@ -59,6 +63,10 @@ void Fill::end(State state) noexcept
     if (state == State::complete) {
         if (object_.complete()) {
             cache_.row().add(shm::Metric::cache_stored);
+            cache_.outdate(view_); // it may not have been shown before
+            if (!live_->config->cache.disk.second_sight) {
+                write_to_disk(cache_, view_);
+            }
         } else {
             state_ = State::cut;
         }
@@ -111,7 +119,7 @@ bool Fill::store_part(const shm::CacheView& part)
 {
     constexpr std::size_t kStep = 16; // iovecs
     const std::uint64_t end = part.filled();
-    os::Fd from = part.is_in_file() ? cache_.open_file(part.file()) : os::Fd();
+    const auto from = part.is_in_file() ? cache_.open_file(part.file()) : nullptr;
     if (part.is_in_file() && !from) {
         return false;
     }
@@ -120,7 +128,7 @@ bool Fill::store_part(const shm::CacheView& part)
         Chain chain;
         if (from) {
             const auto [at, size] = chain.room(16 << 10);
-            const ssize_t n = ::pread(from.get(), at, std::min<std::uint64_t>(size, end - position), static_cast<off_t>(position));
+            const ssize_t n = ::pread(from->get(), at, std::min<std::uint64_t>(size, end - position), static_cast<off_t>(position));
             if (n <= 0) {
                 return false;
             }

@@ -5,6 +5,8 @@
 #include "common/http/vary.h"
 #include "worker/cache/background.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_load.h"
+#include "worker/cache/disk_write.h"
 #include "worker/cache/parts.h"
 
 namespace ladle::worker {
@@ -152,6 +154,20 @@ bool is_shareable(const Request& request, const CacheVisit& visit) noexcept
            !request.head.fields.has(FieldName::authorization);
 }
 
+/// Claims what the disk has; nothing: it is not to be had from there.
+std::optional<Found> claim_load(CacheVisit& visit)
+{
+    if (!is_on_disk(visit) || visit.has_waited_enough) {
+        return std::nullopt;
+    }
+    visit.claim = visit.cache.store().fills().claim(visit.name.hash, loop::clock_now());
+    switch (visit.claim.outcome) {
+    case shm::ClaimOutcome::mine: return Found::load;
+    case shm::ClaimOutcome::others: return Found::wait;
+    default: return std::nullopt;
+    }
+}
+
 } // namespace
 
 void begin_visit(Request& request)
@@ -195,10 +211,16 @@ Found look_up(Request& request)
     shm::CacheFound found = find(request, visit);
     visit.view = std::move(found.view);
     visit.is_part = false;
+    if (!visit.view) {
+        if (const std::optional<Found> load = claim_load(visit)) {
+            return *load;
+        }
+    }
     if (visit.view && judge_found(request, visit, found.soft_purged) == Found::hit) {
         const bool asks_for_state = request.head.fields.has(FieldName::if_match) || request.head.fields.has(FieldName::if_unmodified_since);
         if (!visit.is_stale || !asks_for_state) {
             visit.forwarded = Forwarded::no;
+            write_after_hit(visit.cache, visit.view);
             return Found::hit;
         }
         visit.forwarded = Forwarded::stale;

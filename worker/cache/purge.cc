@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/purge.h"
 
+#include "common/shm/purge_log.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_tier.h"
 #include "worker/request/identify.h"
 #include "worker/response/answer.h"
+
+#include <string>
+#include <tuple>
 
 namespace ladle::worker {
 
@@ -15,8 +20,18 @@ loop::Task<std::optional<Answer>> purge(Request& request)
     }
     const http::Field* const soft = request.head.fields.find("Soft-Purge");
     const bool is_soft = soft != nullptr && request.head.fields.value(*soft) == "1";
-    if (!visit.cache.store().purges().purge_url(visit.url_of_key, is_soft ? shm::PurgeKind::soft : shm::PurgeKind::hard)) {
+    const shm::PurgeKind kind = is_soft ? shm::PurgeKind::soft : shm::PurgeKind::hard;
+    shm::PurgeTable& purges = visit.cache.store().purges();
+    if (!purges.purge_url(visit.url_of_key, kind)) {
         co_return Answer{503, Reason::purge_failed};
+    }
+    if (DiskTier* const disk = visit.cache.disk(); disk != nullptr && disk->folder()) {
+        DiskCall call(disk->jobs(), request.client.wake);
+        std::string line = shm::to_line({purges.epoch(), shm::PurgeSubject::url, kind, std::string(visit.url_of_key)});
+        std::ignore = call.start([folder = disk->folder(), line] { return shm::append_purge(folder->get(), line, true); });
+        while (!call.is_done()) { // the answer says that it is remembered
+            co_await request.client.wake.wait();
+        }
     }
     request.parts.row.add(shm::Metric::cache_purges);
     co_await answer_text(request, 200, is_soft ? "stale\n" : "purged\n");

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/serve.h"
 
+#include "common/http/conditional.h"
 #include "worker/cache/answer_plan.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/fill.h"
+#include "worker/cache/look_up.h"
+#include "worker/cache/obtain.h"
+#include "worker/cache/stored_fields.h"
 #include "worker/delivery/deliver.h"
 #include "worker/response/response_writer.h"
 #include "worker/upstream/request_writer.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
+#include <string>
 
 namespace ladle::worker {
 
@@ -22,7 +28,7 @@ constexpr std::size_t kOutMost = 128 << 10;
 /// One stored answer on its way to its client.
 class Serving {
 public:
-    Serving(Request& request, AnswerPlan&& plan, os::Fd&& file)
+    Serving(Request& request, AnswerPlan&& plan, std::shared_ptr<const os::Fd> file)
         : request_(request), view_(request.cache->view), plan_(std::move(plan)), file_(std::move(file))
     {
         if (!plan_.parts.empty()) {
@@ -31,19 +37,26 @@ public:
     }
 
     void begin();
+    /// Goes on with the same bytes of another object, which the visit's view is now.
+    void change_source(std::shared_ptr<const os::Fd> file) noexcept
+    {
+        file_ = std::move(file);
+        is_cut_ = false;
+    }
     /// Sends what is at hand; false = nothing moved.
     bool step();
     bool is_done() const noexcept { return request_.client.is_gone || (is_ended_ && request_.client.is_flushed()); }
     /// Whether it waits for bytes that are still being stored, not for the client.
     bool waits_for_body() const noexcept { return waits_for_body_; }
-    std::uint64_t position() const noexcept { return position_; }
+    /// How much of the body there was at the last step().
+    std::uint64_t seen() const noexcept { return seen_; }
     /// Whether the object ended before its body did.
     bool is_cut() const noexcept { return is_cut_; }
     BodyForm form() const noexcept { return plan_.form; }
-    /// Whether all that is missing is the end of the object's body.
+    /// Whether all that is missing is what the object's body would have gone on with.
     bool misses_only_end() const noexcept
     {
-        return part_ + 1 == plan_.parts.size() && plan_.after.empty() && plan_.parts[part_].end == view_.body_bytes();
+        return position_ == seen_ && part_ + 1 == plan_.parts.size() && plan_.after.empty() && plan_.parts[part_].end == view_.body_bytes();
     }
 
 private:
@@ -56,9 +69,10 @@ private:
     Request& request_;
     const shm::CacheView& view_;
     AnswerPlan plan_;
-    os::Fd file_;
+    std::shared_ptr<const os::Fd> file_;
     std::size_t part_ = 0;
     std::uint64_t position_ = 0; ///< in the object's body
+    std::uint64_t seen_ = 0;
     bool waits_for_body_ = false;
     bool is_cut_ = false;
     bool is_ended_ = false; ///< all of it stands in `out` or has gone
@@ -81,15 +95,15 @@ void Serving::begin()
 std::uint64_t Serving::find_end()
 {
     const shm::CacheState state = view_.state(); // before filled()
-    const std::uint64_t filled = view_.filled();
+    const std::uint64_t filled = seen_ = view_.filled();
     std::uint64_t end = plan_.parts[part_].end;
     if (state == shm::CacheState::complete && end == shm::kBodyUnknown) {
         plan_.parts[part_].end = end = filled;
     }
     waits_for_body_ = false;
     if (end > filled) {
-        end = filled;
-        if (position_ == filled) {
+        end = std::max(filled, position_); // an object that was got again may be behind the one before
+        if (position_ >= filled) {
             is_cut_ = state == shm::CacheState::aborted;
             waits_for_body_ = !is_cut_;
         }
@@ -149,7 +163,7 @@ bool Serving::send(std::uint64_t end)
     if (!file_) {
         return send_inline(end);
     }
-    const std::size_t sent = request_.client.flush_file(file_.get(), position_, std::min<std::uint64_t>(end - position_, kFileStep));
+    const std::size_t sent = request_.client.flush_file(file_->get(), position_, std::min<std::uint64_t>(end - position_, kFileStep));
     position_ += sent;
     request_.body_sent += sent;
     return sent != 0;
@@ -182,22 +196,58 @@ bool Serving::step()
     return moved || client.out.bytes() != before;
 }
 
-/// The object ended before its body. What this request's own fill still holds, it passes on itself; else the answer stays cut.
-loop::Task<void> end_cut(Request& request, Turn& turn, const Serving& serving)
+/// The object ended before its body, and this request's own fill still holds the rest: it is passed on from there.
+loop::Task<void> pass_rest(Request& request, Turn& turn, const Serving& serving)
 {
-    Fill* const fill = request.cache->fill;
-    const bool may_go_on = fill != nullptr && fill->state() == Fill::State::refused && serving.misses_only_end();
-    if (!may_go_on) {
-        request.reason = Reason::server_cut;
-        request.after = serving.form() == BodyForm::to_close ? After::abort : After::close;
-        request.parts.row.add(shm::Metric::responses_cut);
-        co_return;
-    }
     Chain rest;
-    fill->take_over(turn, rest);
+    request.cache->fill->take_over(turn, rest);
     turn.connection->socket.set_news(&request.client.wake.news());
     request.cache->view = {};
     co_await deliver_rest(request, turn, std::move(rest), serving.form());
+}
+
+std::string strong_etag_of(const shm::CacheView& view)
+{
+    const StoredFields stored(view.head());
+    const auto etag = http::find_validators(stored.fields(), wall_clock_ms() / 1000).etag;
+    return etag && !etag->is_weak ? std::string(etag->text) : std::string();
+}
+
+/// The object ended before its body, as the server, or the worker that was filling it, is gone. The same representation, by its strong
+/// ETag and length, is got once more, so that the client need not notice. False: it is not to be had.
+loop::Task<bool> get_again(Request& request, Turn& turn, Serving& serving)
+{
+    CacheVisit& visit = *request.cache;
+    const std::string etag = strong_etag_of(visit.view);
+    const std::uint64_t length = visit.view.body_bytes();
+    if (visit.has_resumed || visit.is_part || etag.empty() || !visit.looks_up) {
+        co_return false;
+    }
+    visit.has_resumed = true;
+    visit.wants_whole = true;
+    visit.wanted.reset();
+    visit.view = {};
+    const Found found = look_up(request);
+    if (found != Found::hit) {
+        Obtained obtained = co_await obtain(request, turn, found);
+        if (!obtained.has_object) {
+            co_return false;
+        }
+    }
+    std::shared_ptr<const os::Fd> file = visit.view.is_in_file() ? visit.cache.open_file(visit.view.file()) : nullptr;
+    const bool is_same = strong_etag_of(visit.view) == etag && !visit.is_part && (!visit.view.is_in_file() || file) &&
+                         (length == shm::kBodyUnknown || visit.view.body_bytes() == length);
+    if (is_same) {
+        serving.change_source(std::move(file));
+    }
+    co_return is_same;
+}
+
+void cut_off(Request& request, BodyForm form)
+{
+    request.reason = Reason::server_cut;
+    request.after = form == BodyForm::to_close ? After::abort : After::close;
+    request.parts.row.add(shm::Metric::responses_cut);
 }
 
 void count_hit(Request& request)
@@ -216,7 +266,7 @@ loop::Task<Served> serve(Request& request, Turn& turn)
 {
     CacheVisit& visit = *request.cache;
     ClientConnection& client = request.client;
-    os::Fd file;
+    std::shared_ptr<const os::Fd> file;
     if (visit.view.is_in_file()) {
         file = visit.cache.open_file(visit.view.file());
     }
@@ -235,8 +285,18 @@ loop::Task<Served> serve(Request& request, Turn& turn)
             break;
         }
         if (serving.is_cut()) {
-            co_await end_cut(request, turn, serving);
-            break;
+            const bool may_pass_rest = visit.fill != nullptr && visit.fill->state() == Fill::State::refused && serving.misses_only_end();
+            if (may_pass_rest) {
+                co_await pass_rest(request, turn, serving);
+                break;
+            }
+            const bool goes_on = co_await get_again(request, turn, serving);
+            if (!goes_on) {
+                cut_off(request, serving.form());
+                break;
+            }
+            client.alarm.set(request.timeouts().stall);
+            continue;
         }
         if (moved) {
             client.alarm.set(request.timeouts().stall);
@@ -246,7 +306,7 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         }
         std::optional<CacheWaiter> waiter;
         if (serving.waits_for_body()) {
-            waiter.emplace(visit.cache, client.wake, visit.view, serving.position());
+            waiter.emplace(visit.cache, client.wake, visit.view, serving.seen());
         }
         co_await client.wake.wait();
         if (client.alarm.rang() && !(waiter && waiter->has_news())) {

@@ -8,6 +8,7 @@
 #include "common/http/vary.h"
 #include "worker/cache/begin_fill.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_tier.h"
 #include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
 #include "worker/request/hop_by_hop.h"
@@ -149,6 +150,7 @@ bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& me
     auto freshened = visit.cache.store().freshen(view, object);
     if (freshened) {
         view = std::move(*freshened);
+        visit.cache.outdate(view);
     }
     return freshened.has_value();
 }
@@ -178,7 +180,7 @@ Settled settle_validated(Request& request, Turn& turn)
     if (may_keep) {
         visit.is_stored = freshen(visit, visit.view, visit.meta, head);
     } else {
-        std::ignore = visit.cache.store().remove(visit.view.ref());
+        visit.cache.remove(visit.view);
     }
     visit.server_status = 304;
     visit.is_stale = false;
@@ -207,14 +209,14 @@ void learn_from_head(Request& request)
     case http::HeadSays::nothing:
         return;
     case http::HeadSays::outdated:
-        std::ignore = store.remove(view.ref());
+        visit.cache.remove(view);
         return;
     case http::HeadSays::update:
         break;
     }
     const Merged merged = merge(request, stored.fields(), meta.freshness, now_ms);
     if (!merged.decision.may_store()) {
-        std::ignore = store.remove(view.ref());
+        visit.cache.remove(view);
         return;
     }
     meta.freshness = merged.decision.freshness;
@@ -244,7 +246,10 @@ void invalidate(Request& request, std::string_view url)
         std::string key;
         if (http::split_url(invalid.urls[i], target)) {
             http::append_key(target, nullptr, visit.rules.key, key);
-            std::ignore = visit.cache.store().purges().purge_url(key, shm::PurgeKind::hard);
+            shm::PurgeTable& purges = visit.cache.store().purges();
+            if (purges.purge_url(key, shm::PurgeKind::hard) && visit.cache.disk() != nullptr) {
+                visit.cache.disk()->log_purge({purges.epoch(), shm::PurgeSubject::url, shm::PurgeKind::hard, key});
+            }
             request.parts.row.add(shm::Metric::cache_invalidated);
         }
     }
@@ -318,7 +323,7 @@ void prepare_to_ask(Request& request)
         request.hides_conditions = true;
         return;
     }
-    if (visit.is_background) {
+    if (visit.wants_whole) {
         request.hides_conditions = true;
         return;
     }
@@ -393,7 +398,7 @@ Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
         return Settled::serve;
     }
     if (visit.view && replaces_stored(status) && decision.reason != http::NotStored::authorization) {
-        std::ignore = visit.cache.store().remove(visit.view.ref()); // the server has another answer now, which is not to be kept
+        visit.cache.remove(visit.view); // the server has another answer now, which is not to be kept
     }
     visit.view = {};
     if (is_lasting(decision.reason)) {

@@ -34,6 +34,7 @@ enum class Found : std::uint8_t {
     wait, ///< another request is fetching it: `claim` is the one that stands in the way
     ask,  ///< a server has to be asked
     none, ///< only-if-cached, and there is nothing
+    load, ///< it is to be brought from disk
 };
 
 struct CacheVisit {
@@ -78,13 +79,14 @@ struct CacheVisit {
     std::uint64_t epoch = 0;    ///< of the purge table when the request was sent
     std::int64_t request_ms = 0;
     bool may_store = false;     ///< the response will be looked at for that
-    bool is_background = false; ///< no client waits: the whole response is wanted
+    bool wants_whole = false;   ///< whatever part of it the client asked for
     bool validates = false;     ///< the request carries validators of `view`
     Fill* fill = nullptr;       ///< that this request began: see Fill::take_over()
     bool is_known_uncacheable = false; ///< lately: the request goes to the server as it is
     loop::Nanos waits_since = 0; ///< for another's fetch
     bool has_waited_enough = false;
-    unsigned failed_fills = 0;   ///< objects that ended before this request had a byte of them
+    unsigned disk_loads = 0;    ///< tried: disk_load.h
+    bool has_resumed = false;    ///< the object ended in mid-body, and was got once more
 
     // for Cache-Status
     http::Forwarded forwarded = http::Forwarded::no;

@@ -3,10 +3,13 @@
 
 #include "common/base/assert.h"
 #include "common/os/log.h"
+#include "worker/caretaker/cache_sweep.h"
+#include "worker/caretaker/disk_keeper.h"
 #include "worker/caretaker/name_book.h"
 #include "worker/role.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,7 +30,12 @@ private:
     void on_tick() override;
     void on_terminate() override { stop(); } // nothing here is worth waiting for
     void on_master_gone() override { stop(); }
-    void close() override { names_.reset(); }
+    void close() override
+    {
+        names_.reset();
+        cache_.reset();
+        disk_.reset();
+    }
 
     void on_prepare(const ipc::Message& message);
     void on_new_logs(ipc::Message message);
@@ -35,6 +43,8 @@ private:
     void answer_when_settled(ipc::MessageType type, std::uint64_t generation);
 
     std::unique_ptr<NameBook> names_;
+    std::optional<CacheSweep> cache_;
+    std::unique_ptr<DiskKeeper> disk_;
     ipc::MessageType owed_{}; ///< to say when all names are answered
     std::uint64_t owed_generation_ = 0;
     loop::Nanos owed_by_ = loop::kNever; ///< at the latest; kNever = nothing owed
@@ -42,6 +52,17 @@ private:
 
 Result<void> Caretaker::init()
 {
+    if (inherited_.cache != nullptr) {
+        cache_.emplace(*inherited_.cache, inherited_.row, std::move(inherited_.cache_files));
+    }
+    if (inherited_.cache != nullptr && inherited_.disk_index != nullptr) {
+        auto disk = DiskKeeper::make(*loop_, *inherited_.cache, *inherited_.disk_index, inherited_.row, row_,
+                                     std::move(inherited_.disk_files));
+        if (!disk) {
+            return std::unexpected(disk.error());
+        }
+        disk_ = std::move(*disk);
+    }
     names_ = std::make_unique<NameBook>(*loop_, inherited_.arena->regions());
     return names_->init(*config_);
 }
@@ -116,6 +137,12 @@ void Caretaker::on_tick()
 {
     row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
     names_->on_tick();
+    if (cache_) {
+        cache_->on_tick();
+    }
+    if (disk_) {
+        disk_->on_tick();
+    }
     if (owed_by_ != loop::kNever && (names_->is_settled() || loop_->now() >= owed_by_)) {
         owed_by_ = loop::kNever;
         row_.state.store(shm::State::ready, std::memory_order_release);

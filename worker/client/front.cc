@@ -3,6 +3,7 @@
 
 #include "common/http/date.h"
 #include "common/os/log.h"
+#include "worker/cache/disk_tier.h"
 
 #include <time.h>
 
@@ -57,6 +58,14 @@ Result<std::unique_ptr<Front>> Front::make(FrontParts parts, std::shared_ptr<con
             return std::unexpected(made.error());
         }
         cache = std::move(*made);
+        if (parts.disk_index != nullptr) {
+            auto disk = DiskTier::make(parts.loop, *parts.disk_index, parts.row, parts.arena.regions().rows[parts.row],
+                                       std::move(parts.disk_files));
+            if (!disk) {
+                return std::unexpected(disk.error());
+            }
+            cache->set_disk(std::move(*disk));
+        }
     }
     std::unique_ptr<Front> front(new Front(std::move(parts), std::move(*jobs), *config));
     front->parts_->cache = std::move(cache);
@@ -144,6 +153,13 @@ void Front::start_drain()
     parts_->is_draining = true;
     parts_->servers.close_kept();
     close_idle_sessions();
+}
+
+void Front::leave_disk() noexcept
+{
+    if (parts_->cache && parts_->cache->disk() != nullptr) {
+        parts_->cache->disk()->leave();
+    }
 }
 
 void Front::close_idle_sessions()

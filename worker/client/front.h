@@ -31,6 +31,8 @@ struct FrontParts {
     shm::CacheArena* cache; ///< null = no cache
     os::Fd cache_files;
     std::vector<os::Fd> cache_bells;
+    shm::CacheArena* disk_index; ///< null = no disk tier
+    os::Fd disk_files;
 };
 
 class Front {
@@ -54,6 +56,8 @@ public:
     /// From now on answers say "Connection: close", and idle connections end once they have been so for a second: a client that is
     /// just sending its next request still gets its answer.
     void start_drain();
+    /// The disk tier's folder is for the next master's workers.
+    void leave_disk() noexcept;
     std::size_t connection_count() const noexcept { return session_count_; }
     /// What a drain waits for: connections, and objects on their way into the cache that other workers' clients are reading.
     std::size_t busy_count() const noexcept { return session_count_ + (parts_->cache ? parts_->cache->awaited_count() : 0); }

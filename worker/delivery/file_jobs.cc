@@ -81,6 +81,11 @@ Result<std::unique_ptr<FileJobs>> FileJobs::make(loop::Loop& loop, shm::ProcessR
 
 FileJobs::~FileJobs()
 {
+    stop();
+}
+
+void FileJobs::stop()
+{
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
@@ -89,6 +94,7 @@ FileJobs::~FileJobs()
     for (std::thread& thread : threads_) {
         thread.join();
     }
+    threads_.clear();
 }
 
 FileJob* FileJobs::submit(std::unique_ptr<FileJob>& job)
@@ -126,7 +132,7 @@ FileJob* FileJobs::submit(std::unique_ptr<FileJob>& job)
 
 void FileJobs::perform(FileJob& job)
 {
-    const int fd = job.file->get();
+    const int fd = job.file ? job.file->get() : -1;
     switch (job.operation) {
     case FileJob::Operation::write:
     case FileJob::Operation::append:
@@ -141,6 +147,9 @@ void FileJobs::perform(FileJob& job)
                                static_cast<off_t>(job.bytes)) != 0
                        ? errno
                        : 0;
+        break;
+    case FileJob::Operation::call:
+        job.code = job.work();
         break;
     }
 }

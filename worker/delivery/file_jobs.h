@@ -14,6 +14,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -28,6 +29,7 @@ struct FileJob {
         read,     ///< `bytes` from `offset` into `data`
         truncate, ///< to `offset` bytes
         release,  ///< gives `bytes` from `offset` on back to the disk
+        call,     ///< runs `work`, whose result is `code`; it touches only what it owns
     };
 
     Operation operation = Operation::write;
@@ -35,6 +37,7 @@ struct FileJob {
     Chain data;
     std::uint64_t offset = 0;
     std::size_t bytes = 0;
+    std::function<int()> work; ///< of a call
     int code = 0; ///< result: 0 or an errno; a short read is EIO
 
     void (*on_done)(void* owner, FileJob& job) = nullptr;
@@ -55,6 +58,8 @@ public:
     /// Queues a job; on_done runs later in the loop. Returns the job for the owner to disown, or null when the queue is full (the
     /// job is then still in `job`).
     FileJob* submit(std::unique_ptr<FileJob>& job);
+    /// Does what is queued and ends the threads; nothing is told any more. Idempotent.
+    void stop();
 
 private:
     FileJobs(loop::Loop& loop, shm::ProcessRow& row) noexcept : loop_(loop), row_(row) {}

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk tier: what was asked for again outlives memory, restarts and crashes; no damaged byte is ever served; no failure of the disk
+is a client's."""
+
+import hashlib
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.ladle import is_zombie
+from tests.harness.origin import reply
+
+FRESH = [("Cache-Control", "max-age=3600")]
+
+
+def body_of(target, size):
+    """Bytes that only this target has."""
+    out = b""
+    seed = target.encode()
+    while len(out) < size:
+        seed = hashlib.sha256(seed).digest()
+        out += seed * 64
+    return out[:size]
+
+
+def sized(request):
+    """/SIZE/NAME → a body of that size."""
+    return reply(body_of(request.target, int(request.target.split("/")[1])), headers=[*FRESH, ("Surrogate-Key", "all " + request.target[1:])])
+
+
+@pytest.fixture
+def kept(ladle, origin):
+    """kept(answer, settings) → (proxy, origin); two workers, a disk tier in the proxy's own folder."""
+    def make(answer=sized, settings=None, path=None):
+        server = origin(answer)
+        proxy = ladle(server, {"server": {"workers": 2}, "site": {"*": {"cache": True}}}, start=False)
+        proxy.objects = path or proxy.path("objects")
+        proxy.configure({"cache": {"memory": "16MiB", "disk": {"size": "256MiB", "path": proxy.objects}}})
+        proxy.configure(settings or {})
+        proxy.start()
+        waiting.until(lambda: disk(proxy) is None or not disk(proxy)["is_being_read"], "the folder to be read")
+        return proxy, server
+    return make
+
+
+def metric(proxy, name):
+    return proxy.status()["metrics"][name]
+
+
+def disk(proxy):
+    return proxy.status()["cache"]["disk"]
+
+
+def get(proxy, target):
+    response = proxy.get(target)
+    assert response.status == 200
+    assert response.body == body_of(target, int(target.split("/")[1])), f"wrong bytes for {target}"
+    return response
+
+
+def put_on_disk(proxy, *targets):
+    """Asks for each until it is written: the second time is what counts."""
+    before = disk(proxy)["objects"]
+    for target in targets:
+        get(proxy, target)
+        waiting.until(lambda: get(proxy, target) and metric(proxy, "cache_fills_open") == 0 and disk(proxy)["objects"] > before, f"{target} on disk")
+        before = disk(proxy)["objects"]
+
+
+def end(proxy):
+    """A clean stop that leaves the folder."""
+    proxy.process.send_signal(signal.SIGTERM)
+    assert proxy.process.wait(15) == 0
+    proxy.stderr.close()
+
+
+def restart(proxy):
+    end(proxy)
+    return proxy.start()
+
+
+def kill(proxy):
+    """Everything at once, as a power failure would (but for the page cache)."""
+    children = proxy.children()
+    for pid in [proxy.pid, *children]:
+        os.kill(pid, signal.SIGKILL)
+    proxy.process.wait()
+    waiting.until(lambda: all(is_zombie(pid) for pid in children), "the end")
+    proxy.stderr.close()
+
+
+def was_read(proxy):
+    waiting.until(lambda: not disk(proxy)["is_being_read"], "the folder to be read", 30)
+
+
+def crash(proxy):
+    kill(proxy)
+    proxy.start()
+    was_read(proxy)
+    return proxy
+
+
+def files(proxy):
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(proxy.objects) for name in names
+                  if len(os.path.basename(folder)) == 2 and len(name) == 16)
+
+
+SIZES = ["/0/a", "/1000/a", "/60000/a", "/65536/a", "/200000/a", "/3000000/a"]
+
+
+@pytest.mark.parametrize("again", [restart, crash])
+def test_objects_are_served_from_disk_after_a_start(kept, again):
+    """Small and large ones, without a request to the server, whether the stop was clean or not."""
+    proxy, server = kept()
+    put_on_disk(proxy, *SIZES)
+    assert metric(proxy, "cache_disk_writes") == len(SIZES) and len(files(proxy)) == len(SIZES)
+    asked = len(server.requests)
+    again(proxy)
+    assert disk(proxy)["objects"] == len(SIZES)
+    for target in SIZES:
+        response = get(proxy, target)
+        assert response.headers.get("Cache-Status").startswith("ladle; hit")
+    assert len(server.requests) == asked
+    waiting.until(lambda: metric(proxy, "cache_disk_loads") == len(SIZES), "all to be loaded")
+    assert metric(proxy, "cache_disk_hits") == len(SIZES) and metric(proxy, "cache_misses") == 0
+    for target in SIZES:
+        get(proxy, target)
+    assert metric(proxy, "cache_disk_hits") == len(SIZES), "the second time comes from memory"
+
+
+def test_what_was_asked_for_once_is_not_written(kept):
+    """Second sight: a scan does not wear the disk."""
+    proxy, _ = kept()
+    for i in range(50):
+        get(proxy, f"/1000/{i}")
+    assert disk(proxy)["objects"] == 0 and metric(proxy, "cache_disk_writes") == 0 and not files(proxy)
+
+
+def test_everything_is_written_without_second_sight(kept):
+    """second_sight = false."""
+    proxy, _ = kept(settings={"cache": {"disk": {"second_sight": False}}})
+    get(proxy, "/1000/a")
+    waiting.until(lambda: disk(proxy)["objects"] == 1, "the object on disk")
+
+
+def test_what_memory_has_no_room_for_is_on_disk(kept):
+    """8 MiB of memory, 40 MiB of objects: evicted ones come back from disk."""
+    proxy, server = kept(settings={"cache": {"memory": "8MiB"}})
+    targets = [f"/500000/{i}" for i in range(40)]
+    put_on_disk(proxy, *targets)
+    asked = len(server.requests)
+    for target in targets:
+        get(proxy, target)
+    assert len(server.requests) == asked and metric(proxy, "cache_disk_loads") > 0
+
+
+def test_variants_come_back_with_the_record_that_leads_to_them(kept):
+    """Vary: each client gets its own from disk."""
+    proxy, server = kept(lambda request: reply(request.headers.get("Accept-Language", "").encode() * 1000, headers=[*FRESH, ("Vary", "Accept-Language")]))
+
+    def ask(language):
+        response = proxy.get("/x", headers=[("Accept-Language", language)])
+        assert response.body == language.encode() * 1000
+    for language in ("de", "fr"):
+        ask(language)
+        waiting.until(lambda: ask(language) or metric(proxy, "cache_disk_writes") >= (2 if language == "de" else 3), "the variant on disk")
+    asked = len(server.requests)
+    restart(proxy)
+    ask("fr")
+    ask("de")
+    assert len(server.requests) == asked
+
+
+def test_simultaneous_misses_load_once(kept):
+    """One file is read once for all who wait, over all workers."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/3000000/a")
+    asked = len(server.requests)
+    restart(proxy)
+    clients = [proxy.client() for _ in range(20)]
+    for client in clients:
+        client.send(b"GET /3000000/a HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+    for client in clients:
+        assert client.response().body == body_of("/3000000/a", 3000000)
+        client.close()
+    assert len(server.requests) == asked and metric(proxy, "cache_disk_hits") == 1
+
+
+def damage(path, kind):
+    size = os.path.getsize(path)
+    if kind == "deleted":
+        os.unlink(path)
+    elif kind == "truncated":
+        os.truncate(path, size - 1)
+    elif kind == "emptied":
+        os.truncate(path, 0)
+    elif kind == "a folder":
+        os.unlink(path)
+        os.mkdir(path)
+    else:
+        at = {"first byte": 0, "header": 150, "body": size - 100, "early in the body": size // 2}[kind]
+        with open(path, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 0x20]))
+
+
+KINDS = ["deleted", "truncated", "emptied", "a folder", "first byte", "header", "early in the body"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "body"])
+@pytest.mark.parametrize("again", [restart, crash])
+def test_a_damaged_file_is_fetched_anew(kept, kind, again):
+    """Never a wrong byte, no error for the client, the file goes."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/40000/a", "/1000/b")
+    asked = len(server.requests)
+    end(proxy) if again is restart else kill(proxy)
+    damage(next(path for path in files(proxy) if os.path.getsize(path) > 40000), kind)
+    proxy.start()
+    was_read(proxy)
+    get(proxy, "/40000/a")
+    assert len(server.requests) == asked + 1
+    get(proxy, "/1000/b")
+    assert len(server.requests) == asked + 1
+    assert metric(proxy, "cache_disk_bad_files") == (0 if again is crash and kind == "deleted" else 1)
+    put_on_disk(proxy, "/1000/c")
+
+
+def test_a_flipped_bit_late_in_a_body_cuts_and_never_lies(kept):
+    """The client that was being served has the good blocks and an end that it sees; the next is served by the server."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/3000000/a")
+    asked = len(server.requests)
+    end(proxy)
+    damage(files(proxy)[0], "body")
+    proxy.start()
+    with proxy.client() as client:
+        client.send(b"GET /3000000/a HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+        got, _ = client.drain(10)
+    body = got.split(b"\r\n\r\n", 1)[1]
+    assert body_of("/3000000/a", 3000000).startswith(body)
+    waiting.until(lambda: metric(proxy, "cache_disk_bad_files") == 1, "the file to be found bad")
+    get(proxy, "/3000000/a")
+    assert len(server.requests) == asked + 1
+
+
+@pytest.mark.parametrize("again", [restart, crash])
+def test_exchanged_files_are_not_taken_for_each_other(kept, again):
+    """Each file says whose it is."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a", "/1000/b")
+    asked = len(server.requests)
+    end(proxy) if again is restart else kill(proxy)
+    one, two = files(proxy)
+    os.rename(one, one + "x")
+    os.rename(two, one)
+    os.rename(one + "x", two)
+    proxy.start()
+    was_read(proxy)
+    get(proxy, "/1000/a")
+    get(proxy, "/1000/b")
+    assert len(server.requests) == asked + 2
+
+
+@pytest.mark.parametrize("name", ["index", "clean", "purges.base", "purges.log"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "emptied", "deleted"])
+def test_broken_records_never_make_a_wrong_answer(kept, name, how):
+    """The start succeeds; what the records do not vouch for is read from the files, or fetched anew."""
+    proxy, _ = kept()
+    put_on_disk(proxy, "/1000/a", "/200000/b")
+    end(proxy)
+    path = next(os.path.join(proxy.objects, found) for found in os.listdir(proxy.objects) if found.startswith(name))
+    size = os.path.getsize(path)
+    if how == "deleted":
+        os.unlink(path)
+    elif how == "flipped" and size:
+        with open(path, "r+b") as file:
+            file.seek(size // 2)
+            byte = file.read(1)
+            file.seek(size // 2)
+            file.write(bytes([byte[0] ^ 1]))
+    else:
+        os.truncate(path, size // 2 if how == "cut" else 0)
+    proxy.start()
+    get(proxy, "/1000/a")
+    get(proxy, "/200000/b")
+    was_read(proxy)
+    get(proxy, "/1000/a")
+
+
+@pytest.mark.parametrize("again", [restart, crash])
+@pytest.mark.parametrize("how", ["command", "prefix", "tag", "all", "method", "post"])
+def test_a_purge_is_remembered(kept, again, how):
+    """What was purged does not come back from disk; what was not, does."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/gone", "/1000/stays")
+    if how == "method":
+        assert proxy.get("/1000/gone", "PURGE").status == 200
+    elif how == "post":
+        assert proxy.get("/1000/gone", "POST", body=b"x").status == 200
+        waiting.until(lambda: b"1000/gone" in open(os.path.join(proxy.objects, "purges.log"), "rb").read(), "the line in the log")
+    else:
+        what = {"command": ["http://site.test/1000/gone"], "prefix": ["--prefix", "http://site.test/1000/g"], "tag": ["--tag", "1000/gone"],
+                "all": ["--all"]}[how]
+        assert proxy.command("purge", *what).returncode == 0
+    asked = len(server.requests)
+    again(proxy)
+    get(proxy, "/1000/gone")
+    assert len(server.requests) == asked + 1
+    get(proxy, "/1000/stays")
+    assert len(server.requests) == asked + (2 if how == "all" else 1)
+    # And what is stored after it lives.
+    get(proxy, "/1000/gone")
+    waiting.until(lambda: get(proxy, "/1000/gone") and disk(proxy)["objects"] >= (1 if how == "all" else 2), "the new one on disk")
+    asked = len(server.requests)
+    again(proxy)
+    get(proxy, "/1000/gone")
+    assert len(server.requests) == asked
+
+
+def test_a_newer_response_replaces_the_one_on_disk(kept):
+    """After a restart the old one does not come back."""
+    answers = iter([b"old", b"new", b"newest"])
+    proxy, server = kept(lambda request: reply(next(answers), headers=FRESH))
+    proxy.get("/x")
+    waiting.until(lambda: proxy.get("/x").body == b"old" and disk(proxy)["objects"] == 1, "the old one on disk")
+    assert proxy.get("/x", headers=[("Cache-Control", "no-cache")]).body == b"new"
+    assert proxy.get("/other").body == b"newest"
+    waiting.until(lambda: disk(proxy)["objects"] == 0 or proxy.get("/x").body == b"new", "the old one to go")
+    restart(proxy)
+    assert len(server.requests) == 3
+    response = proxy.get("/x") if disk(proxy)["objects"] else None
+    assert response is None or response.body == b"new"
+
+
+def test_a_stale_object_is_validated(kept):
+    """What comes stale from disk is asked about, not fetched."""
+    def answer(request):
+        if request.headers.get("If-None-Match") == '"v"':
+            return reply(b"", 304, headers=[("ETag", '"v"'), ("Cache-Control", "max-age=1")], length=False)
+        return reply(b"x" * 300_000, headers=[("ETag", '"v"'), ("Cache-Control", "max-age=1")])
+    proxy, server = kept(answer)
+    proxy.get("/x")
+    waiting.until(lambda: len(proxy.get("/x").body) == 300_000 and disk(proxy)["objects"] == 1, "it on disk")
+    restart(proxy)
+    waiting.until(lambda: len(proxy.get("/x").body) == 300_000 and server.requests[-1].headers.get("If-None-Match") == '"v"', "a validation")
+    assert sum(1 for request in server.requests if not request.headers.has("If-None-Match")) == 1
+
+
+def test_the_budget_holds(kept):
+    """Old objects make room; the files go with them."""
+    proxy, _ = kept(settings={"cache": {"memory": "16MiB", "disk": {"size": "8MiB"}}})
+    for i in range(30):
+        get(proxy, f"/500000/{i}")
+        waiting.until(lambda: get(proxy, f"/500000/{i}") and metric(proxy, "cache_disk_writes") > i * 0.9, "it on disk")
+    assert disk(proxy)["file_bytes"] <= 8 << 20 and disk(proxy)["evictions"] > 0
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and len(files(proxy)) == disk(proxy)["objects"], "the dead files to go", 10)
+    assert sum(os.path.getsize(path) for path in files(proxy)) <= 8 << 20
+
+
+def test_workers_and_caretaker_killed_in_between(kept):
+    """What was written outlives them; nothing half written is taken up."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a", "/3000000/b")
+    before = proxy.wait_workers(2)
+    for pid in [*before.values(), proxy.caretaker()]:
+        os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    get(proxy, "/1000/a")
+    get(proxy, "/3000000/b")
+    asked = len(server.requests)
+    restart(proxy)
+    get(proxy, "/1000/a")
+    get(proxy, "/3000000/b")
+    assert len(server.requests) == asked and disk(proxy)["objects"] == 2
+
+
+def test_the_tier_outlives_an_upgrade(kept):
+    """The new image goes on with it, and with its purges."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a", "/1000/b")
+    before = proxy.wait_workers(2)
+    assert proxy.command("upgrade").returncode == 0
+    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    assert disk(proxy)["objects"] == 2
+    assert proxy.command("purge", "http://site.test/1000/a").returncode == 0
+    asked = len(server.requests)
+    crash(proxy)
+    get(proxy, "/1000/b")
+    assert len(server.requests) == asked
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked + 1
+
+
+def test_two_proxies_do_not_share_a_folder(kept):
+    """The second one has no disk tier, says so, and serves."""
+    proxy, _ = kept()
+    other, _ = kept(path=proxy.objects)
+    get(other, "/1000/a")
+    assert disk(other) is None and "another Ladle uses it" in other.output()
+    put_on_disk(proxy, "/1000/a")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    where = tmp_path / "disk"
+    where.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", where], check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path.parent, 0o755)
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)
+
+
+def test_a_full_disk_fails_no_request(kept, small_disk):
+    """Not kept on disk, told once, and used again when there is room."""
+    objects = str(small_disk / "objects")
+    proxy, _ = kept(path=objects)
+    put_on_disk(proxy, "/1000/a")
+    with open(small_disk / "filler", "wb") as filler:
+        try:
+            while True:
+                filler.write(b"x" * 65536)
+                filler.flush()
+        except OSError:
+            pass
+    for i in range(10):
+        get(proxy, f"/300000/{i}")
+        get(proxy, f"/300000/{i}")
+    waiting.until(lambda: disk(proxy)["is_bad"], "the tier to be set aside")
+    assert metric(proxy, "cache_disk_errors") >= 1 and metric(proxy, "cache_disk_bad") >= 1
+    assert proxy.output().count("nothing is written to the disk tier for a while") <= 2
+    assert "SET ASIDE" in proxy.command("status").stdout
+    waiting.until(lambda: get(proxy, "/1000/b") and get(proxy, "/1000/b") and metric(proxy, "cache_disk_write_refused") > 0, "a write to be refused")
+    os.unlink(small_disk / "filler")
+
+
+def test_status_shows_the_tier(kept):
+    """Objects and bytes, for people."""
+    proxy, _ = kept()
+    put_on_disk(proxy, "/1000/a")
+    assert "on disk 1 objects" in proxy.command("status").stdout

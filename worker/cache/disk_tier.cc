@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/disk_tier.h"
+
+#include "common/os/log.h"
+#include "common/shm/disk_files.h"
+
+#include <cerrno>
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr unsigned kThreads = 4;
+constexpr int kMostWrites = 2; ///< at once: the other threads are for reading
+constexpr loop::Nanos kRetryAfter = 30'000'000'000;
+
+} // namespace
+
+DiskTier::DiskTier(loop::Loop& loop, shm::CacheArena& index, std::uint32_t row, shm::ProcessRow& metrics, os::Fd folder)
+    : loop_(loop), metrics_(metrics), folder_(std::make_shared<os::Fd>(std::move(folder))), index_(index, row), tidy_wake_(loop)
+{
+}
+
+Result<std::unique_ptr<DiskTier>> DiskTier::make(loop::Loop& loop, shm::CacheArena& index, std::uint32_t row, shm::ProcessRow& metrics,
+                                                 os::Fd folder)
+{
+    std::unique_ptr<DiskTier> tier(new DiskTier(loop, index, row, metrics, std::move(folder)));
+    auto jobs = FileJobs::make(loop, metrics, kThreads);
+    if (!jobs) {
+        return std::unexpected(jobs.error());
+    }
+    tier->jobs_ = std::move(*jobs);
+    tier->tidy_task_ = tier->run_tidy();
+    tier->tidy_task_.start();
+    return tier;
+}
+
+DiskTier::~DiskTier()
+{
+    stop();
+}
+
+void DiskTier::stop() noexcept
+{
+    is_stopping_->store(true, std::memory_order_relaxed);
+    if (jobs_) {
+        jobs_->stop();
+    }
+}
+
+void DiskTier::leave() noexcept
+{
+    is_stopping_->store(true, std::memory_order_relaxed);
+    folder_.reset();
+}
+
+shm::CacheView DiskTier::find(const shm::CacheHash& hash) noexcept
+{
+    char bytes[16];
+    return !folder_ ? shm::CacheView() : index_.find(shm::CacheStore::name_by_hash(hash, bytes)).view;
+}
+
+bool DiskTier::has(const shm::CacheHash& hash) noexcept
+{
+    char bytes[16];
+    return static_cast<bool>(index_.peek(shm::CacheStore::name_by_hash(hash, bytes)));
+}
+
+void DiskTier::forget(const shm::CacheHash& hash) noexcept
+{
+    char bytes[16];
+    shm::CacheRef ref;
+    if (const shm::CacheView view = index_.peek(shm::CacheStore::name_by_hash(hash, bytes))) {
+        ref = view.ref();
+    }
+    if (ref.entry != 0) { // not pinned any more: its file can go at once
+        forget(ref);
+    }
+}
+
+void DiskTier::forget(const shm::CacheRef& ref) noexcept
+{
+    constexpr int kTries = 5; // of some ms each: an old response that stays would be served again after a restart
+    for (int i = 0; i < kTries && !index_.remove(ref); ++i) {
+    }
+    tidy();
+}
+
+void DiskTier::forget_bad(const shm::CacheRef& ref) noexcept
+{
+    metrics_.add(shm::Metric::cache_disk_bad_files);
+    forget(ref);
+}
+
+bool DiskTier::may_write() noexcept
+{
+    const bool is_set_aside = is_bad_ && loop_.now() < retry_at_;
+    if (!folder_ || writes_ >= kMostWrites || is_set_aside || (is_bad_ && writes_ > 0)) {
+        metrics_.add(shm::Metric::cache_disk_write_refused);
+        return false;
+    }
+    return true;
+}
+
+void DiskTier::wrote(int code) noexcept
+{
+    if (code == 0) {
+        metrics_.add(shm::Metric::cache_disk_writes);
+        if (std::exchange(is_bad_, false)) {
+            metrics_.subtract(shm::Metric::cache_disk_bad);
+            os::log(os::Level::info, "the disk tier is used again");
+        }
+    } else if (code != ECANCELED) {
+        set_aside(code);
+    }
+}
+
+void DiskTier::set_aside(int code) noexcept
+{
+    metrics_.add(shm::Metric::cache_disk_errors);
+    retry_at_ = loop_.now() + kRetryAfter;
+    if (!std::exchange(is_bad_, true)) {
+        metrics_.add(shm::Metric::cache_disk_bad);
+        const char* const reason = strerrordesc_np(code);
+        os::log(os::Level::error, "nothing is written to the disk tier for a while", {{"reason", reason != nullptr ? reason : "damaged"}});
+    }
+}
+
+void DiskTier::log_purge(const shm::LoggedPurge& purge)
+{
+    if (!folder_) {
+        return;
+    }
+    auto job = std::make_unique<FileJob>();
+    job->operation = FileJob::Operation::call;
+    job->work = [folder = folder_, line = shm::to_line(purge)] { return shm::append_purge(folder->get(), line, true); };
+    job->owner = this;
+    job->on_done = [](void* self, FileJob& done) {
+        if (done.code != 0) {
+            static_cast<DiskTier*>(self)->set_aside(done.code);
+        }
+    };
+    if (jobs_->submit(job) == nullptr) {
+        std::ignore = shm::append_purge(folder_->get(), shm::to_line(purge), false); // rather wait for the disk than forget it
+    }
+}
+
+void DiskTier::on_tick() noexcept
+{
+    tidy();
+}
+
+loop::Task<void> DiskTier::run_tidy()
+{
+    for (;;) {
+        const auto dead = folder_ ? index_.next_dead_file() : std::nullopt;
+        bool is_gone = false;
+        if (dead) {
+            DiskCall call(*jobs_, tidy_wake_);
+            if (call.start([folder = folder_, number = dead->number] { return shm::unlink_disk_file(folder->get(), number); })) {
+                while (!call.is_done()) {
+                    co_await tidy_wake_.wait();
+                }
+                is_gone = call.code() == 0;
+            }
+        }
+        if (!is_gone || !index_.confirm(*dead)) {
+            co_await tidy_wake_.wait();
+        }
+    }
+}
+
+} // namespace ladle::worker

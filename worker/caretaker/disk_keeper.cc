@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/caretaker/disk_keeper.h"
+
+#include "common/http/stored_meta.h"
+#include "common/os/log.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr const char* kRescanName = "rescan";
+constexpr unsigned kSubfolders = 256;
+constexpr std::size_t kBatch = 512; ///< files in each 100 ms
+
+struct CloseFolder {
+    void operator()(DIR* folder) const noexcept { ::closedir(folder); }
+};
+
+/// 0 = there is nothing to do.
+std::uint64_t read_mark(int folder)
+{
+    const std::string text = shm::read_file(folder, kRescanName, 64);
+    std::uint64_t number = 0;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number;
+}
+
+} // namespace
+
+DiskKeeper::DiskKeeper(loop::Loop& loop, shm::CacheArena& memory, std::uint32_t row, std::unique_ptr<DiskTier> tier)
+    : loop_(loop), memory_(memory, row), tier_(std::move(tier)), wake_(loop)
+{
+}
+
+DiskKeeper::~DiskKeeper()
+{
+    tier_->stop();
+}
+
+Result<std::unique_ptr<DiskKeeper>> DiskKeeper::make(loop::Loop& loop, shm::CacheArena& memory, shm::CacheArena& index,
+                                                     std::uint32_t row, shm::ProcessRow& metrics, os::Fd folder)
+{
+    auto tier = DiskTier::make(loop, index, row, metrics, std::move(folder));
+    if (!tier) {
+        return std::unexpected(tier.error());
+    }
+    std::unique_ptr<DiskKeeper> keeper(new DiskKeeper(loop, memory, row, std::move(*tier)));
+    keeper->main_ = keeper->run();
+    keeper->main_.start();
+    return keeper;
+}
+
+void DiskKeeper::on_tick()
+{
+    tier_->index().sweep();
+    tier_->tidy();
+    has_ticked_ = true;
+    wake_.kick_later();
+}
+
+int DiskKeeper::list_subfolder(int folder, unsigned subfolder, std::uint64_t below, Names& out)
+{
+    const std::string name = fmt::format("{:02x}", subfolder);
+    const int fd = ::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : errno;
+    }
+    const std::unique_ptr<DIR, CloseFolder> entries(::fdopendir(fd));
+    if (!entries) {
+        os::Fd(fd).reset();
+        return ENOMEM;
+    }
+    while (const dirent* entry = ::readdir(entries.get())) {
+        const std::string_view file = entry->d_name;
+        const std::uint64_t number = shm::disk_number_of(subfolder, file);
+        const bool is_unfinished = file.ends_with(".new");
+        const std::uint64_t unfinished = is_unfinished ? shm::disk_number_of(subfolder, file.substr(0, file.size() - 4)) : 0;
+        if (number != 0 && number < below) {
+            out.numbers.push_back(number);
+        } else if (file != "." && file != ".." && number == 0 && (unfinished == 0 || unfinished < below)) {
+            out.strangers.push_back(name + "/" + std::string(file));
+        }
+    }
+    // The newest first: of two of one name it is the one that counts.
+    std::sort(out.numbers.begin(), out.numbers.end(), std::greater<>());
+    return 0;
+}
+
+/// False: it is to be removed.
+bool DiskKeeper::take_up(const shm::DiskFile& file)
+{
+    const shm::DiskObject& found = file.header.object();
+    const std::string_view url = found.url.substr(0, found.url.find('\n'));
+    const bool is_ours = found.seed == tier_->index().arena().seed() &&
+                         found.hash == tier_->index().name(found.url, found.variant).hash &&
+                         (found.is_vary_record || found.meta.size() == sizeof(http::StoredMeta));
+    if (!is_ours || memory_.purges().state(url, found.tags, found.epoch) == shm::PurgeState::hard) {
+        return false;
+    }
+    char bytes[16];
+    shm::CacheObject entry;
+    entry.name = shm::CacheStore::name_by_hash(found.hash, bytes);
+    entry.tags = found.tags;
+    entry.epoch = found.epoch;
+    entry.body_bytes = file.header.file_bytes();
+    entry.in_file = true;
+    if (const shm::CacheView other = tier_->index().peek(entry.name); other && other.file() >= found.number) {
+        return other.file() == found.number; // a caretaker before has been here
+    }
+    if (memory_.peek(memory_.name(found.url, found.variant))) {
+        return false; // fetched anew since
+    }
+    return tier_->index().adopt_file(entry, found.number).has_value();
+}
+
+loop::Task<bool> DiskKeeper::read_subfolder(unsigned subfolder, std::uint64_t below)
+{
+    auto names = std::make_shared<Names>();
+    DiskCall listing(tier_->jobs(), wake_);
+    std::ignore = listing.start([names, folder = tier_->folder(), subfolder, below] {
+        const int code = list_subfolder(folder->get(), subfolder, below, *names);
+        for (const std::string& stranger : names->strangers) {
+            ::unlinkat(folder->get(), stranger.c_str(), 0);
+        }
+        return code;
+    });
+    while (!listing.is_done()) {
+        co_await wake_.wait();
+    }
+    if (listing.code() != 0) {
+        co_return false;
+    }
+    for (std::size_t at = 0; at < names->numbers.size(); at += kBatch) {
+        has_ticked_ = false;
+        auto batch = std::make_shared<Batch>();
+        DiskCall reading(tier_->jobs(), wake_);
+        std::ignore = reading.start([batch, names, at, folder = tier_->folder()] {
+            for (std::size_t i = at; i < std::min(names->numbers.size(), at + kBatch); ++i) {
+                auto file = std::make_unique<shm::DiskFile>();
+                if (shm::open_disk_file(folder->get(), names->numbers[i], false, *file) == 0) {
+                    file->fd.reset();
+                    batch->good.push_back(std::move(file));
+                } else {
+                    batch->bad.push_back(names->numbers[i]);
+                }
+            }
+            return 0;
+        });
+        while (!reading.is_done()) {
+            co_await wake_.wait();
+        }
+        for (const auto& file : batch->good) {
+            if (take_up(*file)) {
+                ++taken_;
+            } else {
+                batch->bad.push_back(file->header.object().number);
+            }
+        }
+        removed_ += batch->bad.size();
+        tier_->row().add(shm::Metric::cache_disk_bad_files, batch->bad.size());
+        DiskCall removing(tier_->jobs(), wake_);
+        std::ignore = removing.start([batch, folder = tier_->folder()] {
+            for (const std::uint64_t number : batch->bad) {
+                std::ignore = shm::unlink_disk_file(folder->get(), number);
+            }
+            return 0;
+        });
+        while (!removing.is_done() || !has_ticked_) {
+            co_await wake_.wait();
+        }
+    }
+    co_return true;
+}
+
+loop::Task<void> DiskKeeper::run()
+{
+    const std::uint64_t below = read_mark(tier_->folder()->get());
+    if (below == 0) {
+        co_return;
+    }
+    bool is_whole = true;
+    for (unsigned subfolder = 0; subfolder < kSubfolders; ++subfolder) {
+        const bool is_read = co_await read_subfolder(subfolder, below);
+        is_whole = is_whole && is_read;
+    }
+    if (is_whole) {
+        ::unlinkat(tier_->folder()->get(), kRescanName, 0);
+    }
+    if (taken_ + removed_ > 0) {
+        os::log(os::Level::info, "the disk tier was read", {{"objects", taken_}, {"removed", removed_}, {"whole", is_whole}});
+    }
+}
+
+} // namespace ladle::worker
