@@ -81,7 +81,7 @@ void plan_many_ranges(const Request& request, const StoredFields& stored, const 
         plan.parts.push_back(std::move(part));
     }
     http::append_multipart_end(multipart, plan.after);
-    plan.own_lines = lines_without(stored.fields(), FieldName::content_type, FieldName::content_length);
+    plan.own_lines = lines_without(stored.fields(), FieldName::content_type, FieldName::content_range);
     plan.lines = plan.own_lines;
     plan.more_lines += "Content-Type: multipart/byteranges; boundary=" + boundary + "\r\n";
 }
@@ -133,6 +133,10 @@ bool plan_by_fields(const Request& request, std::uint64_t length, AnswerPlan& pl
     }
     if (ranges.size == 1) {
         plan_one_range(ranges.items[0], length, plan);
+        if (stored.fields().has(FieldName::content_range)) { // of a 200, where it has no meaning (RFC 9110 §14.4)
+            plan.own_lines = lines_without(stored.fields(), FieldName::content_range, FieldName::content_range);
+            plan.lines = plan.own_lines;
+        }
     } else {
         plan_many_ranges(request, stored, ranges, length, plan);
     }

@@ -219,8 +219,6 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
     visit.meta.source = decision.source;
     if (shape) {
         make_part(visit, *shape, head);
-    } else if (request.response.fields.has(FieldName::content_range)) {
-        head = without_content_range(head); // without meaning there (RFC 9110 §14.4), and ranges of it get their own
     }
     shm::CacheObject object;
     object.name = visit.name;

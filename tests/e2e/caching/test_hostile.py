@@ -191,7 +191,7 @@ def test_a_purge_during_a_fill_counts(caching):
     assert len(proxy.get("/").body) == 100_000 and len(server.requests) == 2
 
 
-def test_a_content_range_that_has_no_meaning_is_not_stored(caching):
+def test_a_content_range_that_has_no_meaning(caching):
     """In a 200 it says nothing (RFC 9110 §14.4); a range of what is stored has one Content-Range, and that is right."""
     proxy, _ = caching(reply(b"0123456789", headers=FRESH + [("Content-Range", "bytes 0-9/99")]))
     proxy.get("/")
@@ -210,3 +210,27 @@ def test_every_tag_purges(caching, count):
     assert proxy.command("purge", "--tag", f"t{count - 1}").returncode == 0
     proxy.get("/")
     assert len(server.requests) == before + 1
+
+
+@pytest.mark.parametrize("wanted", ["bytes=150000-150009", "bytes=190000-190009,0-9", "bytes=-10"])
+@pytest.mark.parametrize("size", [40_000, 200_000])
+def test_a_range_that_has_not_come_yet_is_waited_for(caching, wanted, size):
+    """Of an object that is being filled, bytes behind what is there: the client is sent them once they are."""
+    body = bytes(i % 251 for i in range(size))
+    wanted = wanted if size > 100_000 else wanted.replace("0000-", "000-").replace("0009", "009")
+
+    def answer(request, connection):
+        connection.send(reply(b"", headers=FRESH + [("Content-Length", str(size))], length=False) + body[: size // 4])
+        time.sleep(0.7)
+        connection.send(body[size // 4 :])
+    proxy, server = caching(answer)
+    filler = threading.Thread(target=proxy.get)
+    filler.start()
+    waiting.until(lambda: metric(proxy, "cache_fills_open") == 1, "the fill to begin")
+    begun = time.monotonic()
+    response = proxy.get("/", headers=[("Range", wanted)])
+    filler.join()
+    last = wanted.split("=")[1].split(",")[0]
+    first, end = (size - 10, size) if last == "-10" else (int(last.split("-")[0]), int(last.split("-")[1]) + 1)
+    assert response.status == 206 and body[first:end] in response.body
+    assert time.monotonic() - begun < 3 and len(server.requests) == 1
