@@ -37,10 +37,10 @@ std::string_view name_of(shm::CacheRefusal refusal) noexcept
 }
 
 /// The words of the tag fields (Surrogate-Key has spaces between them, Cache-Tag commas), which are for us alone: not passed on.
-/// More than kMostTags: not all of them.
-std::vector<std::uint64_t> take_tags(Request& request)
+/// Nothing if they are too many: a purge by one that is left out would not find the object.
+std::optional<std::vector<std::uint64_t>> take_tags(Request& request)
 {
-    const CacheVisit& visit = *request.cache;
+    CacheVisit& visit = *request.cache;
     std::vector<std::uint64_t> tags;
     for (http::Field& field : request.response.fields) {
         const std::string_view name = request.response.fields.name(field);
@@ -60,6 +60,10 @@ std::vector<std::uint64_t> take_tags(Request& request)
             }
             rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
         }
+    }
+    if (tags.size() > kMostTags) {
+        visit.detail = "too-many-tags";
+        return std::nullopt;
     }
     return tags;
 }
@@ -196,9 +200,8 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
         visit.detail = "too-large";
         return false;
     }
-    const std::vector<std::uint64_t> tags = take_tags(request);
-    if (tags.size() > kMostTags) {
-        visit.detail = "too-many-tags"; // a purge by one that was left out would not find it
+    const auto tags = take_tags(request);
+    if (!tags) {
         return false;
     }
     std::string head;
@@ -224,7 +227,7 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
     object.name = visit.name;
     object.meta = visit.meta.bytes();
     object.head = head;
-    object.tags = tags;
+    object.tags = *tags;
     object.epoch = visit.epoch;
     object.body_bytes = bytes;
     object.in_file = bytes != shm::kBodyUnknown && bytes > settings.inline_bytes && visit.cache.has_files();
