@@ -27,7 +27,7 @@ namespace ladle::master {
 
 namespace {
 
-constexpr std::uint64_t kBytesPerObject = std::uint64_t{16} << 10; ///< so large are files at least on average, or the index is full first
+constexpr std::uint64_t kBytesPerObject = std::uint64_t{16} << 10; ///< of a file on average; the index may be full first
 constexpr std::uint64_t kIndexBytesPerObject = 256;
 constexpr std::uint64_t kLeastIndexBytes = std::uint64_t{16} << 20;
 constexpr std::uint64_t kMostIndexBytes = std::uint64_t{64} << 30;

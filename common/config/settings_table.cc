@@ -90,13 +90,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"cache", "object", Type::table, "", "cache_object", "one response's body", kServer, "", "max"},
     {"cache", "uncacheable_for", Type::duration, "60s", "0s..1d", "how long requests for what could not be kept go to the server without waiting for each other"},
     {"cache", "wait", Type::duration, "5s", "0s..1h", "how long a request waits for another's fetch of the same before it asks the server itself"},
-
     {"cache", "disk", Type::table, "", "cache_disk", "the disk tier", kServer, "", "size"},
-
-    {"cache_disk", "size", Type::size, "0B", "0B..65536GiB", "of all files together; 0B is no disk tier", kServer,
-        "the index in memory takes up to 16 MiB for each GiB of it, as it fills"},
-    {"cache_disk", "path", Type::path, "/var/cache/ladle/objects", "", "a folder for Ladle alone, made if it is not there; what else lies in it may be removed"},
-    {"cache_disk", "second_sight", Type::boolean, "true", "", "only what is asked for a second time is written; false: everything that is kept"},
 
     {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 256MiB of it"},
     {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
@@ -191,6 +185,11 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"route_cache", "client_directives", Type::boolean, "true", "", "false: a client's Cache-Control is not obeyed", kSiteRoute},
     {"route_cache", "purge", Type::texts, "", "", "address ranges from which the method PURGE is taken; default: 127.0.0.0/8 and ::1", kSiteRoute},
     {"route_cache", "status_header", Type::boolean, "true", "", "whether clients are sent Cache-Status", kSiteRoute},
+
+    {"cache_disk", "size", Type::size, "0B", "0B..65536GiB", "of all files together; 0B is no disk tier", kServer,
+        "the index in memory takes up to 16 MiB for each GiB of it, as it fills"},
+    {"cache_disk", "path", Type::path, "/var/cache/ladle/objects", "", "a folder for Ladle alone, made if it is not there; what else lies in it may be removed"},
+    {"cache_disk", "second_sight", Type::boolean, "true", "", "only what is asked for a second time is written; false: everything that is kept"},
 
     {"respond", "status", Type::integer, "200", "200..599", "the status code", kRoute, "a final answer has no other"},
     {"respond", "body", Type::text, "", "", "the body", kRoute},

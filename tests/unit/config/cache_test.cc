@@ -284,7 +284,7 @@ x.toml:5:9: error: there is no cache: [cache] memory is 0B
     check_says(R"~(
 [cache]
 memory = "4MiB"
-disk = "1GiB"
+ssds = "1GiB"
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
 [[site."a.test".route]]
@@ -296,9 +296,9 @@ cache = true
 x.toml:2:10: error: cache.memory must be "0B" (no cache) or from 8MiB to 256GiB, got 4MiB
     2 | memory = "4MiB"
       |          ^^^^^^ less cannot hold the index
-x.toml:3:1: error: unknown key "disk" in [cache]
-    3 | disk = "1GiB"
-      | ^^^^ known here: memory, files, object, uncacheable_for, wait
+x.toml:3:1: error: unknown key "ssds" in [cache]
+    3 | ssds = "1GiB"
+      | ^^^^ known here: memory, files, object, uncacheable_for, wait, disk
 x.toml:9:1: error: a fixed answer is not cached: it comes from memory as it is
     9 | cache = true
       | ^^^^^ respond is at x.toml:8:1

@@ -194,7 +194,7 @@ TEST_CASE("children inherit the cache, and the dead one's row is repaired and it
     CHECK_FALSE(rings(inheritance.cache_bells[0].get()));
     ipc::release_borrowed(inheritance);
     CHECK(owner.has_files());
-    owner.remove_folder();
+    owner.close();
     CHECK(place.count() == 0);
 }
 
