@@ -146,9 +146,9 @@ json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int
         j["key"] = key.substr(more + 1);
     }
     if (view.is_vary_record()) {
-        const auto names = view.meta();
+        const std::string_view meta(reinterpret_cast<const char*>(view.meta().data()), view.meta().size());
         j["kind"] = "vary";
-        j["vary"] = std::string_view(reinterpret_cast<const char*>(names.data()), names.size());
+        j["vary"] = meta.substr(0, meta.find('\n'));
         return j;
     }
     const http::StoredFreshness freshness = http::StoredMeta::read(view.meta()).freshness;
@@ -157,7 +157,7 @@ json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int
     const shm::CacheState state = view.state();
     const std::uint64_t body = view.body_bytes();
     j["kind"] = "response";
-    j["variant"] = view.variant();
+    j["variant"] = view.variant().substr(0, view.variant().rfind('#')); // without the record's mark
     j["status"] = freshness.status;
     j["state"] = name_of(state);
     j["age_s"] = http::age_field(freshness, now_ms);

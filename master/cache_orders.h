@@ -28,8 +28,8 @@ inline constexpr std::uint64_t kMostListed = 10'000; ///< objects in one answer
 nlohmann::json purge(const config::Config& config, shm::CacheStore* store, const nlohmann::json& request,
                      const DiskOwner* disk = nullptr);
 
-/// `ladle cache --check`: the walk of CacheStore::check() through all stripes, in one go. Stores may be refused meanwhile, some ms in
-/// each 64 MiB; hits go on. `store` null = there is no cache.
+/// `ladle cache --check`: the walk of CacheStore::check() through all stripes, in one go. Stores may be refused meanwhile, some
+/// ms in each 64 MiB; hits go on. `store` null = there is no cache.
 nlohmann::json check_cache(shm::CacheStore* store);
 
 /// Walks the cache for `ladle cache`, a slice in each turn of the loop, so that a large one holds nothing up.

@@ -90,6 +90,7 @@ FillClaim FillTable::claim(const CacheHash& hash, std::uint64_t now_ns) noexcept
     }
     free->low.store(hash.low, std::memory_order_relaxed);
     free->high.store(hash.high, std::memory_order_relaxed);
+    free->until_ns.store(0, std::memory_order_relaxed);
     // The bits of waiters stay: whoever finished here may be about to take them.
     const std::uint64_t word = next_word(free->word.load(std::memory_order_relaxed), FillState::claimed, row_);
     cache_step();
@@ -111,6 +112,29 @@ std::uint64_t FillTable::finish(const FillClaim& claim, FillEnd end, std::uint64
     const FillState state = end == FillEnd::uncacheable ? FillState::uncacheable : FillState::free;
     place.word.store(next_word(claim.word, state, row_), std::memory_order_seq_cst);
     return place.waiters.exchange(0, std::memory_order_seq_cst);
+}
+
+void FillTable::spoil(const CacheHash& hash) noexcept
+{
+    FillPlace* const set = set_of(hash);
+    for (FillPlace* place = set; place != set + kFillWays; ++place) {
+        // A claim that ends meanwhile loses a mark of no use, or lasts 0 ns longer as `uncacheable`: both are harmless.
+        if (state_of(place->word.load(std::memory_order_acquire)) == FillState::claimed &&
+            place->low.load(std::memory_order_relaxed) == hash.low && place->high.load(std::memory_order_relaxed) == hash.high) {
+            place->until_ns.store(1, std::memory_order_release);
+        }
+    }
+}
+
+bool FillTable::is_spoiled(const FillClaim& claim) const noexcept
+{
+    const FillPlace& place = region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
+    return claim.outcome == ClaimOutcome::mine && place.until_ns.load(std::memory_order_acquire) != 0;
+}
+
+std::uint64_t FillTable::mark_uncacheable(const CacheHash& hash, std::uint64_t now_ns, std::uint64_t until_ns) noexcept
+{
+    return finish(claim(hash, now_ns), FillEnd::uncacheable, until_ns);
 }
 
 bool FillTable::is_over(const FillClaim& claim) const noexcept

@@ -33,7 +33,7 @@ struct alignas(64) FillPlace {
     std::atomic<std::uint64_t> high;
     std::atomic<std::uint64_t> word;     ///< generation << 16 | FillState << 8 | owner row
     std::atomic<std::uint64_t> waiters;  ///< bit per process row
-    std::atomic<std::uint64_t> until_ns; ///< CLOCK_MONOTONIC: end of `uncacheable`
+    std::atomic<std::uint64_t> until_ns; ///< CLOCK_MONOTONIC: end of `uncacheable`; of a claim: not 0 = spoiled
 };
 
 struct FillSection {
@@ -77,6 +77,12 @@ public:
     /// Ends a claim; call it as soon as the object is published (it is then found in state filling) or nothing comes of it. Returns
     /// the rows to wake (the caller writes their eventfds; its own bit may be among them). A second call does nothing.
     std::uint64_t finish(const FillClaim& claim, FillEnd end, std::uint64_t until_ns = 0) noexcept;
+
+    /// What is being fetched of this key is made invalid: is_spoiled() tells its owner.
+    void spoil(const CacheHash& hash) noexcept;
+    bool is_spoiled(const FillClaim& claim) const noexcept;
+    /// Marks a key as uncacheable that nobody has claimed. Returns the rows to wake.
+    std::uint64_t mark_uncacheable(const CacheHash& hash, std::uint64_t now_ns, std::uint64_t until_ns) noexcept;
 
     /// Whether a claim, one's own or the `others` that stood in the way, has ended (lock-free): what a waiter asks when its row is woken.
     bool is_over(const FillClaim& claim) const noexcept;

@@ -61,6 +61,7 @@ void copy_visit(const CacheVisit& from, CacheVisit& to)
     to.key = from.key;
     to.variant = from.variant;
     to.vary_names = from.vary_names;
+    to.vary_mark = from.vary_mark;
     to.url_of_key = std::string_view(to.key).substr(0, from.url_of_key.size());
     to.name = to.cache.store().name(to.key, to.variant);
     if (from.view) {

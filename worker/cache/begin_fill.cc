@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/begin_fill.h"
 
+#include "common/http/conditional.h"
 #include "common/http/grammar.h"
 #include "common/http/stored_fields.h"
 #include "common/http/vary.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/fill.h"
+#include "worker/cache/look_up.h"
 #include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ladle::worker {
@@ -111,9 +116,11 @@ bool name_object(Request& request)
     }
     names = join_vary(names, visit.vary_names);
     if (names != visit.vary_names) {
+        visit.vary_mark = fmt::format("{:x}", request.parts.loop.now());
+        const std::string meta = names + "\n" + visit.vary_mark;
         shm::CacheObject record;
         record.name = store.name(visit.key);
-        record.meta = std::as_bytes(std::span(names));
+        record.meta = std::as_bytes(std::span(meta));
         record.epoch = visit.epoch;
         record.body_bytes = 0;
         record.vary_record = true;
@@ -124,8 +131,7 @@ bool name_object(Request& request)
         visit.cache.outdate(*stored);
         visit.vary_names = names;
     }
-    http::append_variant(visit.vary_names, request.head.fields, http::Normalise::yes, visit.variant);
-    visit.name = store.name(visit.key, visit.variant);
+    name_variant(request);
     return true;
 }
 
@@ -171,6 +177,52 @@ void make_part(CacheVisit& visit, const PartShape& shape, std::string& head)
     }
 }
 
+bool has_strong_etag(const http::Fields& fields)
+{
+    const auto etag = http::find_validators(fields, wall_clock_ms() / 1000).etag;
+    return etag && !etag->is_weak;
+}
+
+/// Sets the body of the object on its way; the visit's view is the object from then on.
+bool carry(Request& request, Turn& turn, shm::CacheFill begun, const shm::CacheObject& object)
+{
+    CacheVisit& visit = *request.cache;
+    const config::Cache& settings = request.live->config->cache;
+    os::Fd file;
+    if (object.in_file) {
+        file = visit.cache.make_file(begun.file());
+        if (!file) {
+            visit.detail = "no-file";
+            return false;
+        }
+    }
+    visit.detail = {};
+    auto fill = std::make_unique<Fill>(visit.cache, request.live, std::move(turn), std::move(begun), std::move(file),
+                                       Fill::Limits{request.timeouts().stall, visit.rules.object_bytes, settings.finish_bytes,
+                                                    settings.uncacheable_for},
+                                       &visit);
+    visit.view = fill->view().copy();
+    visit.is_stored = true;
+    if (visit.joins != CacheVisit::Joins::nothing) {
+        fill->join(std::move(visit.part), visit.joins == CacheVisit::Joins::behind ? Fill::Side::before : Fill::Side::behind);
+    }
+    if (fill->step() == Fill::State::arriving) {
+        // A body without a length may turn out to be more than the cache takes. Who reads along must then be able to go on by itself.
+        if (object.body_bytes != shm::kBodyUnknown || has_strong_etag(request.response.fields)) {
+            fill->publish();
+        } else {
+            fill->show_when_complete(std::exchange(visit.claim, {}));
+        }
+    }
+    if (fill->state() == Fill::State::complete) {
+        visit.cache.store().fills().forget(visit.name.hash);
+    } else {
+        Fill::start(std::move(fill));
+    }
+    visit.end_claim(shm::FillEnd::over);
+    return true;
+}
+
 } // namespace
 
 std::uint64_t announced_bytes(const Turn& turn) noexcept
@@ -186,6 +238,10 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
 {
     CacheVisit& visit = *request.cache;
     const config::Cache& settings = request.live->config->cache;
+    if (visit.cache.store().fills().is_spoiled(visit.claim)) {
+        visit.detail = "invalidated"; // by a request that changed something while this one was under way
+        return false;
+    }
     std::uint64_t bytes = announced_bytes(turn);
     std::optional<PartShape> shape;
     if (request.response.status == 206) {
@@ -236,32 +292,7 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
         visit.detail = name_of(begun.error());
         return false;
     }
-    os::Fd file;
-    if (object.in_file) {
-        file = visit.cache.make_file(begun->file());
-        if (!file) {
-            visit.detail = "no-file";
-            return false;
-        }
-    }
-    visit.detail = {};
-    auto fill = std::make_unique<Fill>(visit.cache, request.live, std::move(turn), std::move(*begun), std::move(file),
-                                       Fill::Limits{request.timeouts().stall, visit.rules.object_bytes, settings.finish_bytes}, &visit);
-    visit.view = fill->view().copy();
-    visit.is_stored = true;
-    if (visit.joins != CacheVisit::Joins::nothing) {
-        fill->join(std::move(visit.part), visit.joins == CacheVisit::Joins::behind ? Fill::Side::before : Fill::Side::behind);
-    }
-    if (fill->step() == Fill::State::arriving) {
-        fill->publish();
-    }
-    if (fill->state() == Fill::State::complete) {
-        visit.cache.store().fills().forget(visit.name.hash);
-    } else {
-        Fill::start(std::move(fill));
-    }
-    visit.end_claim(shm::FillEnd::over);
-    return true;
+    return carry(request, turn, std::move(*begun), object);
 }
 
 } // namespace ladle::worker

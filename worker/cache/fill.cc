@@ -24,7 +24,8 @@ constexpr int kVectors = 64;
 Fill::Fill(Cache& cache, std::shared_ptr<LiveConfig> live, Turn&& turn, shm::CacheFill object, os::Fd file, Limits limits,
            CacheVisit* begun_by)
     : cache_(cache), live_(std::move(live)), limits_(limits), begun_by_(begun_by), wake_(cache.loop()), alarm_(wake_),
-      turn_(std::move(turn)), object_(std::move(object)), view_(object_.view().copy()), file_(std::move(file))
+      turn_(std::move(turn)), object_(std::move(object)), view_(object_.view().copy()),
+      hash_(begun_by->name.hash), file_(std::move(file))
 {
     begun_by_->fill = this;
     turn_.connection->socket.set_news(&wake_.news());
@@ -38,6 +39,7 @@ Fill::~Fill()
     if (begun_by_ != nullptr) {
         begun_by_->fill = nullptr;
     }
+    cache_.ring(cache_.store().fills().finish(claim_, shm::FillEnd::over));
 }
 
 void Fill::start(std::unique_ptr<Fill> fill)
@@ -80,8 +82,24 @@ void Fill::end(State state) noexcept
     if (state_ != State::refused) {
         turn_.release();
     }
+    end_claim();
     cache_.ring(readers);
     cache_.stir();
+}
+
+/// Those who wait for the claim find the object, or fetch by themselves; all at once, where it was too large to be kept.
+void Fill::end_claim() noexcept
+{
+    shm::FillTable& fills = cache_.store().fills();
+    const loop::Nanos now = loop::clock_now();
+    const loop::Nanos until = now + loop::to_nanos(limits_.uncacheable_for);
+    const bool is_uncacheable = state_ == State::refused;
+    if (claim_.outcome == shm::ClaimOutcome::mine) {
+        cache_.ring(fills.finish(claim_, is_uncacheable ? shm::FillEnd::uncacheable : shm::FillEnd::over, until));
+        claim_ = {};
+    } else if (is_uncacheable) {
+        cache_.ring(fills.mark_uncacheable(hash_, now, until));
+    }
 }
 
 bool Fill::store_inline(Chain& bytes) noexcept

@@ -26,6 +26,7 @@ public:
         std::chrono::milliseconds stall; ///< of the server
         std::uint64_t object_bytes;      ///< a body may have
         std::uint64_t finish_bytes;      ///< that may still be due when nobody reads any more
+        std::chrono::milliseconds uncacheable_for; ///< the key is taken to be, when the body turns out to be too large
     };
 
     /// `file`: of an object in a file, else -1. `begun_by`: its `fill` points here as long as the turn may be taken back.
@@ -46,6 +47,8 @@ public:
     void join(shm::CacheView part, Side side);
     /// Shows the object to everybody, if the lock can be had; else it is shown when it is complete.
     void publish() noexcept;
+    /// Leaves it unseen until it is complete; those who wait for the claim wait until then.
+    void show_when_complete(const shm::FillClaim& claim) noexcept { claim_ = claim; }
     /// Goes on from here in the loop. The Cache owns it then.
     static void start(std::unique_ptr<Fill> fill);
 
@@ -66,6 +69,7 @@ private:
     bool store_in_file(Chain& bytes) noexcept;
     bool is_wanted() const noexcept;
     void finish();
+    void end_claim() noexcept;
     void end(State state) noexcept;
     void leave() noexcept;
 
@@ -78,6 +82,8 @@ private:
     Turn turn_;
     shm::CacheFill object_;
     shm::CacheView view_;
+    shm::CacheHash hash_; ///< of its name
+    shm::FillClaim claim_;
     os::Fd file_;
     shm::CacheView part_behind_; ///< that follows what the server sends
     Chain incoming_; ///< received, not stored yet

@@ -86,16 +86,19 @@ shm::CacheFound find(Request& request, CacheVisit& visit)
     shm::CacheStore& store = visit.cache.store();
     visit.variant.clear();
     visit.vary_names.clear();
+    visit.vary_mark.clear();
     visit.name = store.name(visit.key);
     shm::CacheFound found = store.find(visit.name, visit.url_of_key);
     visit.forwarded = Forwarded::uri_miss;
     if (!found.view || !found.view.is_vary_record()) {
         return found;
     }
-    const auto names = found.view.meta();
-    visit.vary_names.assign(reinterpret_cast<const char*>(names.data()), names.size());
-    http::append_variant(visit.vary_names, request.head.fields, http::Normalise::yes, visit.variant);
-    visit.name = store.name(visit.key, visit.variant);
+    const auto meta = found.view.meta();
+    const std::string_view text(reinterpret_cast<const char*>(meta.data()), meta.size());
+    const std::size_t end = text.find('\n');
+    visit.vary_names = text.substr(0, end);
+    visit.vary_mark = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+    name_variant(request);
     visit.forwarded = Forwarded::vary_miss;
     return store.find(visit.name, visit.url_of_key);
 }
@@ -169,6 +172,15 @@ std::optional<Found> claim_load(CacheVisit& visit)
 }
 
 } // namespace
+
+void name_variant(Request& request)
+{
+    CacheVisit& visit = *request.cache;
+    visit.variant.clear();
+    http::append_variant(visit.vary_names, request.head.fields, http::Normalise::yes, visit.variant);
+    visit.variant.append("#").append(visit.vary_mark);
+    visit.name = visit.cache.store().name(visit.key, visit.variant);
+}
 
 void begin_visit(Request& request)
 {

@@ -14,6 +14,9 @@ namespace ladle::worker {
 /// Makes request.cache, once, for a route that caches. Decides by the request alone whether the cache has a say in it.
 void begin_visit(Request& request);
 
+/// Names the variant that the request asks for, by the vary record's names and mark in request.cache.
+void name_variant(Request& request);
+
 /// Looks at what is there now. Claims the fetch where there is nothing and the response may be shared; repeat after waiting.
 Found look_up(Request& request);
 

@@ -236,24 +236,49 @@ std::string url_of(const Request& request)
     return url;
 }
 
-/// RFC 9111 §4.4.
+/// Takes what is stored under this key out of the index. False: only a purge can find all of it.
+bool remove_stored(CacheVisit& visit, const std::string& key)
+{
+    shm::CacheStore& store = visit.cache.store();
+    const config::RouteCache& rules = visit.rules;
+    if (!rules.key.headers.empty() || !rules.key.cookies.empty()) {
+        return false;
+    }
+    const std::string part = part_variant({});
+    for (const shm::CacheName& name : {store.name(key), store.name(key, part)}) {
+        store.fills().spoil(name.hash); // what is just being fetched is from before
+        if (visit.cache.disk() != nullptr && visit.cache.disk()->has(name.hash)) {
+            return false;
+        }
+        // Without the record of its variants none of them is found again, as the next record has another mark.
+        const shm::CacheView view = store.peek(name);
+        if (view && !store.remove(view.ref())) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// RFC 9111 §4.4. The table of purges is used where nothing else finds what is stored: requests that change something are many, and each
+/// place that they took there would make what is remembered of other purges coarser, up to a cache that is empty.
 void invalidate(Request& request, std::string_view url)
 {
     CacheVisit& visit = *request.cache;
+    shm::PurgeTable& purges = visit.cache.store().purges();
     const http::Invalidated invalid = http::find_invalidated(url, request.response.fields);
     for (std::size_t i = 0; i < invalid.size; ++i) {
         http::KeyTarget target;
         std::string key;
-        if (http::split_url(invalid.urls[i], target)) {
-            http::append_key(target, nullptr, visit.rules.key, key);
-            shm::PurgeTable& purges = visit.cache.store().purges();
-            if (purges.purge_url(key, shm::PurgeKind::hard) && visit.cache.disk() != nullptr) {
-                visit.cache.disk()->log_purge({purges.epoch(), shm::PurgeSubject::url, shm::PurgeKind::hard, key});
-            }
-            request.parts.row.add(shm::Metric::cache_invalidated);
+        if (!http::split_url(invalid.urls[i], target)) {
+            continue;
+        }
+        http::append_key(target, nullptr, visit.rules.key, key);
+        request.parts.row.add(shm::Metric::cache_invalidated);
+        if (!remove_stored(visit, key) && purges.purge_url(key, shm::PurgeKind::hard) && visit.cache.disk() != nullptr) {
+            visit.cache.disk()->log_purge({purges.epoch(), shm::PurgeSubject::url, shm::PurgeKind::hard, key});
         }
     }
-    visit.epoch = visit.cache.store().purges().epoch(); // the response itself is from after that
+    visit.epoch = purges.epoch(); // the response itself is from after that
 }
 
 /// The part that was to be completed is of another representation: what came is no answer to the client's own request.

@@ -54,7 +54,8 @@ struct CacheVisit {
     // the key
     std::string key;            ///< primary, cache_key.h
     std::string variant;        ///< vary.h; empty where the URL does not vary
-    std::string vary_names;     ///< of the vary record that was found
+    std::string vary_names;     ///< of the vary record that was found,
+    std::string vary_mark;      ///< and its mark: the variants of an earlier record are not those of this one
     shm::CacheName name;        ///< of both
     std::string_view url_of_key; ///< the part of the key that a purge by URL or prefix knows
     http::RequestDirectives directives;

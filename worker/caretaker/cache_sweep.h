@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CacheSweep: the caretaker's part in the shared cache: frees what writers that died, and readers that were slow, have left behind, and
-// removes the files of objects that are gone, so that the workers find room at hand.
+// CacheSweep: the caretaker's part in the shared cache: frees what writers that died, and readers that were slow, have left
+// behind, and removes the files of objects that are gone, so that the workers find room at hand.
 #pragma once
 
 #include "common/os/fd.h"

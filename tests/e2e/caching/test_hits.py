@@ -211,6 +211,61 @@ def test_unsafe_requests_invalidate(caching):
         assert len(server.requests) == count
 
 
+def test_an_invalidated_fetch_is_not_stored(caching):
+    """A POST while the URL is being fetched: what that fetch brings is from before, and not kept."""
+    go = threading.Event()
+
+    def answer(request, connection):
+        if request.method == "GET" and len(server.requests) == 1:
+            go.wait(10)
+        connection.send(reply(b"old" if len(server.requests) < 3 else b"new", headers=FRESH))
+    proxy, server = caching(answer)
+    first = threading.Thread(target=proxy.get)
+    first.start()
+    server.wait_requests(1)
+    proxy.get("/", "POST", body=b"x")
+    go.set()
+    first.join()
+    assert proxy.get("/").body == b"new" and len(server.requests) == 3
+
+
+def test_requests_that_change_things_leave_the_rest_alone(caching):
+    """However many POSTs there are, to whatever URLs: what they are not about stays."""
+    proxy, server = caching(reply(headers=FRESH))
+    proxy.get("/page")
+    with proxy.client(timeout=30) as client:
+        for batch in range(200):
+            client.send(b"".join(b"POST /x?%d HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\n\r\n" % (batch * 50 + i) for i in range(50)))
+            for _ in range(50):
+                client.response()
+    assert metric(proxy, "cache_invalidated") == 10_000
+    hits = metric(proxy, "cache_hits")
+    proxy.get("/page")
+    assert metric(proxy, "cache_hits") == hits + 1
+
+
+@pytest.mark.parametrize("kind", ["chunked", "to the end"])
+def test_nobody_is_cut_where_the_cache_has_no_room(caching, kind):
+    """Simultaneous clients of a body without a length that is larger than the cache takes: every one gets every byte."""
+    body = os.urandom(6 << 20)
+
+    def answer(request, connection):
+        if kind == "chunked":
+            connection.send(chunked_reply([body[at : at + 100_000] for at in range(0, len(body), 100_000)], headers=FRESH[:1]))
+        else:
+            connection.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\n" + body)
+            connection.close()
+    proxy, _ = caching(answer, cache={"max": "2MiB"})
+    for _ in range(2):
+        bodies = []
+        clients = [threading.Thread(target=lambda: bodies.append(proxy.get("/").body)) for _ in range(12)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(30)
+        assert [found == body for found in bodies] == [True] * 12
+
+
 def test_variants(caching):
     """Each variant is stored by itself, and equal meanings share one; a purge takes all of them."""
     def answer(request, connection):
