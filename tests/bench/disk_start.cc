@@ -33,7 +33,8 @@ double ms_since(loop::Nanos begin)
 }
 
 /// One file as a worker writes it, of `bytes` of body.
-bool write_object(int folder, shm::CacheStore& index, std::uint64_t seed, std::uint64_t number, const std::string& url, std::size_t bytes)
+bool write_object(int folder, shm::CacheStore& index, std::uint64_t seed, std::uint64_t number, const std::string& url,
+                  std::size_t bytes)
 {
     const std::int64_t now_ms = std::int64_t{std::time(nullptr)} * 1000;
     http::StoredMeta meta;

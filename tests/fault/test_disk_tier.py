@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk tier under kill -9 of workers and of everything, and under hands that damage its files: never a wrong byte, nothing that was
+purged comes back, every start succeeds."""
+
+import os
+import random
+import signal
+import time
+
+from tests.harness import waiting
+from tests.harness.ladle import is_zombie
+
+from .cache_traffic import TrafficOrigin, Versions, Visitors
+from .scale import pick, say
+
+
+def make(ladle, cleanup):
+    """Memory for a fraction of the keys; the disk takes what is asked for again."""
+    versions = Versions()
+    cleanup.append(TrafficOrigin(versions, waiting.free_port()))
+    proxy = ladle(cleanup[-1].url, {"server": {"workers": 3}, "site": {"*": {"cache": True}}, "log": {"error": {"level": "warning"}}}, start=False)
+    proxy.configure({"cache": {"memory": "8MiB", "disk": {"size": "32MiB", "path": proxy.path("objects")}}})
+    return proxy.start(), versions
+
+
+def kill_all(proxy):
+    pids = [proxy.pid, *proxy.children()]
+    random.shuffle(pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    proxy.process.wait()
+    waiting.until(lambda: all(is_zombie(pid) for pid in pids), "the end", 20)
+    proxy.stderr.close()
+
+
+def stop_cleanly(proxy):
+    proxy.process.send_signal(signal.SIGTERM)
+    assert proxy.process.wait(20) == 0
+    proxy.stderr.close()
+
+
+def object_files(proxy):
+    return [os.path.join(folder, name) for folder, _, names in os.walk(proxy.path("objects")) for name in names
+            if len(os.path.basename(folder)) == 2]
+
+
+def damage_some(paths):
+    """One in ten: a flipped bit, a cut, another's content, none at all."""
+    for path in random.sample(paths, len(paths) // 10):
+        size = os.path.getsize(path)
+        how = random.randrange(4)
+        if how == 0:
+            with open(path, "r+b") as file:
+                file.seek(random.randrange(size))
+                byte = file.read(1)
+                file.seek(-1, 1)
+                file.write(bytes([byte[0] ^ 1 << random.randrange(8)]))
+        elif how == 1:
+            os.truncate(path, random.randrange(size))
+        elif how == 2:
+            other = random.choice(paths)
+            if os.path.exists(other):
+                with open(other, "rb") as source, open(path, "wb") as out:
+                    out.write(source.read())
+        else:
+            os.unlink(path)
+
+
+def check(seen, wrong):
+    wrong += seen.wrong + seen.outdated + seen.hanging
+    assert not wrong, wrong[:5]
+
+
+def test_everything_killed_and_files_damaged_again_and_again(ladle, cleanup):
+    """Crash or clean stop, with and without damage: no wrong body, none older than its purge, and much still comes from disk."""
+    proxy, versions = make(ladle, cleanup)
+    rounds, loads, files, bad = pick(6, 100), 0, 0, 0
+    for number in range(rounds):
+        visitors = Visitors(proxy.port, versions, processes=2, clients=6)
+        time.sleep(pick(1.5, 3))
+        if number % 2 == 0:  # in the middle of it all
+            metrics = proxy.status()["metrics"]
+            kill_all(proxy)
+            check(visitors.stop(), [])
+        else:
+            check(visitors.stop(), [])
+            metrics = proxy.status()["metrics"]
+            stop_cleanly(proxy)
+        loads += metrics["cache_disk_loads"]
+        bad += metrics["cache_disk_bad_files"]
+        found = object_files(proxy)
+        files = max(files, len(found))
+        if number % 3 != 0:
+            damage_some(found)
+        proxy.start()
+    waiting.until(lambda: not proxy.status()["cache"]["disk"]["is_being_read"], "the folder to be read", 30)
+    assert loads > 50 and files > 50 and bad > 0, (loads, files, bad)
+    say(f"disk tier: {rounds} stops and crashes, up to {files} files, {loads} loads, {bad} bad files found: 0 wrong bodies, 0 purged ones")
+
+
+def test_workers_killed_while_the_disk_is_read_and_written(ladle, cleanup):
+    """A worker's death costs nobody a right answer, and leaves no file that is not accounted for."""
+    proxy, versions = make(ladle, cleanup)
+    visitors = Visitors(proxy.port, versions, processes=2, clients=6)
+    killed = 0
+    for _ in range(pick(8, 200)):
+        time.sleep(random.uniform(0.05, 0.3))
+        living = waiting.until(lambda: [one["pid"] for one in proxy.status()["workers"] if one["state"] == "ready"], "a worker", 40)
+        os.kill(random.choice([*living, proxy.caretaker() or living[0]]), signal.SIGKILL)
+        killed += 1
+    time.sleep(1)
+    check(visitors.stop(), [])
+    proxy.wait_workers(3, 40)
+    metrics = proxy.status()["metrics"]
+    assert metrics["cache_disk_writes"] > 50 and metrics["cache_disk_loads"] > 10
+
+    def is_at_rest():
+        disk = proxy.status()["cache"]["disk"]
+        return disk["dead_files"] == 0 and disk["objects"] == len(object_files(proxy)) and not disk["is_being_read"]
+    waiting.until(is_at_rest, "one file for each object", 30)
+    say(f"disk tier: {killed} kills of workers and caretaker, {metrics['cache_disk_writes']} writes: 0 wrong bodies, no stray file")
