@@ -44,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     std::string changed = kWhole;
     // Four bytes say where and how: place (3), change (1).
     for (std::size_t at = 0; at + 4 <= input.size() && at < 32; at += 4) {
-        const std::size_t number = bytes[at] | static_cast<std::size_t>(bytes[at + 1]) << 8 | static_cast<std::size_t>(bytes[at + 2]) << 16;
+        const auto number = static_cast<std::size_t>(bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16);
         const std::size_t place = number % changed.size();
         changed[place] = static_cast<char>(changed[place] ^ bytes[at + 3]);
     }
