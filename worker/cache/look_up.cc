@@ -173,6 +173,15 @@ std::optional<Found> claim_load(CacheVisit& visit)
 
 } // namespace
 
+http::KeyTarget target_of(const Request& request) noexcept
+{
+    return {request.scheme,
+            request.authority.empty() ? std::string_view(request.site->name) : request.authority,
+            request.target.lacks_slash ? std::string_view("/") : request.target.path,
+            request.target.query,
+            request.target.path_and_query.find('?') != std::string_view::npos};
+}
+
 void name_variant(Request& request)
 {
     CacheVisit& visit = *request.cache;
@@ -185,11 +194,7 @@ void name_variant(Request& request)
 void begin_visit(Request& request)
 {
     CacheVisit& visit = request.cache.emplace(*request.parts.cache, *request.route->cache);
-    const http::KeyTarget target{request.scheme,
-                                 request.authority.empty() ? std::string_view(request.site->name) : request.authority,
-                                 request.target.lacks_slash ? std::string_view("/") : request.target.path,
-                                 request.target.query,
-                                 request.target.path_and_query.find('?') != std::string_view::npos};
+    const http::KeyTarget target = target_of(request);
     visit.key.reserve(target.scheme.size() + target.authority.size() + request.target.path_and_query.size() + 8);
     http::append_key(target, &request.head.fields, visit.rules.key, visit.key);
     visit.url_of_key = std::string_view(visit.key).substr(0, visit.key.find('\n'));

@@ -3,6 +3,7 @@
 // The step "look up": whether the cache has what a request asks for, and if not, how a server is to be asked (RFC 9111 §4).
 #pragma once
 
+#include "common/http/cache_key.h"
 #include "common/loop/task.h"
 #include "worker/cache/visit.h"
 #include "worker/request/request.h"
@@ -10,6 +11,9 @@
 #include <optional>
 
 namespace ladle::worker {
+
+/// What the request's key and URL are made of.
+http::KeyTarget target_of(const Request& request) noexcept;
 
 /// Makes request.cache, once, for a route that caches. Decides by the request alone whether the cache has a say in it.
 void begin_visit(Request& request);

@@ -9,6 +9,7 @@
 #include "worker/cache/begin_fill.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/disk_tier.h"
+#include "worker/cache/look_up.h"
 #include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
 #include "worker/request/hop_by_hop.h"
@@ -227,12 +228,7 @@ void learn_from_head(Request& request)
 std::string url_of(const Request& request)
 {
     std::string url;
-    const http::KeyTarget target{request.scheme,
-                                 request.authority.empty() ? std::string_view(request.site->name) : request.authority,
-                                 request.target.lacks_slash ? std::string_view("/") : request.target.path,
-                                 request.target.query,
-                                 request.target.path_and_query.find('?') != std::string_view::npos};
-    http::append_url(target, url);
+    http::append_url(target_of(request), url);
     return url;
 }
 
