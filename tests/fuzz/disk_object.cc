@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Headers of the disk tier's files: any bytes, with a right hash or a wrong one, are read or refused without harm, and what was read
-// can be written and read again.
+// Headers of the disk tier's files: any bytes, with a right hash or a wrong one, are read or refused without harm, and what was
+// read can be written and read again.
 #include "common/shm/disk_object.h"
 #include "tests/fuzz/require.h"
 
