@@ -8,7 +8,7 @@ import signal
 import time
 
 from tests.harness import waiting
-from tests.harness.ladle import is_zombie
+from tests.e2e.caching.test_disk import is_over
 
 from .cache_traffic import TrafficOrigin, Versions, Visitors
 from .scale import pick, say
@@ -29,7 +29,7 @@ def kill_all(proxy):
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     proxy.process.wait()
-    waiting.until(lambda: all(is_zombie(pid) for pid in pids), "the end", 20)
+    waiting.until(lambda: all(is_over(pid) for pid in pids), "the end", 20)
     proxy.stderr.close()
 
 

@@ -82,13 +82,21 @@ def restart(proxy):
     return proxy.start()
 
 
+def is_over(pid):
+    """No thread of it lives, which could hold a socket or a lock after its leader's end."""
+    try:
+        return is_zombie(pid) and os.listdir(f"/proc/{pid}/task") == [str(pid)]
+    except FileNotFoundError:
+        return True
+
+
 def kill(proxy):
     """Everything at once, as a power failure would (but for the page cache)."""
     children = proxy.children()
     for pid in [proxy.pid, *children]:
         os.kill(pid, signal.SIGKILL)
     proxy.process.wait()
-    waiting.until(lambda: all(is_zombie(pid) for pid in children), "the end")
+    waiting.until(lambda: all(is_over(pid) for pid in children), "the end")
     proxy.stderr.close()
 
 
