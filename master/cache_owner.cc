@@ -161,6 +161,13 @@ void CacheOwner::repair(int row)
     }
 }
 
+void CacheOwner::shorten_purge_log() const
+{
+    if (store_) {
+        disk_.shorten_log(store_->purges());
+    }
+}
+
 void CacheOwner::close()
 {
     if (store_) {

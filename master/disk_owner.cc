@@ -21,6 +21,7 @@
 #include <chrono>
 #include <ctime>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 namespace ladle::master {
@@ -34,6 +35,7 @@ constexpr std::uint64_t kMostIndexBytes = std::uint64_t{64} << 30;
 constexpr std::uint64_t kNumbersPerLife = std::uint64_t{1} << 32;
 constexpr std::chrono::milliseconds kLockPatience{2'000};
 constexpr std::chrono::milliseconds kLockStep{20};
+constexpr std::uint64_t kMostLogBytes = std::uint64_t{16} << 20;
 constexpr const char* kCleanName = "clean";
 constexpr const char* kRescanName = "rescan";
 
@@ -295,6 +297,17 @@ void DiskOwner::log_purge(const std::string& line) const
     if (const int code = shm::append_purge(folder_.get(), line, true); code != 0) {
         os::log(os::Level::warning, "a purge is not remembered on disk: after a crash the disk tier begins empty",
                 {{"cache.disk.path", path_}, {"reason", strerrordesc_np(code)}});
+    }
+}
+
+void DiskOwner::shorten_log(const shm::PurgeTable& purges) const
+{
+    if (!store_) {
+        return;
+    }
+    const ActingAs owner(owner_);
+    if (shm::purge_log_bytes(folder_.get()) > kMostLogBytes) {
+        std::ignore = shm::write_purge_base(folder_.get(), purges, arena_->seed(), first_number_);
     }
 }
 

@@ -53,6 +53,8 @@ public:
 
     /// Writes a purge that is in force into the log, for the time after a crash.
     void log_purge(const std::string& line) const;
+    /// Now and then: begins the log of purges anew when it has become long.
+    void shorten_log(const shm::PurgeTable& purges) const;
     /// No process is left: writes the index for the next start.
     void save(const shm::PurgeTable& purges);
     /// There is to be no disk tier: what lies in the folder is not believed any more, as purges are not remembered from now on.

@@ -483,6 +483,7 @@ void Master::on_tick()
     notify::keep_alive();
     if (ticks_ % kTicksToTidy == 0) {
         cache_.remove_unused_folders();
+        cache_.shorten_purge_log();
     }
     if (ticks_ % kTicksToFree == 0 && !reload_->is_running()) {
         free_unnamed_servers(arena_->regions(), *running_.config);

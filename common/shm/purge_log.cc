@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -76,6 +77,25 @@ bool purge_again(PurgeTable& purges, const LoggedPurge& purge)
     case PurgeSubject::all: return purges.purge_all(purge.kind);
     }
     return false;
+}
+
+/// Does again what a log says after epoch `known`. False when it is not whole.
+bool purge_again(int folder, const char* name, std::uint64_t known, PurgeTable& purges)
+{
+    const std::string log = read_file(folder, name, kMostLogBytes);
+    std::string_view rest(log);
+    bool is_whole = ::faccessat(folder, name, R_OK, 0) == 0;
+    while (!rest.empty() && is_whole) {
+        const std::size_t end = rest.find('\n');
+        const std::optional<LoggedPurge> purge = parse_purge_line(rest.substr(0, end));
+        rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+        if (!purge) {
+            is_whole = rest.empty() && end == std::string_view::npos; // the last line may be cut off: its writer had not answered yet
+        } else if (purge->epoch > known) {
+            is_whole = purges.advance(purge->epoch - 1) && purge_again(purges, *purge);
+        }
+    }
+    return is_whole;
 }
 
 } // namespace
@@ -151,31 +171,29 @@ bool restore_purges(int folder, const PurgeBase& base, PurgeTable& purges)
         return false;
     }
     const std::uint64_t known = purges.epoch();
-    const std::string log = read_file(folder, kPurgeLogName, kMostLogBytes);
-    std::string_view rest(log);
-    bool is_whole = ::faccessat(folder, kPurgeLogName, R_OK, 0) == 0;
-    while (!rest.empty() && is_whole) {
-        const std::size_t end = rest.find('\n');
-        const std::optional<LoggedPurge> purge = parse_purge_line(rest.substr(0, end));
-        rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
-        if (!purge) {
-            is_whole = rest.empty() && end == std::string_view::npos; // the last line may be cut off: its writer had not answered yet
-        } else if (purge->epoch > known) {
-            is_whole = purges.advance(purge->epoch - 1) && purge_again(purges, *purge);
-        }
-    }
+    const bool has_old = ::faccessat(folder, kPurgeOldLogName, F_OK, 0) == 0;
+    const bool is_whole = (!has_old || purge_again(folder, kPurgeOldLogName, known, purges)) &&
+                          purge_again(folder, kPurgeLogName, known, purges);
     return is_whole && purges.advance(purges.epoch() + kEpochsPerLife);
 }
 
 int write_purge_base(int folder, const PurgeTable& purges, std::uint64_t seed, std::uint64_t first_number)
 {
+    // The new log first: who opens it has purged before, and so stands in the table that is written after this.
+    int code = ::linkat(folder, kPurgeLogName, folder, kPurgeOldLogName, 0) == 0 || errno == ENOENT ? 0 : errno;
+    const bool was_interrupted = code == EEXIST; // at a start, when nobody appends: both logs count until the base is there
+    code = code == 0 ? replace_file(folder, kPurgeLogName, {}, true) : was_interrupted ? 0 : code;
     const std::string base = make_purge_base({seed, first_number, purges.export_bytes()});
-    int code = replace_file(folder, kPurgeBaseName, base, true);
-    code = code == 0 ? replace_file(folder, kPurgeLogName, {}, true) : code;
-    if (code != 0) {
-        ::unlinkat(folder, kPurgeBaseName, 0);
-    }
+    code = code == 0 ? replace_file(folder, kPurgeBaseName, base, true) : code;
+    code = code == 0 && was_interrupted ? replace_file(folder, kPurgeLogName, {}, true) : code;
+    ::unlinkat(folder, code == 0 ? kPurgeOldLogName : kPurgeBaseName, 0);
     return code;
+}
+
+std::uint64_t purge_log_bytes(int folder) noexcept
+{
+    struct stat status {};
+    return ::fstatat(folder, kPurgeLogName, &status, AT_SYMLINK_NOFOLLOW) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
 int append_purge(int folder, const std::string& line, bool is_durable) noexcept

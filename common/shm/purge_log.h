@@ -20,6 +20,7 @@ namespace ladle::shm {
 
 inline constexpr const char* kPurgeBaseName = "purges.base";
 inline constexpr const char* kPurgeLogName = "purges.log";
+inline constexpr const char* kPurgeOldLogName = "purges.old"; ///< the log before, while a new base is written
 inline constexpr std::uint64_t kEpochsPerLife = 1u << 20; ///< gap to what a life before may have counted and not logged
 
 enum class PurgeSubject : char { url = 'u', prefix = 'p', tag = 't', all = 'a' };
@@ -48,10 +49,12 @@ std::optional<PurgeBase> parse_purge_base(std::string_view bytes);
 std::optional<PurgeBase> read_purge_base(int folder);
 /// Brings `purges` to what base and log say. False: then nothing on disk may be used.
 [[nodiscard]] bool restore_purges(int folder, const PurgeBase& base, PurgeTable& purges);
-/// Writes `purges` as the new base and begins a new log. 0 or an errno: then there is no base.
+/// Writes `purges` as the new base and begins a new log; at any time, also while others append. 0 or an errno: then there is no base.
 int write_purge_base(int folder, const PurgeTable& purges, std::uint64_t seed, std::uint64_t first_number);
 
-/// Appends a line. When that fails the base is taken away. May wait for the disk.
+/// Bytes in the log.
+std::uint64_t purge_log_bytes(int folder) noexcept;
+/// Appends a line; of a purge that is in force already, or it may fall between an old log and a new base. When that fails the base is taken away. May wait for the disk.
 int append_purge(int folder, const std::string& line, bool is_durable) noexcept;
 
 } // namespace ladle::shm

@@ -123,6 +123,34 @@ TEST_CASE("a purge log that is not whole is not believed; a line that was being 
     CHECK_FALSE(restore(folder, next));
 }
 
+TEST_CASE("a log begun anew loses no purge, wherever it is interrupted")
+{
+    Folder folder;
+    auto arena = make_arena(8);
+    shm::PurgeTable table(arena, 0);
+    REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
+    purge(folder, table, shm::PurgeSubject::url, "http://a/1", PurgeKind::hard);
+    CHECK(shm::purge_log_bytes(folder.fd.get()) > 20);
+    std::filesystem::copy(folder.path + "/purges.base", folder.path + "/before");
+    std::filesystem::copy(folder.path + "/purges.log", folder.path + "/log.before");
+    REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
+    CHECK(shm::purge_log_bytes(folder.fd.get()) == 0);
+    purge(folder, table, shm::PurgeSubject::url, "http://a/2", PurgeKind::hard);
+    const auto knows_both = [&] {
+        auto next_arena = make_arena(8);
+        shm::PurgeTable next(next_arena, 0);
+        return restore(folder, next) && next.state("http://a/1", {}, 1) == PurgeState::hard &&
+               next.state("http://a/2", {}, 1) == PurgeState::hard;
+    };
+    CHECK(knows_both());
+    // Between the new log and the new base.
+    std::filesystem::rename(folder.path + "/log.before", folder.path + "/purges.old");
+    std::filesystem::rename(folder.path + "/before", folder.path + "/purges.base");
+    CHECK(knows_both());
+    std::filesystem::remove(folder.path + "/purges.old");
+    CHECK_FALSE(knows_both());
+}
+
 TEST_CASE("whoever cannot append takes the base away")
 {
     Folder folder;
