@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/caretaker/resolver.h"
 
+#include "common/http/grammar.h"
+
 #include <ares.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -8,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 namespace ladle::worker {
@@ -17,6 +20,7 @@ namespace {
 constexpr std::chrono::milliseconds kPulse{100};
 constexpr int kTimeoutMs = 500; ///< doubled with each round: a lost datagram costs half a second, a slow server is waited for 4
 constexpr int kTries = 4;
+constexpr std::chrono::seconds kLocalTtl{60};
 
 std::int64_t change_time(const char* path)
 {
@@ -60,6 +64,28 @@ void append_address(std::vector<shm::ServerAddress>& out, const ares_addrinfo_no
     }
 }
 
+/// RFC 6761 §6.3: the name means this machine, also where no file says so (a container without /etc/hosts).
+bool is_localhost(std::string_view host) noexcept
+{
+    constexpr std::string_view kName = "localhost";
+    host.remove_suffix(host.ends_with('.') ? 1 : 0);
+    if (host.size() < kName.size() || !http::equals_ignoring_case(host.substr(host.size() - kName.size()), kName)) {
+        return false;
+    }
+    return host.size() == kName.size() || host[host.size() - kName.size() - 1] == '.';
+}
+
+std::vector<shm::ServerAddress> loopback_addresses()
+{
+    std::vector<shm::ServerAddress> addresses(2);
+    const in_addr four{htonl(INADDR_LOOPBACK)};
+    addresses[0].family = AF_INET;
+    std::memcpy(addresses[0].address.data(), &four, sizeof four);
+    addresses[1].family = AF_INET6;
+    std::memcpy(addresses[1].address.data(), &in6addr_loopback, sizeof in6addr_loopback);
+    return addresses;
+}
+
 } // namespace
 
 struct Resolver::Socket {
@@ -97,7 +123,10 @@ struct Resolver::Question {
         const std::unique_ptr<Question> question(static_cast<Question*>(self));
         Resolution resolution;
         resolution.host = question->host;
-        if (status != ARES_SUCCESS) {
+        if (status != ARES_SUCCESS && is_localhost(question->host)) {
+            resolution.addresses = loopback_addresses();
+            resolution.ttl = kLocalTtl;
+        } else if (status != ARES_SUCCESS) {
             resolution.failure = ares_strerror(status);
         } else {
             int ttl = 0x7fffffff;

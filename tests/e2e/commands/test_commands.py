@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -426,9 +427,9 @@ class Stopped:
 class Demo:
     """`ladle demo` in the foreground, its temporary files under `folder`."""
 
-    def __init__(self, folder, *arguments, **more):
+    def __init__(self, folder, *arguments, binary=BINARY, **more):
         self.folder = folder
-        self.process = subprocess.Popen([BINARY, "demo", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        self.process = subprocess.Popen([binary, "demo", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                         cwd=folder, env={**os.environ, "TMPDIR": str(folder)}, **more)
         self.text = ""
 
@@ -544,7 +545,8 @@ def test_a_demo_without_room_for_its_processes(demo_folder, most, missing):
         os.setuid(user)
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     demo_folder.chmod(0o777)
-    demo = Demo(demo_folder, preexec_fn=confine)
+    binary = shutil.copy(BINARY, demo_folder / "ladle")  # the tree may stand where only root can go
+    demo = Demo(demo_folder, binary=binary, preexec_fn=confine)
     text = demo.process.communicate(timeout=15)[0]
     assert text == f"ladle: cannot start the demo's {missing}: {'cannot fork: ' if missing == 'servers' else ''}Resource temporarily unavailable\n"
     assert demo.process.returncode == 1 and not demo.left()
