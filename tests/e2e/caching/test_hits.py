@@ -171,8 +171,8 @@ def test_validation_and_background_validation(caching):
     assert stale.body == b"body" and int(stale.headers.get("Age")) >= 1
     waiting.until(lambda: metric(proxy, "cache_validated") == 2, "the validation in the background")
     assert metric(proxy, "cache_background") == 1 and metric(proxy, "cache_stale_hits") == 1
+    assert len(server.requests) == 4 # the next may be stale again already, on a slow machine
     assert int(proxy.get("/swr").headers.get("Age")) <= 1
-    assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize("how", ["status", "gone"])
