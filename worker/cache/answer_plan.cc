@@ -9,7 +9,10 @@
 
 #include <fmt/format.h>
 
+#include <sys/random.h>
+
 #include <charconv>
+#include <tuple>
 
 namespace ladle::worker {
 
@@ -49,12 +52,12 @@ std::string lines_without(const http::Fields& fields, FieldName a, FieldName b)
     return lines;
 }
 
-/// A boundary that no content has by chance: the request's id, which is random, and a count.
-std::string make_boundary(const Request& request)
+/// A boundary that no content has, by chance or because somebody foresaw it: random.
+std::string make_boundary()
 {
-    static std::uint64_t count = 0;
-    std::string boundary = fmt::format("ladle-{:016x}-{:x}", request.times.begun, ++count);
-    return boundary;
+    std::uint64_t random[2] = {};
+    std::ignore = ::getrandom(random, sizeof random, 0); // of so few bytes it does not fail once the system has started
+    return fmt::format("ladle-{:016x}{:016x}", random[0], random[1]);
 }
 
 void plan_one_range(const http::ByteRange& range, std::uint64_t length, AnswerPlan& plan)
@@ -67,10 +70,9 @@ void plan_one_range(const http::ByteRange& range, std::uint64_t length, AnswerPl
     plan.more_lines += "\r\n";
 }
 
-void plan_many_ranges(const Request& request, const StoredFields& stored, const http::RangeSet& ranges, std::uint64_t length,
-                      AnswerPlan& plan)
+void plan_many_ranges(const StoredFields& stored, const http::RangeSet& ranges, std::uint64_t length, AnswerPlan& plan)
 {
-    const std::string boundary = make_boundary(request);
+    const std::string boundary = make_boundary();
     const http::Multipart multipart{boundary, stored.fields().value_of(FieldName::content_type), length};
     plan.status = 206;
     plan.length = http::multipart_length(multipart, ranges);
@@ -138,7 +140,7 @@ bool plan_by_fields(const Request& request, std::uint64_t length, AnswerPlan& pl
             plan.lines = plan.own_lines;
         }
     } else {
-        plan_many_ranges(request, stored, ranges, length, plan);
+        plan_many_ranges(stored, ranges, length, plan);
     }
     return true;
 }

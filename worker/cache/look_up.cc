@@ -141,16 +141,10 @@ Found judge_found(Request& request, CacheVisit& visit, bool soft_purged)
     return Found::ask;
 }
 
-/// A range to which the whole is the best answer: it is what players ask for first.
-bool wants_whole(const http::WantedRange& wanted) noexcept
-{
-    return !wanted.is_suffix && wanted.first == 0 && wanted.last == UINT64_MAX;
-}
-
 /// Whether the response to this request could be of use to others, so that they wait for it.
 bool is_shareable(const Request& request, const CacheVisit& visit) noexcept
 {
-    const bool wants_part = request.head.fields.has(FieldName::range) && !(visit.wanted && wants_whole(*visit.wanted));
+    const bool wants_part = request.head.fields.has(FieldName::range) && !wants_all(visit);
     const bool is_always_validated = visit.view && (visit.meta.freshness.has(http::StoredFreshness::kAlwaysValidate) ||
                                                     visit.meta.freshness.lifetime_s == 0);
     return visit.may_store && !visit.directives.no_store && (visit.view || !wants_part) && !is_always_validated &&
@@ -180,6 +174,11 @@ http::KeyTarget target_of(const Request& request) noexcept
             request.target.lacks_slash ? std::string_view("/") : request.target.path,
             request.target.query,
             request.target.path_and_query.find('?') != std::string_view::npos};
+}
+
+bool wants_all(const CacheVisit& visit) noexcept
+{
+    return visit.wanted && !visit.wanted->is_suffix && visit.wanted->first == 0 && visit.wanted->last == UINT64_MAX;
 }
 
 void name_variant(Request& request)

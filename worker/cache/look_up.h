@@ -18,6 +18,9 @@ http::KeyTarget target_of(const Request& request) noexcept;
 /// Makes request.cache, once, for a route that caches. Decides by the request alone whether the cache has a say in it.
 void begin_visit(Request& request);
 
+/// Whether the range asked for is "bytes=0-", to which the whole is the best answer: it is what players ask for first.
+bool wants_all(const CacheVisit& visit) noexcept;
+
 /// Names the variant that the request asks for, by the vary record's names and mark in request.cache.
 void name_variant(Request& request);
 

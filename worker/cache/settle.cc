@@ -353,11 +353,10 @@ void prepare_to_ask(Request& request)
         request.hides_conditions = true;
         return;
     }
-    const bool wants_all = visit.wanted && !visit.wanted->is_suffix && visit.wanted->first == 0 && visit.wanted->last == UINT64_MAX;
     const bool is_small = visit.part && visit.part_meta.part_total <= request.live->config->cache.finish_bytes;
     if (visit.is_known_uncacheable && (http::is_conditional(fields) || has_range)) {
         visit.may_store = false; // it goes to the server as it is
-    } else if (!has_range || wants_all || is_small) {
+    } else if (!has_range || wants_all(visit) || is_small) {
         request.hides_conditions = true;
     }
 }
