@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,6 +135,39 @@ int try_name(int parent, const std::string& name, uid_t uid, gid_t gid, os::Fd& 
 
 } // namespace
 
+Result<CacheFolder> CacheFolder::mount(std::uint64_t bytes, uid_t uid, gid_t gid)
+{
+    const auto failed = [] { return fail_errno("cannot mount a tmpfs with large pages", errno); };
+    const os::Fd context(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+    if (!context) {
+        return failed();
+    }
+    const std::pair<const char*, std::string> options[] = {{"huge", "within_size"}, // large pages, but none past a file's end
+                                                           {"size", std::to_string(bytes)},
+                                                           {"mode", "0700"},
+                                                           {"uid", std::to_string(uid)},
+                                                           {"gid", std::to_string(gid)}};
+    for (const auto& [key, value] : options) {
+        if (::fsconfig(context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) != 0) {
+            return failed();
+        }
+    }
+    if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+        return failed();
+    }
+    const os::Fd root(::fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+    if (!root) {
+        return failed();
+    }
+    CacheFolder made;
+    made.folder_ = open_folder(root.get(), "."); // the mount stays as long as something of it is open
+    if (!made.folder_) {
+        return failed();
+    }
+    made.owner_ = ::getpid();
+    return made;
+}
+
 CacheFolder& CacheFolder::operator=(CacheFolder&& other) noexcept
 {
     if (this != &other) {
@@ -180,12 +214,12 @@ CacheFolder CacheFolder::adopt(std::string path, os::Fd folder)
 
 std::string CacheFolder::parent() const
 {
-    return path_.substr(0, path_.rfind('/'));
+    return path_.empty() ? path_ : path_.substr(0, path_.rfind('/'));
 }
 
 void CacheFolder::remove() noexcept
 {
-    if (folder_ && owner_ == ::getpid()) {
+    if (folder_ && !path_.empty() && owner_ == ::getpid()) {
         empty(folder_.get());
         ::rmdir(path_.c_str());
     }

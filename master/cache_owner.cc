@@ -19,6 +19,19 @@ shm::CacheOptions options_of(const config::Cache& cache, std::uint64_t seed = 0)
     return {cache.memory_bytes, 0, seed};
 }
 
+constexpr std::string_view kAuto = "auto";        // [cache] files
+constexpr const char* kSharedFolder = "/dev/shm"; // then, where nothing can be mounted
+
+std::string parent_of(const config::Cache& cache)
+{
+    return cache.files == kAuto ? kSharedFolder : cache.files;
+}
+
+bool lies_where_it_should(const CacheFolder& folder, const config::Cache& cache)
+{
+    return folder.parent() == parent_of(cache) || (folder.path().empty() && cache.files == kAuto);
+}
+
 /// One for each row; fails where descriptors are short.
 Result<std::vector<os::Fd>> make_bells()
 {
@@ -37,7 +50,7 @@ Result<std::vector<os::Fd>> make_bells()
 void CacheOwner::make(const config::Cache& cache, const Identity& identity)
 {
     identity_ = identity;
-    files_ = cache.files;
+    files_ = parent_of(cache);
     if (cache.memory_bytes == 0) {
         return;
     }
@@ -57,10 +70,16 @@ void CacheOwner::make(const config::Cache& cache, const Identity& identity)
 void CacheOwner::make_folder(const config::Cache& cache)
 {
     remove_unused_folders();
-    auto folder = CacheFolder::make(cache.files, identity_.uid, identity_.gid);
+    if (cache.files == kAuto) {
+        if (auto mounted = CacheFolder::mount(cache.memory_bytes + cache.memory_bytes / 4, identity_.uid, identity_.gid)) {
+            folder_ = std::move(*mounted); // its size is a bound behind that of the store
+            return;
+        }
+    }
+    auto folder = CacheFolder::make(files_, identity_.uid, identity_.gid);
     if (!folder) {
         os::log(os::Level::warning, "no folder for the cache's larger bodies: they are not kept",
-                {{"cache.files", cache.files}, {"reason", folder.error().detail}});
+                {{"cache.files", files_}, {"reason", folder.error().detail}});
         return;
     }
     folder_ = std::move(*folder);
@@ -78,7 +97,7 @@ bool CacheOwner::adopt(const HandedCache& handed, const config::Cache& cache, co
     std::string reason;
     if (!fd || cache.memory_bytes == 0) {
         reason = "none is wanted, or there was none";
-    } else if (bells.size() != shm::kMaxProcesses || (folder && folder.parent() != cache.files)) {
+    } else if (bells.size() != shm::kMaxProcesses || (folder && !lies_where_it_should(folder, cache))) {
         reason = "its files lie elsewhere";
     } else if (auto arena = shm::CacheArena::adopt(std::move(fd)); !arena) {
         reason = arena.error().detail;
@@ -97,7 +116,7 @@ bool CacheOwner::adopt(const HandedCache& handed, const config::Cache& cache, co
         return false;
     }
     identity_ = identity;
-    files_ = cache.files;
+    files_ = parent_of(cache);
     folder_ = std::move(folder);
     bells_ = std::move(bells);
     if (!folder_) {

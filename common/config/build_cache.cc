@@ -88,7 +88,7 @@ void Builder::build_cache()
                         "less cannot hold the index");
     }
     const Node* node = table.find("files");
-    if (node == nullptr) {
+    if (node == nullptr || node->text == "auto") {
         return;
     }
     cache.files = resolve_path(findings_.file_name(node->place.file), node->text);

@@ -75,7 +75,7 @@ struct Disk {
 /// [cache]: one cache for all workers.
 struct Cache {
     std::uint64_t memory_bytes = 256ull << 20; ///< the arena and the files on tmpfs, together; 0 = no cache at all
-    std::string files = "/dev/shm";            ///< a folder on tmpfs, in which the master makes its own for the larger bodies
+    std::string files = "auto";                ///< a folder on tmpfs, in which the master makes its own for larger bodies
     std::uint64_t object_bytes = 1ull << 30;   ///< object.max: larger bodies are not stored; a route's `max` overrides it
     std::uint64_t inline_bytes = 48ull << 10;  ///< object.inline: a body up to here lies in the arena; past it sendfile costs less
     std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more

@@ -86,13 +86,13 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"budget", "spool_path", Type::path, "/var/cache/ladle/spool", "", "the folder of the spool's (unlinked) files"},
 
     {"cache", "memory", Type::size, "256MiB", "0B..256GiB", "for responses and their index, all workers together, used as it fills; 0B is no cache"},
-    {"cache", "files", Type::path, "/dev/shm", "", "a folder on tmpfs in which Ladle makes its own for larger bodies; they count as memory"},
+    {"cache", "files", Type::path, "auto", "", "where larger bodies lie, which count as memory: a folder on tmpfs; auto is a tmpfs of Ladle's own, or /dev/shm where it may not mount"},
     {"cache", "object", Type::table, "", "cache_object", "one response's body", kServer, "", "max"},
     {"cache", "uncacheable_for", Type::duration, "60s", "0s..1d", "how long requests for what could not be kept go to the server without waiting for each other"},
     {"cache", "wait", Type::duration, "5s", "0s..1h", "how long a request waits for another's fetch of the same before it asks the server itself"},
     {"cache", "disk", Type::table, "", "cache_disk", "the disk tier", kServer, "", "size"},
 
-    {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 256MiB of it"},
+    {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 1GiB of it"},
     {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
         "larger pieces are hard to place"},
     {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing"},

@@ -5,6 +5,7 @@
 #include "common/shm/cache_fills.h"
 #include "common/shm/cache_journal.h"
 #include "common/shm/cache_purge.h"
+#include "common/shm/cache_requests.h"
 #include "common/shm/cache_stripe.h"
 
 #include <sys/mman.h>
@@ -38,6 +39,7 @@ constexpr std::uint32_t abi_hash() noexcept
                                 sizeof(PurgeRegion),
                                 sizeof(FillRegion),
                                 sizeof(FillPlace),
+                                sizeof(RequestRegion),
                                 offsetof(CacheStripe, free_blocks),
                                 offsetof(CacheStripe, entries_touched),
                                 offsetof(CacheStripe, refusals),
@@ -145,7 +147,8 @@ Result<CacheArena> CacheArena::make(const CacheOptions& options)
     }
     header.purge_offset = round_up(sizeof(CacheHeader), kPage);
     header.fills_offset = header.purge_offset + round_up(sizeof(PurgeRegion), kPage);
-    header.journals_offset = header.fills_offset + round_up(sizeof(FillRegion), kPage);
+    header.requests_offset = header.fills_offset + round_up(sizeof(FillRegion), kPage);
+    header.journals_offset = header.requests_offset + round_up(sizeof(RequestRegion), kPage);
     header.stripes_offset = header.journals_offset + sizeof(CacheJournal) * kMaxProcesses;
     header.stripe_count = stripes_of(options.memory_bytes);
     header.stripe_bytes = (bytes - header.stripes_offset) / header.stripe_count / kPage * kPage;

@@ -23,7 +23,7 @@ struct CacheOptions {
 };
 
 inline constexpr std::uint64_t kMinCacheBytes = std::uint64_t{8} << 20;
-inline constexpr std::uint64_t kStripeBytes = std::uint64_t{256} << 20;
+inline constexpr std::uint64_t kStripeBytes = std::uint64_t{1} << 30;
 
 class CacheArena {
 public:

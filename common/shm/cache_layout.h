@@ -2,14 +2,14 @@
 //
 // The bytes of the cache's arena: a memfd of its own, made by the master, mapped by all processes; offsets, never pointers.
 //
-//   arena  ─► │ prefix, counters │ purge table │ fill table │ journal of row 0 … 63 │ stripe 0 │ stripe 1 │ … │
+//   arena  ─► │ prefix, counters │ purge table │ fill table │ request counts │ journal of row 0 … 63 │ stripe 0 │ stripe 1 │ … │
 //   stripe ─► │ lock, lists, sums │ buckets │ entries │ free-cell bit trees, one per order │ cells of 64 B … │
 //   bucket ─► │ seq │ 10 tags │ 10 entry numbers │ 64 B; an object is in one of its two buckets
 //   entry  ─► │ fingerprint · pins · state · links · first piece │ 64 B; never anything else, so a late reader may pin it
 //   piece  ─► │ next piece │ bytes … │ a run of cells; the first: │ RecordHeader │ tags │ meta │ url │ variant │ head │ body… │
 //
-// Why stripes instead of 256 shards: each stripe (256 MiB, at most 64 of them) has its own lock, index, SIEVE queue, cells and byte
-// budget, so SIEVE is exact for caches up to 256 MiB, no byte moves between stripes, and one journal covers one stripe. Why 10 slots
+// Why stripes instead of 256 shards: each stripe (1 GiB, at most 64 of them, larger then) has its own lock, index, SIEVE queue, cells and byte
+// budget, so SIEVE is exact for caches up to 1 GiB, no byte moves between stripes, and one journal covers one stripe. Why 10 slots
 // in a bucket where 6 were planned: they fit one line, and a fuller table costs 8 B an object instead of 14. Why cells instead of
 // slabs: an object takes any runs of free cells (at most 128 pieces: one iovec each, and 64 KiB still fits when only small holes are left), so no size class can starve another; waste is under 64 B.
 //
@@ -154,6 +154,7 @@ struct CacheHeader {
     CachePrefix prefix;
     std::uint64_t purge_offset; ///< from the arena's begin, like all here
     std::uint64_t fills_offset;
+    std::uint64_t requests_offset;
     std::uint64_t journals_offset;
     std::uint64_t stripes_offset;
     std::uint64_t stripe_bytes;

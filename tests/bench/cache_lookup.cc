@@ -3,6 +3,8 @@
 // Bench of the cache's store: how much memory a million objects of 1 KB take, and what a lookup with its pin costs.
 //
 //   cache-lookup [OBJECTS] [MIB]      (default 1 000 000 objects with 1 KiB of body and 200 B of key and head, 1434 MiB = 1.4 GiB)
+//   SINGLE_PAGES=1 cache-lookup …     without large pages
+#include "common/os/large_pages.h"
 #include "common/shm/cache_store.h"
 
 #include <fmt/format.h>
@@ -137,6 +139,18 @@ void bench_memory(const shm::CacheArena& arena)
     fmt::print("one dependent load from a random cell: {:.0f} ns\n", (now_s() - start) * 1e9 / static_cast<double>(kLookups));
 }
 
+/// As the caretaker does while the cache fills (worker/caretaker/cache_sweep.cc).
+void gather_pages(const shm::CacheArena& arena)
+{
+    std::size_t gathered = 0;
+    const double start = now_s();
+    for (std::size_t at = 0; at + os::kLargePage <= arena.bytes(); at += os::kLargePage) {
+        gathered += os::gather_large_page(arena.base() + at);
+    }
+    fmt::print("{} of {} MiB gathered into large pages in {:.0f} ms\n", gathered * os::kLargePage >> 20, arena.bytes() >> 20,
+               (now_s() - start) * 1e3);
+}
+
 } // namespace
 
 int main(int argc, char** argv)
@@ -174,6 +188,10 @@ int main(int argc, char** argv)
                static_cast<double>(st.st_blocks) * 512 / static_cast<double>(counts.objects),
                seconds * 1e6 / static_cast<double>(objects));
     bench_memory(*arena);
+    if (::getenv("SINGLE_PAGES") == nullptr) {
+        gather_pages(*arena);
+        bench_memory(*arena);
+    }
     for (const double alpha : {0.9, 1.0}) {
         for (const std::uint32_t processes : {1u, 2u}) {
             bench_lookup(*arena, static_cast<std::uint32_t>(objects), alpha, processes);

@@ -15,8 +15,6 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::uint32_t kUseCounters = 1u << 16;
-constexpr std::uint32_t kUsesUntilHalved = 8 * kUseCounters;
 constexpr int kDeadFilesAtOnce = 64;
 
 } // namespace
@@ -197,23 +195,6 @@ void Cache::on_tick() noexcept
 {
     open_files_.on_tick();
     wake_waiters(); // a bell lost by a process that died between its change and the ring
-}
-
-std::uint32_t Cache::count_use(const shm::CacheHash& hash) noexcept
-{
-    if (uses_.empty()) {
-        uses_.resize(kUseCounters);
-    }
-    if (++uses_counted_ >= kUsesUntilHalved) {
-        uses_counted_ = 0;
-        std::ranges::for_each(uses_, [](std::uint8_t& count) { count /= 2; });
-    }
-    std::uint8_t& a = uses_[hash.low % kUseCounters];
-    std::uint8_t& b = uses_[hash.high % kUseCounters];
-    const std::uint32_t count = std::min<std::uint32_t>(std::min(a, b) + 1u, 255u);
-    a = static_cast<std::uint8_t>(std::max<std::uint32_t>(a, count));
-    b = static_cast<std::uint8_t>(std::max<std::uint32_t>(b, count));
-    return count;
 }
 
 } // namespace ladle::worker

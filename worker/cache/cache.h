@@ -102,10 +102,6 @@ public:
     /// Every 100 ms.
     void on_tick() noexcept;
 
-    /// Counts a use of a key, and says which one it is, up to 255: for `min_uses`. Approximate, over all keys of this worker: a use
-    /// may be counted for another key too, and all counts are halved now and then.
-    std::uint32_t count_use(const shm::CacheHash& hash) noexcept;
-
     static constexpr std::size_t kMostErrands = 1024;
 
 private:
@@ -131,8 +127,6 @@ private:
     loop::Link errands_;
     loop::Link ended_;
     std::size_t errand_count_ = 0;
-    std::vector<std::uint8_t> uses_; ///< made at the first count_use()
-    std::uint32_t uses_counted_ = 0;
 };
 
 } // namespace ladle::worker

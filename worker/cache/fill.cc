@@ -3,6 +3,7 @@
 
 #include "worker/cache/disk_write.h"
 
+#include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ constexpr std::size_t kFirstRead = 16 << 10; // most bodies are small
 constexpr std::size_t kLaterReads = 112 << 10;
 constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
 constexpr int kVectors = 64;
+constexpr std::uint64_t kAllocatedAtOnce = std::uint64_t{2} << 20; // the largest page there is
 
 } // namespace
 
@@ -117,9 +119,22 @@ bool Fill::store_inline(Chain& bytes) noexcept
     return true;
 }
 
+/// Takes memory for the file in large steps: a tmpfs that has large pages chooses them by what is asked for at once, and a server's
+/// pieces are small. Where that fails, the write does it, or says why not.
+void Fill::allocate_to(std::uint64_t end) noexcept
+{
+    const std::uint64_t total = view_.body_bytes();
+    while (total != shm::kBodyUnknown && allocated_ < std::min(end, total)) {
+        const std::uint64_t step = std::min(total - allocated_, kAllocatedAtOnce);
+        std::ignore = ::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(allocated_), static_cast<off_t>(step));
+        allocated_ += step;
+    }
+}
+
 bool Fill::store_in_file(Chain& bytes) noexcept
 {
     iovec vectors[kVectors];
+    allocate_to(object_.view().filled() + bytes.bytes());
     while (!bytes.empty()) {
         const int count = bytes.vectors(vectors, kVectors);
         const ssize_t n = ::pwritev(file_.get(), vectors, count, static_cast<off_t>(object_.view().filled()));

@@ -66,6 +66,7 @@ private:
     bool store(Chain& bytes);
     bool store_part(const shm::CacheView& part);
     bool store_inline(Chain& bytes) noexcept;
+    void allocate_to(std::uint64_t end) noexcept;
     bool store_in_file(Chain& bytes) noexcept;
     bool is_wanted() const noexcept;
     void finish();
@@ -88,6 +89,7 @@ private:
     shm::CacheView part_behind_; ///< that follows what the server sends
     Chain incoming_; ///< received, not stored yet
     std::uint64_t stored_ = 0;
+    std::uint64_t allocated_ = 0; ///< bytes of the file that have memory
     State state_ = State::arriving;
     bool is_started_ = false;
     bool has_left_ = false;

@@ -3,6 +3,7 @@
 
 #include "common/http/grammar.h"
 #include "common/http/vary.h"
+#include "common/shm/cache_requests.h"
 #include "worker/cache/background.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/disk_load.h"
@@ -255,7 +256,7 @@ Found look_up(Request& request)
     if (!is_shareable(request, visit)) {
         return Found::ask;
     }
-    if (!visit.view && visit.rules.min_uses > 1 && visit.cache.count_use(visit.name.hash) < visit.rules.min_uses) {
+    if (!visit.view && visit.rules.min_uses > 1 && shm::count_request(store.arena(), visit.name.hash) < visit.rules.min_uses) {
         visit.may_store = false;
         visit.detail = "min-uses";
         return Found::ask;

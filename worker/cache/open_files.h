@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // OpenFiles: descriptors of the larger bodies that are being read a lot, so that a hit need not open its file. One per worker's Cache.
-// Numbers are never used twice, so an entry is never wrong; one that has not been asked for in the last second is closed, as the pages
-// of a removed object last as long as somebody has its file open.
+// Numbers are never used twice, so an entry is never wrong; one that has not been asked for in the last second is closed. A removed
+// object's file is emptied before it is unlinked, so what is open here holds no memory.
 #pragma once
 
 #include "common/os/fd.h"

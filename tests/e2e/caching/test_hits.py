@@ -67,6 +67,15 @@ def test_what_is_not_stored_says_why(caching, control, detail):
     assert len(server.requests) == 3
 
 
+def test_what_is_asked_for_often_is_kept(caching):
+    """min_uses counts the requests of all workers together."""
+    proxy, server = caching(reply(b"body", headers=FRESH), cache={"min_uses": 4})
+    said = [status_of(proxy.get("/")) for _ in range(5)]
+    assert said[:3] == ["ladle; fwd=uri-miss; detail=min-uses"] * 3
+    assert said[3].startswith("ladle; fwd=uri-miss; stored") and said[4].startswith("ladle; hit")
+    assert len(server.requests) == 4
+
+
 def test_only_if_cached(caching):
     """A client that wants nothing but what is stored gets 504, and the server no request (RFC 9111 §5.2.1.7)."""
     proxy, server = caching(reply(headers=FRESH))

@@ -92,6 +92,30 @@ TEST_CASE("the cache's folder is ours alone, and goes with what is in it")
     CHECK(place.count() == 0);
 }
 
+TEST_CASE("the cache's own tmpfs: in no folder, of the workers' user, kept as long as it is open, with a bound")
+{
+    auto folder = CacheFolder::mount(1u << 20, 12345, 12346);
+    if (!folder) {
+        MESSAGE("not allowed here: " << folder.error().detail);
+        return;
+    }
+    CHECK(folder->path().empty());
+    CHECK(folder->parent().empty());
+    struct stat status {};
+    REQUIRE(::fstat(folder->fd(), &status) == 0);
+    CHECK((status.st_mode & 07777) == 0700);
+    CHECK(status.st_uid == 12345);
+    CHECK(status.st_gid == 12346);
+    const CacheFolder adopted = CacheFolder::adopt("", os::Fd(::dup(folder->fd())));
+    folder->remove();
+    const os::Fd file(::openat(adopted.fd(), "1", O_RDWR | O_CREAT, 0600));
+    REQUIRE(file);
+    CHECK(::fallocate(file.get(), 0, 0, 1 << 20) == 0);
+    CHECK(::fallocate(file.get(), 0, 0, 2 << 20) != 0);
+    CHECK(errno == ENOSPC);
+    CHECK(::faccessat(adopted.fd(), "1", R_OK, 0) == 0);
+}
+
 TEST_CASE("a process that was forked does not remove the folder of the one before it")
 {
     const Place place;

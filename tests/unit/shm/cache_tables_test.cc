@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "common/shm/cache_requests.h"
 #include "tests/unit/shm/cache_testing.h"
 
 #include <doctest/doctest.h>
@@ -213,4 +214,20 @@ TEST_CASE("fills: a full table lets go alone, and thousands find a place")
     CHECK(mine + alone == 20000);
     CHECK(store.repair(1) == 0);
     CHECK(store.fills().claimed() == 0);
+}
+
+TEST_CASE("requests: are counted by key, up to 255, and forgotten by and by")
+{
+    auto arena = make_arena(8);
+    shm::CacheStore store(arena, 1);
+    const auto hash = store.name("http://a/").hash;
+    const auto other = store.name("http://b/").hash;
+    for (std::uint32_t i = 1; i <= 300; ++i) {
+        CHECK(shm::count_request(arena, hash) == std::min(i, 255u));
+    }
+    CHECK(shm::count_request(arena, other) == 1);
+    for (std::uint32_t i = 301; i < shm::kRequestsUntilHalved; ++i) { // one of them was the other's
+        shm::count_request(arena, other);
+    }
+    CHECK(shm::count_request(arena, hash) == 128);
 }
