@@ -146,7 +146,7 @@ StoredFreshness touched(const StoredFreshness& old, std::int64_t request_ms, std
 /// number with parameters behind it ("7200;a=b") is taken, as the older side is the safe one. At most 2^31.
 std::int64_t received_age(const Fields& response) noexcept;
 
-/// In milliseconds, never negative (the clock may have been set back).
+/// In milliseconds, never negative; 2^31 s where the clock was set back past its birth, so that it counts as stale.
 std::int64_t age_at(const StoredFreshness& stored, std::int64_t now_ms) noexcept;
 /// What the Age field says: whole seconds, at most 2^31.
 std::uint32_t age_field(const StoredFreshness& stored, std::int64_t now_ms) noexcept;

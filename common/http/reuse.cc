@@ -11,6 +11,8 @@ namespace {
 
 using Flag = StoredFreshness::Flag;
 
+constexpr std::int64_t kClockStepMs = 2'000; ///< backwards, that a clock may take to be corrected (a leap second is one)
+
 std::int64_t lifetime_ms(const StoredFreshness& stored) noexcept
 {
     return std::int64_t{stored.lifetime_s} * 1000;
@@ -56,7 +58,11 @@ Judgement judge_stale(const StoredFreshness& stored, const RequestDirectives& re
 
 std::int64_t age_at(const StoredFreshness& stored, std::int64_t now_ms) noexcept
 {
-    return std::max(now_ms - stored.born_ms, std::int64_t{0});
+    const std::int64_t age_ms = now_ms - stored.born_ms;
+    if (age_ms < -kClockStepMs) {
+        return Seconds::kMost * 1000; // the clock was set back: nobody knows how old it is
+    }
+    return std::max(age_ms, std::int64_t{0});
 }
 
 std::uint32_t age_field(const StoredFreshness& stored, std::int64_t now_ms) noexcept

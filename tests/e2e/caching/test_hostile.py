@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that would poison, empty or hold up the cache, and servers that lie."""
 
+import os
 import threading
 import time
 
@@ -234,3 +235,26 @@ def test_a_range_that_has_not_come_yet_is_waited_for(caching, wanted, size):
     first, end = (size - 10, size) if last == "-10" else (int(last.split("-")[0]), int(last.split("-")[1]) + 1)
     assert response.status == 206 and body[first:end] in response.body
     assert time.monotonic() - begun < 3 and len(server.requests) == 1
+
+
+def test_clients_that_stop_reading_hold_the_cache_up_for_nobody(caching):
+    """What they were being sent is evicted meanwhile: others are served, the memory comes back with `stall`, and storing goes on."""
+    bodies = {f"/{i}": os.urandom(900_000) for i in range(60)}
+
+    def answer(request, connection):
+        connection.send(reply(bodies[request.target], headers=FRESH))
+    proxy, server = caching(answer, settings={"cache": {"memory": "8MiB"}, "timeouts": {"stall": "2s"}})
+    stopped = []
+    try:
+        for i in range(20):
+            stopped.append(proxy.client(receive_buffer=4096, timeout=20))
+            stopped[-1].send(f"GET /{i} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        for target, body in bodies.items():
+            assert proxy.get(target).body == body
+        waiting.until(lambda: proxy.status()["cache"]["leaving"] == 0 and proxy.status()["cache"]["dead_files"] == 0, "the memory to come back", 10)
+        asked = len(server.requests)
+        assert [proxy.get("/59").body == bodies["/59"] for _ in range(3)] == [True] * 3
+        assert len(server.requests) <= asked + 1
+    finally:
+        for client in stopped:
+            client.close()

@@ -65,7 +65,11 @@ TEST_CASE("fresh while the lifetime is greater than the age (RFC 9111 §4.2)")
     CHECK(judged(stored(10), 9'999) == "fresh");
     CHECK(judged(stored(10), 10'000) == "validate: stale");
     CHECK(judged(stored(0), 0) == "validate: stale");
-    CHECK(judged(stored(10), -60'000) == "fresh"); // the clock was set back
+    CHECK(judged(stored(10), -2'000) == "fresh");
+    CHECK(judged(stored(10), -2'001) == "validate: stale"); // the clock was set back: its age is unknown
+    CHECK(judged(stored(1u << 31), -60'000) == "validate: stale");
+    CHECK_FALSE(serves(stored(10), -60'000, ServerFailure::no_answer, 86'400));
+    CHECK(age_field(stored(10), kBorn - 60'000) == 1u << 31);
     CHECK(judged(stored(1u << 31), std::int64_t{1} << 40) == "fresh");
     CHECK(age_field(stored(10), kBorn + 2'999) == 2);
     CHECK(age_field(stored(10), kBorn - 5) == 0);
