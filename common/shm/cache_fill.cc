@@ -299,8 +299,11 @@ std::expected<CacheView, CacheRefusal> CacheStore::store(const CacheObject& obje
 
 std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old, const CacheObject& object) noexcept
 {
-    if (old.state() != CacheState::complete || !old.is_linked() || old.url() != object.name.url ||
-        old.variant() != object.name.variant) {
+    constexpr CacheRefusal kWasReplaced = CacheRefusal::bad_request; // not counted: others freshen it too, and one was faster
+    if (!old.is_linked()) {
+        return std::unexpected(kWasReplaced);
+    }
+    if (old.state() != CacheState::complete || old.url() != object.name.url || old.variant() != object.name.variant) {
         return std::unexpected(refuse(old.ref().stripe, CacheRefusal::bad_request));
     }
     CacheObject fresh = object;
@@ -323,7 +326,7 @@ std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old,
         fill->view_.record_->filled.store(old.filled(), std::memory_order_relaxed);
     }
     if (const auto refusal = link(*fill, CacheState::complete, &old)) {
-        return std::unexpected(refuse(old.ref().stripe, *refusal));
+        return std::unexpected(*refusal == kWasReplaced ? kWasReplaced : refuse(old.ref().stripe, *refusal));
     }
     return std::move(fill->view_);
 }
