@@ -112,7 +112,7 @@ void Worker::start_listening()
     events.on_left = [](void* self, const std::string& text) {
         static_cast<Worker*>(self)->tell(ipc::MessageType::listener_left, 0, text);
     };
-    listeners_ = std::make_unique<Listeners>(*loop_, row_, inherited_.number, events, find_wake_up(*loop_));
+    listeners_ = std::make_unique<Listeners>(*loop_, row_, inherited_.number, events, find_wake_up());
     std::set<std::string> texts;
     for (ipc::ListenerSlots& slots : inherited_.listeners) {
         texts.insert(slots.text);

@@ -50,8 +50,9 @@ void keep_title_space(int argc, char** argv)
             end += std::strlen(*e) + 1;
         }
     }
-    static std::vector<std::string> copies;
-    static std::vector<char*> pointers;
+    // Never destroyed: libraries look into the environment at their own end too.
+    static auto& copies = *new std::vector<std::string>;
+    static auto& pointers = *new std::vector<char*>;
     copies.assign(environ, environ + count);
     for (std::string& copy : copies) {
         pointers.push_back(copy.data());

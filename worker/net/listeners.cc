@@ -265,9 +265,10 @@ bool exclusive_works(loop::Loop& loop)
 
 } // namespace
 
-WakeUp find_wake_up(loop::Loop& loop)
+WakeUp find_wake_up()
 {
-    if (exclusive_works(loop)) {
+    const auto loop = loop::Loop::make(); // in the worker's own a signal could come before it is ready for one
+    if (loop && exclusive_works(**loop)) {
         return WakeUp::one;
     }
     os::log(os::Level::warning, "EPOLLEXCLUSIVE does not work here: a connection may wake several workers");

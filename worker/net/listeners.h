@@ -104,8 +104,7 @@ private:
     std::vector<std::unique_ptr<Address>> addresses_;
 };
 
-/// WakeUp::one if an exclusive watch delivers on this loop, tried with a pipe in at most 200 ms; else all, and a warning. Runs the
-/// loop.
-WakeUp find_wake_up(loop::Loop& loop);
+/// WakeUp::one if an exclusive watch delivers on this kernel, tried with a pipe in at most 200 ms; else all, and a warning.
+WakeUp find_wake_up();
 
 } // namespace ladle::worker

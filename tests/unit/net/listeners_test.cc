@@ -88,9 +88,7 @@ struct Bench {
 
 TEST_CASE("exclusive watches deliver on this kernel")
 {
-    auto event_loop = loop::Loop::make();
-    REQUIRE(event_loop);
-    CHECK(worker::find_wake_up(**event_loop) == worker::WakeUp::one);
+    CHECK(worker::find_wake_up() == worker::WakeUp::one);
 }
 
 TEST_CASE("a worker accepts on its own slot first, on its siblings' once it has joined them")
