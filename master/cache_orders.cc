@@ -240,13 +240,13 @@ json check_cache(shm::CacheStore* store)
     if (store == nullptr) {
         return failure(kNoCache);
     }
-    std::uint64_t leaked = 0;
-    std::istringstream lines(store->check(&leaked));
+    shm::CacheCheckSums sums;
+    std::istringstream lines(store->check(&sums));
     json broken = json::array();
     for (std::string line; std::getline(lines, line);) {
         broken.push_back(line);
     }
-    return {{"ok", true}, {"broken", std::move(broken)}, {"leaked_bytes", leaked}, {"objects", store->counts().objects}};
+    return {{"ok", true}, {"broken", std::move(broken)}, {"leaked_bytes", sums.leaked_bytes}, {"objects", sums.objects}};
 }
 
 CacheListing::CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const json& request, Done done)

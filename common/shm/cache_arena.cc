@@ -91,6 +91,23 @@ std::uint32_t stripes_of(std::uint64_t memory_bytes) noexcept
     return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(memory_bytes / kStripeBytes, 1, kMaxStripes));
 }
 
+/// Where everything lies in an arena of so many bytes.
+void lay_out(CacheHeader& header, std::uint64_t bytes) noexcept
+{
+    header.purge_offset = round_up(sizeof(CacheHeader), kPage);
+    header.fills_offset = header.purge_offset + round_up(sizeof(PurgeRegion), kPage);
+    header.requests_offset = header.fills_offset + round_up(sizeof(FillRegion), kPage);
+    header.journals_offset = header.requests_offset + round_up(sizeof(RequestRegion), kPage);
+    header.stripes_offset = header.journals_offset + sizeof(CacheJournal) * kMaxProcesses;
+    header.stripe_count = stripes_of(bytes);
+    header.stripe_bytes = (bytes - header.stripes_offset) / header.stripe_count / kPage * kPage;
+}
+
+bool is_ours(const CachePrefix& prefix, std::uint64_t bytes) noexcept
+{
+    return prefix.magic == kMagic && prefix.layout_version == kLayoutVersion && prefix.abi_hash == abi_hash() && prefix.bytes == bytes;
+}
+
 } // namespace
 
 CacheArena::CacheArena(os::Fd fd, std::byte* base, std::uint64_t bytes) noexcept : fd_(std::move(fd)), base_(base), bytes_(bytes)
@@ -145,13 +162,7 @@ Result<CacheArena> CacheArena::make(const CacheOptions& options)
     if (options.seed == 0 && ::getrandom(&header.prefix.seed, sizeof header.prefix.seed, 0) != sizeof header.prefix.seed) {
         return fail_errno("cannot get random numbers", errno);
     }
-    header.purge_offset = round_up(sizeof(CacheHeader), kPage);
-    header.fills_offset = header.purge_offset + round_up(sizeof(PurgeRegion), kPage);
-    header.requests_offset = header.fills_offset + round_up(sizeof(FillRegion), kPage);
-    header.journals_offset = header.requests_offset + round_up(sizeof(RequestRegion), kPage);
-    header.stripes_offset = header.journals_offset + sizeof(CacheJournal) * kMaxProcesses;
-    header.stripe_count = stripes_of(options.memory_bytes);
-    header.stripe_bytes = (bytes - header.stripes_offset) / header.stripe_count / kPage * kPage;
+    lay_out(header, bytes);
     header.next_file.store(1, std::memory_order_relaxed);
     reinterpret_cast<PurgeRegion*>(arena.base_ + header.purge_offset)->epoch.store(1, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < header.stripe_count; ++i) {
@@ -173,12 +184,20 @@ Result<CacheArena> CacheArena::adopt(os::Fd fd)
         return std::unexpected(base.error());
     }
     CacheArena arena(std::move(fd), *base, bytes);
-    const CachePrefix& prefix = arena.header().prefix;
-    if (prefix.magic != kMagic || prefix.layout_version != kLayoutVersion || prefix.abi_hash != abi_hash() ||
-        prefix.bytes != bytes) {
+    if (!is_ours(arena.header().prefix, bytes)) {
         return fail(Origin::local, "the cache's memory has another layout");
     }
     return arena;
+}
+
+bool CacheArena::is_whole() const noexcept
+{
+    CacheHeader right{};
+    lay_out(right, bytes_);
+    const CacheHeader& is = header();
+    return is_ours(is.prefix, bytes_) && is.purge_offset == right.purge_offset && is.fills_offset == right.fills_offset &&
+           is.requests_offset == right.requests_offset && is.journals_offset == right.journals_offset &&
+           is.stripes_offset == right.stripes_offset && is.stripe_bytes == right.stripe_bytes && is.stripe_count == right.stripe_count;
 }
 
 bool CacheArena::is_made_with(const CacheOptions& options) const noexcept

@@ -41,6 +41,8 @@ public:
     std::uint64_t seed() const noexcept { return header().prefix.seed; }
     /// Whether it was made with these options; if not, the master makes a new one (the old one's content is lost, as announced).
     bool is_made_with(const CacheOptions& options) const noexcept;
+    /// Whether the header says where things lie as it must in an arena of this size: nothing else in it may be followed if not.
+    bool is_whole() const noexcept;
 
     CacheHeader& header() const noexcept { return *reinterpret_cast<CacheHeader*>(base_); }
     CacheStripe& stripe(std::uint32_t index) const noexcept

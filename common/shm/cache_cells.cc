@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <cstring>
 
 namespace ladle::shm {
 
@@ -49,6 +50,30 @@ void lay_out_tree(CacheBitTree& tree, std::uint64_t bits, std::uint64_t& offset)
     } while (bits > 1);
 }
 
+/// Sizes and places of the parts of a stripe of `bytes`. `file_budget_pages`: 0 = files are charged to the cells' budget.
+void measure(CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_pages) noexcept
+{
+    std::uint64_t offset = round_up(sizeof(CacheStripe), kPage);
+    stripe.entry_count = static_cast<std::uint32_t>(bytes / (file_budget_pages != 0 ? kBytesPerFileEntry : kBytesPerEntry));
+    stripe.bucket_count =
+        static_cast<std::uint32_t>(stripe.entry_count * kBucketFill + 1); // two choices of 10 slots: both full is one in millions
+    stripe.buckets_offset = offset;
+    offset += std::uint64_t{stripe.bucket_count} * sizeof(CacheBucket);
+    stripe.entries_offset = offset;
+    offset += std::uint64_t{stripe.entry_count} * sizeof(CacheEntry);
+    const std::uint64_t rest = bytes - offset;
+    std::uint64_t cells = rest / kCellBytes;
+    while (cells * kCellBytes + trees_bytes(cells) + kPage > rest) {
+        cells -= std::max<std::uint64_t>((cells * kCellBytes + trees_bytes(cells) + kPage - rest) / kCellBytes, 1);
+    }
+    stripe.cell_count = static_cast<std::uint32_t>(cells);
+    for (std::uint32_t order = 0; order < kCellOrders; ++order) {
+        lay_out_tree(stripe.free_blocks[order], std::max<std::uint64_t>(cells >> order, 1), offset);
+    }
+    stripe.cells_offset = round_up(offset, kPage);
+    stripe.file_budget_pages = file_budget_pages;
+}
+
 /// The lowest bit that is set; the tree's number of bits when none is.
 std::uint32_t first_bit(const StripeParts& parts, const CacheBitTree& tree) noexcept
 {
@@ -67,27 +92,19 @@ std::uint32_t first_bit(const StripeParts& parts, const CacheBitTree& tree) noex
 
 void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept
 {
-    std::uint64_t offset = round_up(sizeof(CacheStripe), kPage);
-    stripe.entry_count = static_cast<std::uint32_t>(bytes / (file_budget_bytes != 0 ? kBytesPerFileEntry : kBytesPerEntry));
-    stripe.bucket_count =
-        static_cast<std::uint32_t>(stripe.entry_count * kBucketFill + 1); // two choices of 10 slots: both full is one in millions
-    stripe.buckets_offset = offset;
-    offset += std::uint64_t{stripe.bucket_count} * sizeof(CacheBucket);
-    stripe.entries_offset = offset;
-    offset += std::uint64_t{stripe.entry_count} * sizeof(CacheEntry);
-    const std::uint64_t rest = bytes - offset;
-    std::uint64_t cells = rest / kCellBytes;
-    while (cells * kCellBytes + trees_bytes(cells) + kPage > rest) {
-        cells -= std::max<std::uint64_t>((cells * kCellBytes + trees_bytes(cells) + kPage - rest) / kCellBytes, 1);
-    }
-    stripe.cell_count = static_cast<std::uint32_t>(cells);
-    for (std::uint32_t order = 0; order < kCellOrders; ++order) {
-        lay_out_tree(stripe.free_blocks[order], std::max<std::uint64_t>(cells >> order, 1), offset);
-    }
-    stripe.cells_offset = round_up(offset, kPage);
-    stripe.file_budget_pages = file_budget_bytes / kFilePageBytes;
+    measure(stripe, bytes, file_budget_bytes / kFilePageBytes);
     stripe.entries_touched.store(1, std::memory_order_relaxed);
     StripeWriter(arena, stripe, 0).free_all_cells();
+}
+
+bool is_laid_out(const CacheStripe& stripe, std::uint64_t bytes) noexcept
+{
+    CacheStripe right{};
+    measure(right, bytes, stripe.file_budget_pages);
+    return stripe.bucket_count == right.bucket_count && stripe.entry_count == right.entry_count &&
+           stripe.cell_count == right.cell_count && stripe.buckets_offset == right.buckets_offset &&
+           stripe.entries_offset == right.entries_offset && stripe.cells_offset == right.cells_offset &&
+           std::memcmp(stripe.free_blocks, right.free_blocks, sizeof right.free_blocks) == 0;
 }
 
 void StripeWriter::free_all_cells() noexcept

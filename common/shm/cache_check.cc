@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CacheStore::check(): walks a stripe from every side and compares what they say.
+// CacheStore::check(): walks a stripe from every side and compares what they say. It is asked when something seems to be wrong, so
+// it believes nothing that it reads: the sizes and places of all parts follow from the arena's own size, an index is compared with them
+// before it is used, and a walk ends after as many steps as there are entries or cells. Whatever the bytes are, it ends and says so.
 #include "common/shm/cache_store.h"
 #include "common/shm/cache_stripe.h"
 #include "common/shm/cache_uses.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <vector>
 
@@ -14,22 +18,27 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr std::size_t kMostLines = 100;
+constexpr std::size_t kMostLines = 100;            ///< of a stripe
+constexpr std::chrono::milliseconds kPatience{300}; ///< for all locks together: who holds one longer is dead or stopped
 
 class StripeCheck {
 public:
-    StripeCheck(CacheStripe& stripe, std::uint32_t number, std::string& out)
-        : parts_(stripe), s_(stripe), number_(number), out_(out), touched_(get(stripe.entries_touched)), in_bucket_(touched_),
-          in_list_(touched_), cell_used_(stripe.cell_count)
+    /// Precondition: is_laid_out(), and the lock is held.
+    StripeCheck(const CacheStore& store, CacheStripe& stripe, std::uint32_t number, std::uint64_t next_file, std::string& out)
+        : store_(store), parts_(stripe), s_(stripe), number_(number), next_file_(next_file), out_(out),
+          touched_(std::min(get(stripe.entries_touched), stripe.entry_count)), in_bucket_(touched_), in_list_(touched_),
+          cell_used_(stripe.cell_count)
     {
     }
 
-    /// Returns bytes of cells that nobody owns.
-    std::uint64_t run()
+    CacheCheckSums run()
     {
+        const std::uint32_t touched = get(s_.entries_touched);
+        expect(touched != 0 && touched <= s_.entry_count, "{} entries of {} are said to have been used", touched, s_.entry_count);
         check_buckets();
         check_queue();
-        check_list("zombie", get(s_.zombie_head), CacheList::zombie, get(s_.zombies));
+        const std::uint32_t last_zombie = check_list("zombie", get(s_.zombie_head), CacheList::zombie, get(s_.zombies));
+        expect(last_zombie == get(s_.zombie_tail), "the list of zombies ends with {}, not with {}", last_zombie, get(s_.zombie_tail));
         check_list("dead file", get(s_.dead_file_head), CacheList::dead_file, get(s_.dead_files));
         check_list("free entries", get(s_.unused_head), CacheList::unused, touched_);
         for (std::uint32_t index = 1; index < touched_; ++index) {
@@ -37,7 +46,7 @@ public:
         }
         expect(pages_ == get(s_.file_pages), "{} file pages charged, entries have {}", get(s_.file_pages), pages_);
         expect(dead_pages_ == get(s_.dead_file_pages), "{} dead file pages, entries have {}", get(s_.dead_file_pages), dead_pages_);
-        return check_cells();
+        return {check_cells(), objects_};
     }
 
 private:
@@ -76,7 +85,7 @@ private:
                 expect(number == parts_.first_bucket(fingerprint) || number == parts_.second_bucket(fingerprint),
                        "entry {} is in bucket {}, where it does not belong", index, number);
                 expect(get(entry.linked) == 1, "bucket {} names entry {} that is not linked", number, index);
-                ++in_bucket_[index];
+                in_bucket_[index] += in_bucket_[index] < kMany;
             }
         }
     }
@@ -96,26 +105,34 @@ private:
             expect(get(entry.list) == CacheList::queue && get(entry.linked) == 1, "entry {} is in the queue and says it is not",
                    index);
             has_hand = has_hand || get(s_.hand) == index;
-            ++in_list_[index];
+            in_list_[index] += in_list_[index] < kMany;
             before = index;
         }
+        objects_ = count;
         expect(before == get(s_.oldest), "the queue ends with {}, not with {}", before, get(s_.oldest));
         expect(has_hand, "the hand is at entry {} outside the queue", get(s_.hand));
         expect(count == get(s_.objects), "{} objects counted, {} in the queue", get(s_.objects), count);
     }
 
-    void check_list(const char* name, std::uint32_t head, CacheList kind, std::uint32_t announced)
+    /// Returns the last entry of it.
+    std::uint32_t check_list(const char* name, std::uint32_t head, CacheList kind, std::uint32_t announced)
     {
         std::uint32_t count = 0;
+        std::uint32_t before = 0;
         for (std::uint32_t index = head; index != 0; index = get(parts_.entry(index).next)) {
             if (index >= touched_ || ++count > touched_) {
                 expect(false, "the list of {} is broken at entry {}", name, index);
-                return;
+                return before;
             }
-            expect(get(parts_.entry(index).list) == kind, "entry {} is on the list of {} and says it is not", index, name);
-            ++in_list_[index];
+            const CacheEntry& entry = parts_.entry(index);
+            expect(get(entry.list) == kind, "entry {} is on the list of {} and says it is not", index, name);
+            expect(kind != CacheList::dead_file || get(entry.prev) == before, "entry {} has {} before it on the list of {}, says {}",
+                   index, before, name, get(entry.prev));
+            in_list_[index] += in_list_[index] < kMany;
+            before = index;
         }
         expect(kind == CacheList::unused || count == announced, "{} on the list of {}, {} counted", count, name, announced);
+        return before;
     }
 
     void check_entry(std::uint32_t index)
@@ -128,6 +145,8 @@ private:
         expect((list == CacheList::queue) == (linked == 1), "entry {} is linked or queued, not both", index);
         expect((get(entry.state) == CacheState::free) == (list == CacheList::unused),
                "entry {} is free or on the free list, not both", index);
+        expect(get(entry.state) <= CacheState::aborted && list <= CacheList::dead_file, "entry {} is in no state that there is", index);
+        expect(get(entry.file) < next_file_, "entry {} has file {}, which was not given yet", index, get(entry.file));
         pages_ += get(entry.file_pages);
         dead_pages_ += list == CacheList::dead_file ? get(entry.file_pages) : 0;
         expect(get(entry.file_pages) == 0 || get(entry.file) != 0, "entry {} is charged for a file it has not", index);
@@ -147,7 +166,10 @@ private:
                 return;
             }
             for (std::uint32_t cell = first; cell < first + count; ++cell) {
-                expect(!cell_used_[cell], "cell {} is used twice, once by entry {}", cell, index);
+                if (cell_used_[cell]) {
+                    expect(false, "cell {} is used twice, once by entry {}", cell, index);
+                    return; // the pieces may go round in a circle
+                }
                 cell_used_[cell] = true;
             }
             cells += count;
@@ -158,14 +180,32 @@ private:
         const CacheList list = get(entry.list);
         expect(cells == 0 || (list != CacheList::unused && list != CacheList::dead_file), "entry {} is free and has {} cells",
                index, cells);
+        expect(get(entry.linked) == 0 || cells != 0, "entry {} is linked and has no record", index);
         if (get(entry.linked) == 1 && cells != 0) {
-            const RecordHeader& record = *parts_.record(entry);
-            const std::uint64_t front = record_front_bytes(record);
-            expect(front <= std::uint64_t{get(entry.first_cells)} * kCellBytes,
-                   "entry {} has a front that is larger than its piece", index);
-            const std::uint64_t room = std::uint64_t{cells} * kCellBytes - front - (pieces - 1) * sizeof(CachePieceLink);
-            expect((get(entry.flags) & kCacheInFile) != 0 || get(record.filled) <= room, "entry {} has more body than room", index);
+            check_front(index, entry, std::uint64_t{cells} * kCellBytes - (pieces - 1) * sizeof(CachePieceLink));
         }
+    }
+
+    /// The record of an object in the index, which has `room` bytes.
+    void check_front(std::uint32_t index, const CacheEntry& entry, std::uint64_t room)
+    {
+        const RecordHeader& record = *parts_.record(entry);
+        const std::uint64_t front = record_front_bytes(record);
+        if (front > std::uint64_t{get(entry.first_cells)} * kCellBytes) {
+            return expect(false, "entry {} has a front that is larger than its piece", index);
+        }
+        // In this order: the process that fills it does not hold the lock.
+        const CacheState state = entry.state.load(std::memory_order_acquire);
+        const std::uint64_t filled = record.filled.load(std::memory_order_acquire);
+        const std::uint64_t body = record.body_bytes.load(std::memory_order_acquire);
+        expect((get(entry.flags) & kCacheInFile) != 0 || filled <= room - front, "entry {} has more body than room", index);
+        expect(state == CacheState::complete ? filled == body : filled <= body, "entry {} has {} of {} bytes of body", index, filled,
+               body);
+        const std::string_view url(record_text(record), record.url_bytes);
+        const std::string_view variant(url.data() + url.size(), record.variant_bytes);
+        const std::uint64_t fingerprint = get(entry.fingerprint);
+        const bool is_by_hash = url.size() == sizeof(CacheHash) && std::memcmp(url.data(), &fingerprint, sizeof fingerprint) == 0;
+        expect(is_by_hash || store_.name(url, variant).hash.low == fingerprint, "entry {} has another's key", index);
     }
 
     std::uint64_t check_cells()
@@ -187,7 +227,7 @@ private:
         }
         expect(free == get(s_.free_cells), "{} free cells, {} counted", free, get(s_.free_cells));
         expect(used + free <= s_.cell_count, "{} cells used and {} free, of {}", used, free, s_.cell_count);
-        return (s_.cell_count - used - free) * kCellBytes;
+        return used + free > s_.cell_count ? 0 : (s_.cell_count - used - free) * kCellBytes;
     }
 
     void check_free_block(std::uint32_t order, std::uint32_t block)
@@ -217,14 +257,19 @@ private:
         }
     }
 
+    static constexpr std::uint8_t kMany = 200; ///< a count stops there
+
+    const CacheStore& store_;
     StripeParts parts_;
     CacheStripe& s_;
     std::uint32_t number_;
+    std::uint64_t next_file_;
     std::string& out_;
     std::uint32_t touched_;
     std::vector<std::uint8_t> in_bucket_;
     std::vector<std::uint8_t> in_list_;
     std::vector<bool> cell_used_;
+    std::uint32_t objects_ = 0;
     std::uint64_t pages_ = 0;
     std::uint64_t dead_pages_ = 0;
     std::size_t lines_ = 0;
@@ -232,22 +277,32 @@ private:
 
 } // namespace
 
-std::string CacheStore::check(std::uint64_t* leaked_bytes)
+std::string CacheStore::check(CacheCheckSums* sums)
 {
-    std::string broken;
-    std::uint64_t leaked = 0;
-    for (std::uint32_t i = 0; i < arena_.header().stripe_count; ++i) {
+    CacheCheckSums all;
+    std::string broken = arena_.is_whole() ? "" : "the cache's header is damaged: nothing else was looked at\n";
+    const std::uint32_t stripes = broken.empty() ? arena_.header().stripe_count : 0;
+    const std::uint64_t next_file = arena_.header().next_file.load(std::memory_order_relaxed);
+    const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    for (std::uint32_t i = 0; i < stripes; ++i) {
         CacheStripe& stripe = arena_.stripe(i);
-        CacheLock lock(stripe.lock, row_, std::chrono::seconds(1));
+        if (!is_laid_out(stripe, arena_.header().stripe_bytes)) {
+            broken += fmt::format("stripe {}: its header is damaged: nothing else of it was looked at\n", i);
+            continue;
+        }
+        const auto left = std::chrono::duration_cast<std::chrono::microseconds>(give_up - std::chrono::steady_clock::now());
+        CacheLock lock(stripe.lock, row_, std::max(left, std::chrono::microseconds(0)));
         ++locks_taken_;
         if (!lock) {
             broken += fmt::format("stripe {}: locked by row {}\n", i, (stripe.lock.load() & ~kLockWaiters) - 1);
             continue;
         }
-        leaked += StripeCheck(stripe, i, broken).run();
+        const CacheCheckSums of_stripe = StripeCheck(*this, stripe, i, next_file, broken).run();
+        all.leaked_bytes += of_stripe.leaked_bytes;
+        all.objects += of_stripe.objects;
     }
-    if (leaked_bytes != nullptr) {
-        *leaked_bytes = leaked;
+    if (sums != nullptr) {
+        *sums = all;
     }
     return broken;
 }

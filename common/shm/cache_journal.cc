@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <utility>
@@ -83,9 +84,13 @@ void JournalWriter::commit() noexcept
 void undo_journal(CacheArena& arena, std::uint32_t row) noexcept
 {
     CacheJournal& journal = *journal_of(arena, row);
-    for (std::uint64_t i = journal.count.load(std::memory_order_acquire); i > 0; --i) {
+    for (std::uint64_t i = std::min<std::uint64_t>(journal.count.load(std::memory_order_acquire), kJournalEntries); i > 0; --i) {
         const JournalUndo& undo = journal.undo[i - 1];
-        std::byte* const at = arena.base() + (undo.where & ((std::uint64_t{1} << 56) - 1));
+        const std::uint64_t offset = undo.where & ((std::uint64_t{1} << 56) - 1);
+        if (offset > arena.bytes() - sizeof(std::uint64_t)) {
+            continue; // who died wrote anywhere before: the master, which does this, must not follow it
+        }
+        std::byte* const at = arena.base() + offset;
         switch (undo.where >> 56) {
         case 1:
             reinterpret_cast<std::atomic<std::uint8_t>*>(at)->store(static_cast<std::uint8_t>(undo.old), std::memory_order_release);

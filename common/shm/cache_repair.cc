@@ -7,6 +7,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 namespace ladle::shm {
 
 namespace {
@@ -156,7 +158,7 @@ std::uint64_t CacheStore::repair_stripe(CacheStripe& stripe, std::uint32_t dead_
     }
     std::uint64_t wake = 0;
     const std::uint64_t bit = std::uint64_t{1} << dead_row;
-    const std::uint32_t end = stripe.entries_touched.load(std::memory_order_acquire);
+    const std::uint32_t end = std::min(stripe.entries_touched.load(std::memory_order_acquire), stripe.entry_count);
     for (std::uint32_t index = 1; index < end; ++index) {
         CacheEntry& entry = parts.entry(index);
         // Without the lock: an entry that the dead process owned and that is not aborted yet can become no one else's, and one that
@@ -200,9 +202,13 @@ std::uint64_t CacheStore::repair_stripe(CacheStripe& stripe, std::uint32_t dead_
 std::uint64_t CacheStore::repair(std::uint32_t dead_row) noexcept
 {
     std::uint64_t wake = 0;
+    if (!arena_.is_whole()) {
+        return 0; // who died overwrote it, perhaps: the master must not follow it
+    }
     purges_.repair(dead_row);
     for (std::uint32_t i = 0; i < arena_.header().stripe_count; ++i) {
-        wake |= repair_stripe(arena_.stripe(i), dead_row);
+        CacheStripe& stripe = arena_.stripe(i);
+        wake |= is_laid_out(stripe, arena_.header().stripe_bytes) ? repair_stripe(stripe, dead_row) : 0;
     }
     return wake | fills_.repair(dead_row);
 }

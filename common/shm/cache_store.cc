@@ -300,6 +300,9 @@ CacheCounts CacheStore::counts() const noexcept
 {
     const CacheHeader& header = arena_.header();
     CacheCounts counts;
+    if (!arena_.is_whole()) {
+        return counts; // `ladle status` shall still be there for who wants to know what is wrong
+    }
     counts.table_bytes = header.stripes_offset;
     for (std::uint32_t i = 0; i < header.stripe_count; ++i) {
         const CacheStripe& stripe = arena_.stripe(i);

@@ -195,6 +195,12 @@ struct CacheCounts {
     std::uint64_t refusals[kCacheRefusals] = {}; ///< by CacheRefusal
 };
 
+/// What check() counted by itself, without believing what the arena says of it.
+struct CacheCheckSums {
+    std::uint64_t leaked_bytes = 0; ///< of cells that nobody owns
+    std::uint64_t objects = 0;      ///< in the queues
+};
+
 class CacheStore {
 public:
     /// `row`: this process's row, whose last owner has been repaired. The arena must outlive the store.
@@ -248,8 +254,9 @@ public:
     std::uint64_t repair(std::uint32_t row) noexcept;
 
     /// Walks everything and says what is broken, one line each, "" = nothing. Takes each stripe's lock for its time (up to some 100
-    /// ms for a large one; stores are refused meanwhile). `leaked_bytes`: cells that nobody owns.
-    std::string check(std::uint64_t* leaked_bytes = nullptr);
+    /// ms for a large one; stores are refused meanwhile). Ends whatever the arena's bytes are; every other function here relies on
+    /// them, but for counts() and repair() where they are the header's.
+    std::string check(CacheCheckSums* sums = nullptr);
 
     CacheCounts counts() const noexcept;
     /// Times this process took or tried to take any lock: a hit takes none.

@@ -83,6 +83,9 @@ inline std::size_t record_front_bytes(const RecordHeader& record) noexcept
 /// Lays out a stripe of `bytes` zero bytes: sizes of the parts and all cells free. Master, at make.
 void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept;
 
+/// Whether its sizes and places are those of a stripe of `bytes`: before anything of it is followed that may be damaged.
+bool is_laid_out(const CacheStripe& stripe, std::uint64_t bytes) noexcept;
+
 enum class Evicted : std::uint8_t {
     one,   ///< an object left the index
     none,  ///< all that are left are pinned or filling

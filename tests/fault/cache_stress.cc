@@ -298,9 +298,9 @@ void kill_and_repair(shm::CacheArena& arena, shm::CacheStore& master, std::uint3
     master.repair(row);
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     outcome.slowest_repair_ms = std::max(outcome.slowest_repair_ms, ms);
-    std::uint64_t leaked = 0;
-    const std::string broken = master.check(&leaked);
-    outcome.most_leaked = std::max(outcome.most_leaked, leaked);
+    shm::CacheCheckSums sums;
+    const std::string broken = master.check(&sums);
+    outcome.most_leaked = std::max(outcome.most_leaked, sums.leaked_bytes);
     if (!broken.empty() && ++outcome.broken <= 3) {
         fmt::print("after a kill:\n{}", broken);
     }

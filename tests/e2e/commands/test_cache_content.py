@@ -2,6 +2,9 @@
 """`ladle purge` and `ladle cache` over a cache with something in it."""
 
 import json
+import os
+import pathlib
+import signal
 
 import pytest
 
@@ -113,3 +116,30 @@ def test_cache_check_walks_the_memory(cached):
     answer = json.loads(proxy.command("cache", "--check", "--json").stdout)
     assert (answer["broken"], answer["leaked_bytes"], answer["objects"]) == ([], 0, 20)
     assert proxy.command("cache", "--check", "--prefix", "http://site.test/").returncode == 2
+
+
+def test_cache_check_of_a_damaged_cache(cached):
+    """It says so and fails; the master, which looks, outlives it."""
+    proxy = cached()
+    for name in "abc":
+        proxy.get("/" + name)
+    descriptor = next(path for path in pathlib.Path(f"/proc/{proxy.pid}/fd").iterdir() if os.readlink(path).startswith("/memfd:ladle-cache"))
+    children = proxy.children()
+    with open(descriptor, "r+b", buffering=0) as memory:
+        for pid in children:  # they would follow what is written here
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for word in range(4, 11):  # where the parts lie
+                memory.seek(8 * word)
+                whole = memory.read(8)
+                memory.seek(8 * word)
+                memory.write(b"\x5a" * 8)
+                result = proxy.command("cache", "--check")
+                memory.seek(8 * word)
+                memory.write(whole)
+                assert result.returncode == 1 and "the cache's header is damaged" in result.stdout, result
+        finally:
+            for pid in children:
+                os.kill(pid, signal.SIGCONT)
+    assert proxy.command("cache", "--check").returncode == 0
+    assert proxy.get("/a").status == 200 and proxy.children() == children
