@@ -220,9 +220,7 @@ json purge(const config::Config& config, shm::CacheStore* store, const json& req
                          std::all_of(beginnings.begin(), beginnings.end(), prefix_done) &&
                          std::all_of(tags->begin(), tags->end(), tag_done) &&
                          (!is_all || note(purges.purge_all(kind), Subject::all, ""));
-    if (disk != nullptr && !lines.empty()) {
-        disk->log_purge(lines);
-    }
+    const bool is_remembered = disk == nullptr || lines.empty() || disk->log_purge(lines);
     if (!is_done) {
         return failure("not all was purged: a process holds the purge table and makes no progress; try again");
     }
@@ -230,9 +228,13 @@ json purge(const config::Config& config, shm::CacheStore* store, const json& req
     append_count(what, urls->size(), "URL", "URLs");
     append_count(what, prefixes->size(), "prefix", "prefixes");
     append_count(what, tags->size(), "tag", "tags");
-    return {
-        {"ok", true},
-        {"message", fmt::format("{}purged {}", kind == shm::PurgeKind::soft ? "softly " : "", what.empty() ? "nothing" : what)}};
+    what = what.empty() ? "nothing" : what;
+    std::string message = fmt::format("{}purged {}", kind == shm::PurgeKind::soft ? "softly " : "", what);
+    if (!is_remembered) {
+        message += fmt::format("; but nothing can be changed in {}: after a crash that may come back, unless it is removed before",
+                               disk->path());
+    }
+    return {{"ok", true}, {"message", std::move(message)}};
 }
 
 json check_cache(shm::CacheStore* store)

@@ -52,7 +52,7 @@ void CacheOwner::make(const config::Cache& cache, const Identity& identity)
     identity_ = identity;
     files_ = parent_of(cache);
     if (cache.memory_bytes == 0) {
-        return;
+        return disk_.leave_off(cache.disk);
     }
     disk_.open(cache.disk, identity);
     auto arena = shm::CacheArena::make(options_of(cache, disk_.seed()));
@@ -180,10 +180,10 @@ void CacheOwner::repair(int row)
     }
 }
 
-void CacheOwner::shorten_purge_log() const
+void CacheOwner::tend_disk()
 {
     if (store_) {
-        disk_.shorten_log(store_->purges());
+        disk_.tend(store_->purges());
     }
 }
 

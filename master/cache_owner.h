@@ -56,8 +56,8 @@ public:
 
     /// The process of this row is dead: undoes what it was doing and wakes who waited for it.
     void repair(int row);
-    /// Now and then.
-    void shorten_purge_log() const;
+    /// Every few seconds.
+    void tend_disk();
     /// Removes folders that killed ones left. Now and then, for their last process may still have been at work at our start.
     void remove_unused_folders() const;
     /// The last thing before the end, when no other process is left: what lies on disk is kept for the next start.

@@ -36,8 +36,8 @@ constexpr std::uint64_t kNumbersPerLife = std::uint64_t{1} << 32;
 constexpr std::chrono::milliseconds kLockPatience{2'000};
 constexpr std::chrono::milliseconds kLockStep{20};
 constexpr std::uint64_t kMostLogBytes = std::uint64_t{16} << 20;
+constexpr loop::Nanos kBaseRetry = 10'000'000'000;
 constexpr const char* kCleanName = "clean";
-constexpr const char* kRescanName = "rescan";
 
 shm::CacheOptions options_of(std::uint64_t disk_bytes, std::uint64_t seed)
 {
@@ -104,6 +104,14 @@ std::string restore_purges(int folder, const shm::PurgeBase& base)
     return shm::restore_purges(folder, base, purges) ? purges.export_bytes() : std::string();
 }
 
+/// Without these nothing in the folder is believed.
+bool remove_vouchers(int folder) noexcept
+{
+    const auto remove = [folder](const char* name) { return ::unlinkat(folder, name, 0) == 0 || errno == ENOENT; };
+    const bool has_no_base = remove(shm::kPurgeBaseName);
+    return remove(kCleanName) && has_no_base;
+}
+
 } // namespace
 
 std::uint64_t index_bytes(std::uint64_t disk_bytes) noexcept
@@ -156,15 +164,22 @@ void DiskOwner::open(const config::Disk& disk, const Identity& identity)
 {
     path_ = disk.path;
     size_ = disk.bytes;
-    if (size_ == 0 || !open_folder(identity)) {
-        return;
+    if (size_ == 0) {
+        return leave_off(disk);
     }
+    if (!open_folder(identity) || !open_index()) {
+        folder_.reset();
+        owes_distrust_ = !distrust();
+    }
+}
+
+bool DiskOwner::open_index()
+{
     const ActingAs owner(owner_);
     const std::string clean = shm::read_file(folder_.get(), kCleanName, 4096);
     if (!clean.empty() && ::unlinkat(folder_.get(), kCleanName, 0) != 0) {
         os::log(os::Level::warning, "no disk tier", {{"cache.disk.path", path_}, {"reason", strerrordesc_np(errno)}});
-        folder_.reset();
-        return;
+        return false;
     }
     const auto base = shm::read_purge_base(folder_.get());
     purges_ = base ? restore_purges(folder_.get(), *base) : std::string();
@@ -172,11 +187,29 @@ void DiskOwner::open(const config::Disk& disk, const Identity& identity)
     base_seed_ = has_base ? base->seed : 0;
     // Numbers go on; without a base they begin above all that a life before can have given.
     first_number_ = has_base ? base->first_number + kNumbersPerLife : static_cast<std::uint64_t>(std::time(nullptr)) << 20;
-    if (!has_base || !load_index(clean)) {
-        if (!begin_index(disk.bytes, has_base)) {
-            folder_.reset();
-        }
+    return (has_base && load_index(clean)) || begin_index(has_base);
+}
+
+void DiskOwner::leave_off(const config::Disk& disk)
+{
+    path_ = disk.path;
+    std::ignore = distrust(); // where another Ladle uses it, it is no concern of ours
+}
+
+/// Takes away what vouches for the objects in the folder. True: nothing there is believed any more; false: it could not be done
+/// now.
+bool DiskOwner::distrust() const
+{
+    struct stat status {};
+    if (::stat(path_.c_str(), &status) != 0) {
+        return errno == ENOENT || errno == ENOTDIR;
     }
+    const ActingAs owner(status.st_uid);
+    const os::Fd folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder || ::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+        return false;
+    }
+    return remove_vouchers(folder.get());
 }
 
 bool DiskOwner::load_index(const std::string& clean)
@@ -203,20 +236,16 @@ bool DiskOwner::load_index(const std::string& clean)
     return false;
 }
 
-bool DiskOwner::begin_index(std::uint64_t bytes, bool has_base)
+bool DiskOwner::begin_index(bool has_base)
 {
-    auto arena = shm::CacheArena::make(options_of(bytes, base_seed_));
+    auto arena = shm::CacheArena::make(options_of(size_, base_seed_));
     if (!arena) {
         os::log(os::Level::warning, "no disk tier", {{"reason", arena.error().detail}});
         return false;
     }
     arena_ = std::make_unique<shm::CacheArena>(std::move(*arena));
     arena_->header().next_file.store(first_number_);
-    if (const int code = shm::replace_file(folder_.get(), kRescanName, fmt::format("{}\n", first_number_), false); code != 0) {
-        os::log(os::Level::warning, "no disk tier", {{"cache.disk.path", path_}, {"reason", strerrordesc_np(code)}});
-        arena_.reset();
-        return false;
-    }
+    arena_->header().unread_below.store(first_number_);
     if (!has_base) {
         purges_.clear(); // another seed from now on: no file of before is taken for one of ours
     }
@@ -226,14 +255,16 @@ bool DiskOwner::begin_index(std::uint64_t bytes, bool has_base)
 bool DiskOwner::adopt(const HandedDisk& handed, const config::Disk& disk, std::uint64_t memory_seed)
 {
     folder_.reset(handed.folder);
-    path_ = folder_ ? handed.path : disk.path;
+    path_ = disk.path;
     size_ = disk.bytes;
     os::Fd fd(handed.arena);
     struct stat status {};
-    if (!folder_ || !fd || disk.bytes == 0 || path_ != disk.path || memory_seed == 0 || ::fstat(folder_.get(), &status) != 0) {
+    if (folder_ && ::fstat(folder_.get(), &status) == 0) {
+        owner_ = status.st_uid;
+    }
+    if (!folder_ || !fd || disk.bytes == 0 || handed.path != path_ || memory_seed == 0) {
         return false;
     }
-    owner_ = status.st_uid;
     auto arena = shm::CacheArena::adopt(std::move(fd));
     if (!arena || !arena->is_made_with(options_of(disk.bytes, 0)) || arena->seed() != memory_seed) {
         return false;
@@ -253,19 +284,34 @@ void DiskOwner::use_row(int row, shm::PurgeTable& purges)
         return give_up();
     }
     if (!before.empty() || base_seed_ == 0) { // not over an upgrade, where the base of the start goes on
-        const ActingAs owner(owner_);
-        if (const int code = shm::write_purge_base(folder_.get(), purges, arena_->seed(), first_number_); code != 0) {
-            os::log(os::Level::warning, "the disk tier cannot remember purges, and begins empty after a crash",
-                    {{"cache.disk.path", path_}, {"reason", strerrordesc_np(code)}});
-        }
+        write_base(purges, first_number_);
     }
     store_ = std::make_unique<shm::CacheStore>(*arena_, static_cast<std::uint32_t>(row));
 }
 
-bool DiskOwner::is_being_read() const
+void DiskOwner::write_base(const shm::PurgeTable& purges, std::uint64_t first_number)
 {
     const ActingAs owner(owner_);
-    return folder_ && ::faccessat(folder_.get(), kRescanName, F_OK, 0) == 0;
+    if (const int code = shm::write_purge_base(folder_.get(), purges, arena_->seed(), first_number); code != 0) {
+        const bool is_first = std::exchange(base_retry_at_, loop::clock_now() + kBaseRetry) == 0;
+        os::log(is_first ? os::Level::warning : os::Level::debug,
+                "the disk tier cannot remember purges now: after a crash it would begin empty",
+                {{"cache.disk.path", path_}, {"reason", strerrordesc_np(code)}});
+    } else if (std::exchange(base_retry_at_, 0) != 0) {
+        os::log(os::Level::info, "the disk tier remembers purges again", {{"cache.disk.path", path_}});
+    }
+}
+
+bool DiskOwner::is_being_read() const
+{
+    return arena_ && arena_->header().unread_below.load() != 0;
+}
+
+std::uint64_t DiskOwner::used_memory_bytes() const noexcept
+{
+    constexpr std::uint64_t kBlockBytes = 512; // stat(2): whatever the file system's own are
+    struct stat status {};
+    return arena_ && ::fstat(arena_->fd(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes : 0;
 }
 
 void DiskOwner::lend(ipc::Inheritance& inheritance) const
@@ -288,26 +334,35 @@ void DiskOwner::repair(int row)
     }
 }
 
-void DiskOwner::log_purge(const std::string& line) const
+bool DiskOwner::log_purge(const std::string& lines) const
 {
     if (!arena_) {
-        return;
+        return !owes_distrust_;
     }
     const ActingAs owner(owner_);
-    if (const int code = shm::append_purge(folder_.get(), line, true); code != 0) {
-        os::log(os::Level::warning, "a purge is not remembered on disk: after a crash the disk tier begins empty",
+    const int code = shm::append_purge(folder_.get(), lines, true);
+    const bool is_safe = code == 0 || !shm::has_purge_base(folder_.get());
+    if (code != 0) {
+        os::log(os::Level::warning,
+                is_safe ? "a purge is not remembered on disk: after a crash the disk tier would begin empty"
+                        : "a purge is not remembered on disk, where nothing can be changed: after a crash it may come back",
                 {{"cache.disk.path", path_}, {"reason", strerrordesc_np(code)}});
     }
+    return is_safe;
 }
 
-void DiskOwner::shorten_log(const shm::PurgeTable& purges) const
+void DiskOwner::tend(const shm::PurgeTable& purges)
 {
-    if (!store_) {
+    owes_distrust_ = owes_distrust_ && !distrust();
+    if (!store_ || loop::clock_now() < base_retry_at_) {
         return;
     }
-    const ActingAs owner(owner_);
-    if (shm::purge_log_bytes(folder_.get()) > kMostLogBytes) {
-        std::ignore = shm::write_purge_base(folder_.get(), purges, arena_->seed(), first_number_);
+    const bool is_due = [this] {
+        const ActingAs owner(owner_);
+        return !shm::has_purge_base(folder_.get()) || shm::purge_log_bytes(folder_.get()) > kMostLogBytes;
+    }();
+    if (is_due) {
+        write_base(purges, first_number_);
     }
 }
 
@@ -333,17 +388,12 @@ void DiskOwner::give_up()
 {
     store_.reset();
     arena_.reset();
-    if (folder_) {
+    if (folder_) { // whose lock other processes of ours may hold for a while
         const ActingAs owner(owner_);
-        ::unlinkat(folder_.get(), shm::kPurgeBaseName, 0);
-        ::unlinkat(folder_.get(), kCleanName, 0);
+        std::ignore = remove_vouchers(folder_.get());
         folder_.reset();
-    } else if (size_ > 0) {
-        struct stat status {};
-        const ActingAs owner(::stat(path_.c_str(), &status) == 0 ? status.st_uid : ::geteuid());
-        ::unlink((path_ + "/" + shm::kPurgeBaseName).c_str());
-        ::unlink((path_ + "/" + kCleanName).c_str());
     }
+    owes_distrust_ = !distrust() && size_ > 0;
 }
 
 } // namespace ladle::master

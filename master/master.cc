@@ -22,6 +22,7 @@ namespace {
 
 constexpr unsigned kTicksToFree = 10; ///< seconds between looks for servers that nobody names
 constexpr unsigned kTicksToTidy = 60; ///< and for folders of the cache that nobody uses
+constexpr unsigned kTicksToTend = 5;  ///< and at what the disk tier remembers
 
 std::vector<int> all_sockets(const ListenerSet& listeners)
 {
@@ -483,7 +484,9 @@ void Master::on_tick()
     notify::keep_alive();
     if (ticks_ % kTicksToTidy == 0) {
         cache_.remove_unused_folders();
-        cache_.shorten_purge_log();
+    }
+    if (ticks_ % kTicksToTend == 0) {
+        cache_.tend_disk();
     }
     if (ticks_ % kTicksToFree == 0 && !reload_->is_running()) {
         free_unnamed_servers(arena_->regions(), *running_.config);

@@ -21,7 +21,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6c61646c63616368; // "ladlcach"
-constexpr std::uint32_t kLayoutVersion = 1;
+constexpr std::uint32_t kLayoutVersion = 2;
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 constexpr std::uint64_t kMaxCacheBytes = std::uint64_t{256} << 30;

@@ -161,6 +161,8 @@ struct CacheHeader {
     std::uint32_t stripe_count;
     std::uint32_t unused;
     alignas(64) std::atomic<std::uint64_t> next_file;
+    /// The disk tier's index after a crash: files of smaller numbers are of a life before, and are looked through. 0 = all are known.
+    std::atomic<std::uint64_t> unread_below;
 };
 
 static_assert(std::is_standard_layout_v<CacheStripe> && std::is_standard_layout_v<CacheHeader>);

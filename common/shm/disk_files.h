@@ -5,7 +5,7 @@
 //
 //   FOLDER/<2 hex: low byte of the number>/<16 hex: number>     disk_object.h
 //   FOLDER/purges.base, purges.log                     purge_log.h
-//   FOLDER/index.A, index.B, clean, rescan             master/disk_owner.h
+//   FOLDER/index.A, index.B, clean                     master/disk_owner.h
 #pragma once
 
 #include "common/os/fd.h"

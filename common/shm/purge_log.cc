@@ -68,6 +68,13 @@ std::string hash_of(std::string_view text)
     return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
+/// For the user that the thread acts as, which access() would not ask.
+bool is_there(int folder, const char* name) noexcept
+{
+    struct stat status {};
+    return ::fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 bool purge_again(PurgeTable& purges, const LoggedPurge& purge)
 {
     switch (purge.subject) {
@@ -84,7 +91,7 @@ bool purge_again(int folder, const char* name, std::uint64_t known, PurgeTable& 
 {
     const std::string log = read_file(folder, name, kMostLogBytes);
     std::string_view rest(log);
-    bool is_whole = ::faccessat(folder, name, R_OK, 0) == 0;
+    bool is_whole = is_there(folder, name);
     while (!rest.empty() && is_whole) {
         const std::size_t end = rest.find('\n');
         const std::optional<LoggedPurge> purge = parse_purge_line(rest.substr(0, end));
@@ -171,7 +178,7 @@ bool restore_purges(int folder, const PurgeBase& base, PurgeTable& purges)
         return false;
     }
     const std::uint64_t known = purges.epoch();
-    const bool has_old = ::faccessat(folder, kPurgeOldLogName, F_OK, 0) == 0;
+    const bool has_old = is_there(folder, kPurgeOldLogName);
     const bool is_whole = (!has_old || purge_again(folder, kPurgeOldLogName, known, purges)) &&
                           purge_again(folder, kPurgeLogName, known, purges);
     return is_whole && purges.advance(purges.epoch() + kEpochsPerLife);
@@ -179,15 +186,25 @@ bool restore_purges(int folder, const PurgeBase& base, PurgeTable& purges)
 
 int write_purge_base(int folder, const PurgeTable& purges, std::uint64_t seed, std::uint64_t first_number)
 {
+    if (!has_purge_base(folder)) {
+        ::unlinkat(folder, kPurgeOldLogName, 0); // of no use without a base
+    }
     // The new log first: who opens it has purged before, and so stands in the table that is written after this.
     int code = ::linkat(folder, kPurgeLogName, folder, kPurgeOldLogName, 0) == 0 || errno == ENOENT ? 0 : errno;
-    const bool was_interrupted = code == EEXIST; // at a start, when nobody appends: both logs count until the base is there
-    code = code == 0 ? replace_file(folder, kPurgeLogName, {}, true) : was_interrupted ? 0 : code;
+    const bool was_interrupted = code == EEXIST; // both logs count until there is a base; then once more, as others may be appending
+    if (code == 0) {
+        code = replace_file(folder, kPurgeLogName, {}, true);
+    }
+    code = was_interrupted ? 0 : code;
     const std::string base = make_purge_base({seed, first_number, purges.export_bytes()});
     code = code == 0 ? replace_file(folder, kPurgeBaseName, base, true) : code;
-    code = code == 0 && was_interrupted ? replace_file(folder, kPurgeLogName, {}, true) : code;
-    ::unlinkat(folder, code == 0 ? kPurgeOldLogName : kPurgeBaseName, 0);
-    return code;
+    const bool has_no_old_log = ::unlinkat(folder, code == 0 ? kPurgeOldLogName : kPurgeBaseName, 0) == 0 && code == 0;
+    return was_interrupted && has_no_old_log ? write_purge_base(folder, purges, seed, first_number) : code;
+}
+
+bool has_purge_base(int folder) noexcept
+{
+    return is_there(folder, kPurgeBaseName);
 }
 
 std::uint64_t purge_log_bytes(int folder) noexcept

@@ -6,7 +6,8 @@
 //
 // Epochs go on over all lives of a folder: an object's file has the epoch of its fetch, so a new life begins far above everything that
 // the old one can have counted. Nothing on disk is believed without a good base; so who cannot append takes the base away, and after a
-// crash the tier begins empty instead of serving what was purged. Master at start and stop; workers and master append.
+// crash the tier begins empty instead of serving what was purged. The master writes a new base as soon as there is room for one. Master
+// at start and stop and now and then; workers and master append.
 #pragma once
 
 #include "common/shm/cache_purge.h"
@@ -49,9 +50,12 @@ std::optional<PurgeBase> parse_purge_base(std::string_view bytes);
 std::optional<PurgeBase> read_purge_base(int folder);
 /// Brings `purges` to what base and log say. False: then nothing on disk may be used.
 [[nodiscard]] bool restore_purges(int folder, const PurgeBase& base, PurgeTable& purges);
-/// Writes `purges` as the new base and begins a new log; at any time, also while others append. 0 or an errno: then there is no base.
+/// Writes `purges` as the new base and begins a new log; at any time, also while others append. 0 or an errno: then there is no base,
+/// and it is to be called again when there may be room.
 int write_purge_base(int folder, const PurgeTable& purges, std::uint64_t seed, std::uint64_t first_number);
 
+/// Whether there is a base; without one nothing in the folder is believed by the next life.
+bool has_purge_base(int folder) noexcept;
 /// Bytes in the log.
 std::uint64_t purge_log_bytes(int folder) noexcept;
 /// Appends a line; of a purge that is in force already, or it may fall between an old log and a new base. When that fails the base is taken away. May wait for the disk.

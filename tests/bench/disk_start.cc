@@ -97,7 +97,7 @@ int main(int argc, char** argv)
             entry.in_file = true;
             taken += owner.store()->adopt_file(entry, first + i) ? 1 : 0;
         }
-        ::unlinkat(files.get(), "rescan", 0); // what the caretaker does when it has read the folder
+        owner.store()->arena().header().unread_below.store(0); // what the caretaker does when it has read the folder
         const shm::CacheCounts counts = owner.store()->counts();
         std::printf("%llu objects in the index, %.0f MB of memory, %.0f B each\n", static_cast<unsigned long long>(taken),
                     static_cast<double>(counts.table_bytes + counts.cell_bytes) / 1e6,

@@ -8,7 +8,7 @@ import signal
 import time
 
 from tests.harness import waiting
-from tests.e2e.caching.test_disk import is_over
+from tests.e2e.caching.disk_tier import is_over
 
 from .cache_traffic import TrafficOrigin, Versions, Visitors
 from .scale import pick, say

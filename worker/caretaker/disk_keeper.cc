@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <charconv>
+#include <numeric>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -19,22 +21,13 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr const char* kRescanName = "rescan";
 constexpr unsigned kSubfolders = 256;
 constexpr std::size_t kBatch = 512; ///< files in each 100 ms
+constexpr loop::Nanos kRetryAfter = 30'000'000'000;
 
 struct CloseFolder {
     void operator()(DIR* folder) const noexcept { ::closedir(folder); }
 };
-
-/// 0 = there is nothing to do.
-std::uint64_t read_mark(int folder)
-{
-    const std::string text = shm::read_file(folder, kRescanName, 64);
-    std::uint64_t number = 0;
-    std::from_chars(text.data(), text.data() + text.size(), number);
-    return number;
-}
 
 } // namespace
 
@@ -128,7 +121,7 @@ loop::Task<bool> DiskKeeper::read_subfolder(unsigned subfolder, std::uint64_t be
 {
     auto names = std::make_shared<Names>();
     DiskCall listing(tier_->jobs(), wake_);
-    std::ignore = listing.start([names, folder = tier_->folder(), subfolder, below] {
+    const bool is_listing = listing.start([names, folder = tier_->folder(), subfolder, below] {
         const int code = list_subfolder(folder->get(), subfolder, below, *names);
         for (const std::string& stranger : names->strangers) {
             ::unlinkat(folder->get(), stranger.c_str(), 0);
@@ -138,20 +131,24 @@ loop::Task<bool> DiskKeeper::read_subfolder(unsigned subfolder, std::uint64_t be
     while (!listing.is_done()) {
         co_await wake_.wait();
     }
-    if (listing.code() != 0) {
+    if (!is_listing || listing.code() != 0) {
         co_return false;
     }
+    bool is_whole = true;
     for (std::size_t at = 0; at < names->numbers.size(); at += kBatch) {
         has_ticked_ = false;
         auto batch = std::make_shared<Batch>();
         DiskCall reading(tier_->jobs(), wake_);
-        std::ignore = reading.start([batch, names, at, folder = tier_->folder()] {
+        const bool is_reading = reading.start([batch, names, at, folder = tier_->folder()] {
             for (std::size_t i = at; i < std::min(names->numbers.size(), at + kBatch); ++i) {
                 auto file = std::make_unique<shm::DiskFile>();
-                if (shm::open_disk_file(folder->get(), names->numbers[i], false, *file) == 0) {
+                const int code = shm::open_disk_file(folder->get(), names->numbers[i], false, *file);
+                if (code == 0) {
                     file->fd.reset();
                     batch->good.push_back(std::move(file));
-                } else {
+                } else if (code == EMFILE || code == ENFILE || code == ENOMEM) {
+                    batch->is_whole = false;
+                } else if (code != ENOENT) {
                     batch->bad.push_back(names->numbers[i]);
                 }
             }
@@ -160,6 +157,7 @@ loop::Task<bool> DiskKeeper::read_subfolder(unsigned subfolder, std::uint64_t be
         while (!reading.is_done()) {
             co_await wake_.wait();
         }
+        is_whole = is_whole && is_reading && batch->is_whole;
         for (const auto& file : batch->good) {
             if (take_up(*file)) {
                 ++taken_;
@@ -180,25 +178,46 @@ loop::Task<bool> DiskKeeper::read_subfolder(unsigned subfolder, std::uint64_t be
             co_await wake_.wait();
         }
     }
-    co_return true;
+    co_return is_whole;
+}
+
+loop::Task<void> DiskKeeper::wait_until(loop::Nanos time)
+{
+    while (loop_.now() < time) {
+        co_await wake_.wait();
+    }
 }
 
 loop::Task<void> DiskKeeper::run()
 {
-    const std::uint64_t below = read_mark(tier_->folder()->get());
+    std::atomic<std::uint64_t>& unread_below = tier_->index().arena().header().unread_below;
+    const std::uint64_t below = unread_below.load();
     if (below == 0) {
         co_return;
     }
-    bool is_whole = true;
-    for (unsigned subfolder = 0; subfolder < kSubfolders; ++subfolder) {
-        const bool is_read = co_await read_subfolder(subfolder, below);
-        is_whole = is_whole && is_read;
+    std::vector<unsigned> left(kSubfolders);
+    std::iota(left.begin(), left.end(), 0u);
+    for (;;) {
+        std::vector<unsigned> unread;
+        for (const unsigned subfolder : left) {
+            const bool is_read = co_await read_subfolder(subfolder, below);
+            if (!is_read) {
+                unread.push_back(subfolder);
+            }
+        }
+        if (unread.empty()) {
+            break;
+        }
+        if (left.size() == kSubfolders) {
+            os::log(os::Level::error, "some of the disk tier cannot be read: tried again every 30 s",
+                    {{"subfolders", unread.size()}});
+        }
+        left = std::move(unread);
+        co_await wait_until(loop_.now() + kRetryAfter);
     }
-    if (is_whole) {
-        ::unlinkat(tier_->folder()->get(), kRescanName, 0);
-    }
+    unread_below.store(0);
     if (taken_ + removed_ > 0) {
-        os::log(os::Level::info, "the disk tier was read", {{"objects", taken_}, {"removed", removed_}, {"whole", is_whole}});
+        os::log(os::Level::info, "the disk tier was read", {{"objects", taken_}, {"removed", removed_}});
     }
 }
 

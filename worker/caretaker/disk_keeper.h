@@ -2,8 +2,9 @@
 //
 // The caretaker's part in the disk tier: it unlinks the files of objects that are gone, and after a crash reads the headers of
 // all files, subfolder by subfolder, takes up those that are good in the index, and removes the others, while the workers serve.
-// Slowly: some thousand files a second, so that the disk has time for the workers too. The file "rescan" in the folder says that
-// this is to be done, and up to which number: larger ones are this life's own. It is removed at the end.
+// Slowly: some thousand files a second, so that the disk has time for the workers too. The index says that this is to be done, and
+// up to which number (CacheHeader::unread_below): larger ones are this life's own. A subfolder that cannot be read is tried again
+// every 30 s.
 //
 // A file is taken up if its header is whole, it is of this tier's seed, no purge has touched it, and nothing newer of its name is
 // known.
@@ -39,6 +40,7 @@ private:
     struct Batch {
         std::vector<std::unique_ptr<shm::DiskFile>> good;
         std::vector<std::uint64_t> bad;
+        bool is_whole = true; ///< else some could not be read for want of memory or descriptors
     };
     struct Names {
         std::vector<std::uint64_t> numbers;
@@ -47,6 +49,7 @@ private:
 
     DiskKeeper(loop::Loop& loop, shm::CacheArena& memory, std::uint32_t row, std::unique_ptr<DiskTier> tier);
     loop::Task<void> run();
+    loop::Task<void> wait_until(loop::Nanos time);
     loop::Task<bool> read_subfolder(unsigned subfolder, std::uint64_t below);
     bool take_up(const shm::DiskFile& file);
     static int list_subfolder(int folder, unsigned subfolder, std::uint64_t below, Names& out);

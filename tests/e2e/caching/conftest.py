@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy whose only site caches, before a scripted origin that counts."""
 
+import os
+import pathlib
+import subprocess
+import tempfile
+
 import pytest
+
+from tests.harness import waiting
+
+from .disk_tier import disk, sized
 
 
 @pytest.fixture
@@ -13,3 +22,32 @@ def caching(ladle, origin):
         proxy.configure(settings or {})
         return proxy.start(), server
     return make
+
+
+@pytest.fixture
+def kept(ladle, origin):
+    """kept(answer, settings) → (proxy, origin); two workers, a disk tier in the proxy's own folder."""
+    def make(answer=sized, settings=None, path=None):
+        server = origin(answer)
+        proxy = ladle(server, {"server": {"workers": 2}, "site": {"*": {"cache": True}}}, start=False)
+        proxy.objects = path or proxy.path("objects")
+        proxy.configure({"cache": {"memory": "16MiB", "disk": {"size": "256MiB", "path": proxy.objects}}})
+        proxy.configure(settings or {})
+        proxy.start()
+        waiting.until(lambda: disk(proxy) is None or not disk(proxy)["is_being_read"], "the folder to be read")
+        return proxy, server
+    return make
+
+
+@pytest.fixture
+def small_disk():
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    where = pathlib.Path(tempfile.mkdtemp(prefix="ladle-disk-"))  # where every user may go
+    os.chmod(where, 0o755)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", where], check=False).returncode != 0:
+        os.rmdir(where)
+        pytest.skip("mounting is not allowed here")
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)
+    os.rmdir(where)

@@ -2,119 +2,16 @@
 """The disk tier: what was asked for again outlives memory, restarts and crashes; no damaged byte is ever served; no failure of the disk
 is a client's."""
 
-import hashlib
 import os
+import pwd
 import signal
-import subprocess
 
 import pytest
 
 from tests.harness import waiting
-from tests.harness.ladle import is_zombie
 from tests.harness.origin import reply
 
-FRESH = [("Cache-Control", "max-age=3600")]
-
-
-def body_of(target, size):
-    """Bytes that only this target has."""
-    out = b""
-    seed = target.encode()
-    while len(out) < size:
-        seed = hashlib.sha256(seed).digest()
-        out += seed * 64
-    return out[:size]
-
-
-def sized(request):
-    """/SIZE/NAME → a body of that size."""
-    return reply(body_of(request.target, int(request.target.split("/")[1])), headers=[*FRESH, ("Surrogate-Key", "all " + request.target[1:])])
-
-
-@pytest.fixture
-def kept(ladle, origin):
-    """kept(answer, settings) → (proxy, origin); two workers, a disk tier in the proxy's own folder."""
-    def make(answer=sized, settings=None, path=None):
-        server = origin(answer)
-        proxy = ladle(server, {"server": {"workers": 2}, "site": {"*": {"cache": True}}}, start=False)
-        proxy.objects = path or proxy.path("objects")
-        proxy.configure({"cache": {"memory": "16MiB", "disk": {"size": "256MiB", "path": proxy.objects}}})
-        proxy.configure(settings or {})
-        proxy.start()
-        waiting.until(lambda: disk(proxy) is None or not disk(proxy)["is_being_read"], "the folder to be read")
-        return proxy, server
-    return make
-
-
-def metric(proxy, name):
-    return proxy.status()["metrics"][name]
-
-
-def disk(proxy):
-    return proxy.status()["cache"]["disk"]
-
-
-def get(proxy, target):
-    response = proxy.get(target)
-    assert response.status == 200
-    assert response.body == body_of(target, int(target.split("/")[1])), f"wrong bytes for {target}"
-    return response
-
-
-def put_on_disk(proxy, *targets):
-    """Asks for each until it is written: the second time is what counts."""
-    before = disk(proxy)["objects"]
-    for target in targets:
-        get(proxy, target)
-        waiting.until(lambda: get(proxy, target) and metric(proxy, "cache_fills_open") == 0 and disk(proxy)["objects"] > before, f"{target} on disk")
-        before = disk(proxy)["objects"]
-
-
-def end(proxy):
-    """A clean stop that leaves the folder."""
-    proxy.process.send_signal(signal.SIGTERM)
-    assert proxy.process.wait(15) == 0
-    proxy.stderr.close()
-
-
-def restart(proxy):
-    end(proxy)
-    return proxy.start()
-
-
-def is_over(pid):
-    """No thread of it lives, which could hold a socket or a lock after its leader's end."""
-    try:
-        return is_zombie(pid) and os.listdir(f"/proc/{pid}/task") == [str(pid)]
-    except FileNotFoundError:
-        return True
-
-
-def kill(proxy):
-    """Everything at once, as a power failure would (but for the page cache)."""
-    children = proxy.children()
-    for pid in [proxy.pid, *children]:
-        os.kill(pid, signal.SIGKILL)
-    proxy.process.wait()
-    waiting.until(lambda: all(is_over(pid) for pid in children), "the end")
-    proxy.stderr.close()
-
-
-def was_read(proxy):
-    waiting.until(lambda: not disk(proxy)["is_being_read"], "the folder to be read", 30)
-
-
-def crash(proxy):
-    kill(proxy)
-    proxy.start()
-    was_read(proxy)
-    return proxy
-
-
-def files(proxy):
-    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(proxy.objects) for name in names
-                  if len(os.path.basename(folder)) == 2 and len(name) == 16)
-
+from .disk_tier import FRESH, body_of, crash, disk, end, files, fill_up, get, kill, metric, put_on_disk, restart, sized, was_read
 
 SIZES = ["/0/a", "/1000/a", "/60000/a", "/65536/a", "/200000/a", "/3000000/a"]
 
@@ -414,18 +311,80 @@ def test_two_proxies_do_not_share_a_folder(kept):
     put_on_disk(proxy, "/1000/a")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount")
-    where = tmp_path / "disk"
-    where.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "none", where], check=False).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    os.chmod(tmp_path, 0o755)
-    os.chmod(tmp_path.parent, 0o755)
-    yield where
-    subprocess.run(["umount", "-l", where], check=True)
+@pytest.mark.parametrize("how", ["no tier", "no cache", "another's folder"])
+def test_what_a_life_without_the_tier_purged_does_not_come_back(kept, how):
+    """Its purges are told to nobody, so it takes away what vouches for the objects."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a")
+    end(proxy)
+    settings = {"no tier": {"memory": "16MiB", "disk": {"size": "0B"}}, "no cache": {"memory": "0B", "disk": {"size": "0B"}}}
+    if how in settings:
+        proxy.configure({"cache": settings[how], "site": {"*": {"cache": how == "no tier"}}})
+    else:
+        os.chown(proxy.objects, 0, 0)
+    proxy.start()
+    assert (proxy.status()["cache"] or {}).get("disk") is None
+    if how != "no cache":
+        assert proxy.command("purge", "http://site.test/1000/a").returncode == 0
+    end(proxy)
+    proxy.configure({"cache": {"memory": "16MiB", "disk": {"size": "256MiB"}}, "site": {"*": {"cache": True}}})
+    if how not in settings:
+        user = pwd.getpwnam("nobody")
+        os.chown(proxy.objects, user.pw_uid, user.pw_gid)
+    proxy.start()
+    was_read(proxy)
+    asked = len(server.requests)
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked + 1
+
+
+def test_a_tier_that_is_off_does_not_touch_another_ones_folder(kept, ladle, origin):
+    """A Ladle that has none leaves alone what another one is using."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a")
+    other = ladle(origin(sized), {"site": {"*": {"cache": True}}}, start=False)
+    other.configure({"cache": {"disk": {"size": "0B", "path": proxy.objects}}})
+    other.start()
+    asked = len(server.requests)
+    crash(proxy)
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked
+
+
+def test_a_disk_that_is_full_at_a_start(kept, small_disk):
+    """What is there is served; what could not be written then is written when there is room, without another start."""
+    proxy, server = kept(path=str(small_disk / "objects"))
+    put_on_disk(proxy, "/1000/a")
+    kill(proxy)
+    fill_up(small_disk)
+    proxy.start()
+    was_read(proxy)
+    asked = len(server.requests)
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked and metric(proxy, "cache_disk_hits") == 1
+    os.unlink(small_disk / "filler")
+    waiting.until(lambda: os.path.exists(small_disk / "objects" / "purges.base"), "purges to be remembered", 20)
+    put_on_disk(proxy, "/1000/b")
+    asked = len(server.requests)
+    crash(proxy)
+    get(proxy, "/1000/a")
+    get(proxy, "/1000/b")
+    assert len(server.requests) == asked
+
+
+def test_a_purge_that_could_not_be_written_down_holds(kept, small_disk):
+    """The tier begins empty after a crash rather than to bring it back; and remembers again when there is room."""
+    proxy, server = kept(path=str(small_disk / "objects"))
+    put_on_disk(proxy, "/1000/a", "/1000/b")
+    fill_up(small_disk)
+    tag = "t" * 5000
+    for i in range(2):
+        assert proxy.command("purge", "--tag", f"{tag}{i}", "http://site.test/1000/a").returncode == 0
+    asked = len(server.requests)
+    crash(proxy)
+    get(proxy, "/1000/a")
+    get(proxy, "/1000/b")
+    assert len(server.requests) == asked + 2
 
 
 def test_a_full_disk_fails_no_request(kept, small_disk):
@@ -433,13 +392,7 @@ def test_a_full_disk_fails_no_request(kept, small_disk):
     objects = str(small_disk / "objects")
     proxy, _ = kept(path=objects)
     put_on_disk(proxy, "/1000/a")
-    with open(small_disk / "filler", "wb") as filler:
-        try:
-            while True:
-                filler.write(b"x" * 65536)
-                filler.flush()
-        except OSError:
-            pass
+    fill_up(small_disk)
     for i in range(10):
         get(proxy, f"/300000/{i}")
         get(proxy, f"/300000/{i}")

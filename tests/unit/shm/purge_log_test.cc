@@ -147,8 +147,14 @@ TEST_CASE("a log begun anew loses no purge, wherever it is interrupted")
     std::filesystem::rename(folder.path + "/log.before", folder.path + "/purges.old");
     std::filesystem::rename(folder.path + "/before", folder.path + "/purges.base");
     CHECK(knows_both());
-    std::filesystem::remove(folder.path + "/purges.old");
+    std::filesystem::rename(folder.path + "/purges.old", folder.path + "/elsewhere");
     CHECK_FALSE(knows_both());
+    std::filesystem::rename(folder.path + "/elsewhere", folder.path + "/purges.old");
+    // Who goes on from there loses nothing either, nor what is purged while it does so.
+    REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
+    CHECK(knows_both());
+    CHECK(shm::purge_log_bytes(folder.fd.get()) == 0);
+    CHECK_FALSE(std::filesystem::exists(folder.path + "/purges.old"));
 }
 
 TEST_CASE("whoever cannot append takes the base away")
@@ -159,8 +165,18 @@ TEST_CASE("whoever cannot append takes the base away")
     REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
     REQUIRE(shm::read_purge_base(folder.fd.get()));
     std::filesystem::remove(folder.path + "/purges.log");
+    REQUIRE(table.purge_url("http://a/1", PurgeKind::hard));
     CHECK(shm::append_purge(folder.fd.get(), "x\n", false) != 0);
-    CHECK_FALSE(shm::read_purge_base(folder.fd.get()));
+    CHECK_FALSE(shm::has_purge_base(folder.fd.get()));
+    // A new one knows what could not be appended, whatever lies there of the logs before.
+    std::ofstream(folder.path + "/purges.old") << "no log";
+    REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
+    purge(folder, table, shm::PurgeSubject::url, "http://a/2", PurgeKind::hard);
+    auto next_arena = make_arena(8);
+    shm::PurgeTable next(next_arena, 0);
+    REQUIRE(restore(folder, next));
+    CHECK(next.state("http://a/1", {}, 1) == PurgeState::hard);
+    CHECK(next.state("http://a/2", {}, 1) == PurgeState::hard);
 }
 
 TEST_CASE("no damaged purge base is read")
