@@ -3,6 +3,8 @@
 
 #include "common/shm/cache_journal.h"
 
+#include <algorithm>
+
 namespace ladle::shm {
 
 namespace {
@@ -166,6 +168,15 @@ void FillTable::forget(const CacheHash& hash) noexcept
             place->word.compare_exchange_strong(word, next_word(word, FillState::free, row_));
         }
     }
+}
+
+bool FillTable::is_claimed(const CacheHash& hash) const noexcept
+{
+    const FillPlace* const set = set_of(hash);
+    return std::any_of(set, set + kFillWays, [&hash](const FillPlace& place) {
+        return state_of(place.word.load(std::memory_order_seq_cst)) == FillState::claimed &&
+               place.low.load(std::memory_order_relaxed) == hash.low && place.high.load(std::memory_order_relaxed) == hash.high;
+    });
 }
 
 std::uint32_t FillTable::claimed() const noexcept

@@ -95,6 +95,8 @@ public:
     /// Part of CacheStore::repair(): frees the dead row's claims and bits. Returns the rows to wake.
     std::uint64_t repair(std::uint32_t dead_row) noexcept;
 
+    /// Whether a process has claimed the key (lock-free).
+    bool is_claimed(const CacheHash& hash) const noexcept;
     /// Claims of all processes, for status.
     std::uint32_t claimed() const noexcept;
 

@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <span>
 #include <string>
 
 using namespace ladle;
@@ -92,6 +93,11 @@ int main(int argc, char** argv)
             char name[16];
             shm::CacheObject entry;
             entry.name = shm::CacheStore::name_by_hash(owner.store()->name(url).hash, name);
+            http::StoredFreshness freshness;
+            freshness.status = 200;
+            freshness.born_ms = std::int64_t{std::time(nullptr)} * 1000;
+            freshness.lifetime_s = 86400;
+            entry.meta = std::as_bytes(std::span(&freshness, 1));
             entry.epoch = 1;
             entry.body_bytes = bytes + 400;
             entry.in_file = true;

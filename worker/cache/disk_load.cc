@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -246,6 +247,10 @@ loop::Task<void> load_from_disk(Request& request)
     } else {
         is_stale = has_to_be_whole(visit, loading->file.header.object());
         begin_load(request, entry.ref(), loading);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (const shm::CacheView shown = visit.cache.store().peek(visit.name); shown && !entry.is_linked()) {
+            std::ignore = visit.cache.store().remove(shown.ref()); // made invalid while it was read
+        }
     }
     visit.end_claim(shm::FillEnd::over);
     if (!is_stale) {

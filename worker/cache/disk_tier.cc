@@ -5,6 +5,7 @@
 #include "common/shm/disk_files.h"
 
 #include <cerrno>
+#include <cstring>
 #include <tuple>
 #include <utility>
 
@@ -62,22 +63,51 @@ shm::CacheView DiskTier::find(const shm::CacheHash& hash) noexcept
     return !folder_ ? shm::CacheView() : index_.find(shm::CacheStore::name_by_hash(hash, bytes)).view;
 }
 
-bool DiskTier::has(const shm::CacheHash& hash) noexcept
+shm::CacheView DiskTier::peek(const shm::CacheHash& hash) noexcept
 {
     char bytes[16];
-    return static_cast<bool>(index_.peek(shm::CacheStore::name_by_hash(hash, bytes)));
+    return index_.peek(shm::CacheStore::name_by_hash(hash, bytes));
 }
 
-void DiskTier::forget(const shm::CacheHash& hash) noexcept
+http::StoredFreshness DiskTier::freshness_of(const shm::CacheView& view) noexcept
 {
-    char bytes[16];
+    http::StoredFreshness freshness;
+    if (const auto meta = view.meta(); meta.size() == sizeof freshness) {
+        std::memcpy(&freshness, meta.data(), sizeof freshness);
+    }
+    return freshness;
+}
+
+std::uint64_t DiskTier::forget(const shm::CacheHash& hash) noexcept
+{
     shm::CacheRef ref;
-    if (const shm::CacheView view = index_.peek(shm::CacheStore::name_by_hash(hash, bytes))) {
+    std::uint64_t file = 0;
+    if (const shm::CacheView view = peek(hash)) {
         ref = view.ref();
+        file = view.file();
     }
     if (ref.entry != 0) { // not pinned any more: its file can go at once
         forget(ref);
     }
+    return file;
+}
+
+shm::FillClaim DiskTier::begin_writing(const shm::CacheHash& hash) noexcept
+{
+    const shm::FillClaim claim = index_.fills().claim(hash, loop_.now());
+    std::atomic_thread_fence(std::memory_order_seq_cst); // who looks at the object in memory after this, see is_being_written()
+    return claim;
+}
+
+void DiskTier::end_writing(const shm::FillClaim& claim) noexcept
+{
+    std::ignore = index_.fills().finish(claim, shm::FillEnd::over); // nobody waits for it
+}
+
+bool DiskTier::is_being_written(const shm::CacheHash& hash) noexcept
+{
+    std::atomic_thread_fence(std::memory_order_seq_cst); // who took the object out of memory before this, see begin_writing()
+    return index_.fills().is_claimed(hash);
 }
 
 void DiskTier::forget(const shm::CacheRef& ref) noexcept
@@ -125,25 +155,6 @@ void DiskTier::set_aside(int code) noexcept
         metrics_.add(shm::Metric::cache_disk_bad);
         const char* const reason = strerrordesc_np(code);
         os::log(os::Level::error, "nothing is written to the disk tier for a while", {{"reason", reason != nullptr ? reason : "damaged"}});
-    }
-}
-
-void DiskTier::log_purge(const shm::LoggedPurge& purge)
-{
-    if (!folder_) {
-        return;
-    }
-    auto job = std::make_unique<FileJob>();
-    job->operation = FileJob::Operation::call;
-    job->work = [folder = folder_, line = shm::to_line(purge)] { return shm::append_purge(folder->get(), line, true); };
-    job->owner = this;
-    job->on_done = [](void* self, FileJob& done) {
-        if (done.code != 0) {
-            static_cast<DiskTier*>(self)->set_aside(done.code);
-        }
-    };
-    if (jobs_->submit(job) == nullptr) {
-        std::ignore = shm::append_purge(folder_->get(), shm::to_line(purge), false); // rather wait for the disk than forget it
     }
 }
 

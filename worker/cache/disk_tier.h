@@ -8,11 +8,11 @@
 // one write every 30 s; reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
 #pragma once
 
+#include "common/http/freshness.h"
 #include "common/loop/loop.h"
 #include "common/loop/task.h"
 #include "common/os/fd.h"
 #include "common/shm/cache_store.h"
-#include "common/shm/purge_log.h"
 #include "common/shm/rows.h"
 #include "worker/cache/disk_call.h"
 
@@ -34,9 +34,14 @@ public:
 
     /// The object of this name, if there is one; counts a use. No purge is looked at: the memory's table knows.
     shm::CacheView find(const shm::CacheHash& hash) noexcept;
-    bool has(const shm::CacheHash& hash) noexcept;
-    /// There is a newer one, or none is to be had any more.
-    void forget(const shm::CacheHash& hash) noexcept;
+    bool has(const shm::CacheHash& hash) noexcept { return static_cast<bool>(peek(hash)); }
+    /// The same without counting a use.
+    shm::CacheView peek(const shm::CacheHash& hash) noexcept;
+    /// What the index knows of its freshness; lifetime 0 where that is nothing.
+    static http::StoredFreshness freshness_of(const shm::CacheView& view) noexcept;
+    /// There is a newer one, or none is to be had any more. The number of its file, which is unlinked soon: who must know that it does
+    /// not come back after a crash unlinks it at once. 0 = there was none.
+    std::uint64_t forget(const shm::CacheHash& hash) noexcept;
     void forget(const shm::CacheRef& ref) noexcept;
     /// Its file is not what was written, or gone.
     void forget_bad(const shm::CacheRef& ref) noexcept;
@@ -45,10 +50,15 @@ public:
     bool may_write() noexcept;
     /// A write has ended so.
     void wrote(int code) noexcept;
+    /// Something that must be written could not be.
+    void set_aside(int code) noexcept;
     void count_write(int change) noexcept { writes_ += change; }
 
-    /// Appends a purge that is in force to the log; without waiting for it.
-    void log_purge(const shm::LoggedPurge& purge);
+    /// Claims the writing of this name, for all processes. Not `mine`: another writes it.
+    shm::FillClaim begin_writing(const shm::CacheHash& hash) noexcept;
+    void end_writing(const shm::FillClaim& claim) noexcept;
+    /// Whether some process is writing it, so that its file may come to be at any moment.
+    bool is_being_written(const shm::CacheHash& hash) noexcept;
 
     /// Unlinks the files of objects that are gone.
     void tidy() noexcept { tidy_wake_.kick_later(); }
@@ -71,7 +81,6 @@ public:
 private:
     DiskTier(loop::Loop& loop, shm::CacheArena& index, std::uint32_t row, shm::ProcessRow& metrics, os::Fd folder);
     loop::Task<void> run_tidy();
-    void set_aside(int code) noexcept;
 
     loop::Loop& loop_;
     shm::ProcessRow& metrics_;

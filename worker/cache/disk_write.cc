@@ -9,7 +9,9 @@
 
 #include <bit>
 #include <cerrno>
+#include <expected>
 #include <memory>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -17,6 +19,8 @@
 namespace ladle::worker {
 
 namespace {
+
+constexpr std::int64_t kWorthWritingAgain_s = 300; ///< of freshness: a validation is cheaper than to write more often
 
 /// Everything that the function in the pool uses. Its texts and pieces lie in the pinned object.
 struct Writing {
@@ -27,20 +31,27 @@ struct Writing {
 
 class DiskWrite final : public Errand {
 public:
-    DiskWrite(Cache& cache, shm::CacheView view, shm::CacheFill entry, std::shared_ptr<Writing> writing)
-        : cache_(cache), view_(std::move(view)), entry_(std::move(entry)), writing_(std::move(writing)), wake_(cache.loop())
+    DiskWrite(Cache& cache, const shm::FillClaim& claim, shm::CacheView view, shm::CacheFill entry, std::shared_ptr<Writing> writing)
+        : cache_(cache), claim_(claim), view_(std::move(view)), entry_(std::move(entry)), writing_(std::move(writing)),
+          wake_(cache.loop())
     {
         cache_.disk()->count_write(1);
     }
-    ~DiskWrite() override { cache_.disk()->count_write(-1); }
+    ~DiskWrite() override
+    {
+        entry_.abort();
+        cache_.disk()->end_writing(claim_);
+        cache_.disk()->count_write(-1);
+    }
     bool is_awaited() const noexcept override { return false; }
     static void start(std::unique_ptr<DiskWrite> write);
 
 private:
     loop::Task<void> run();
-    void settle(int code);
+    bool keep();
 
     Cache& cache_;
+    shm::FillClaim claim_;
     shm::CacheView view_;
     shm::CacheFill entry_; ///< of the index
     std::shared_ptr<Writing> writing_;
@@ -66,25 +77,41 @@ loop::Task<void> DiskWrite::run()
     while (!call.is_done()) {
         co_await wake_.wait();
     }
-    settle(is_begun ? call.code() : ECANCELED);
+    const int code = is_begun ? call.code() : ECANCELED;
+    disk.wrote(code);
+    const bool is_kept = code == 0 && keep();
+    entry_.abort();
+    if (code == 0 && !is_kept && disk.folder()) {
+        // Before the claim ends: who makes the object invalid after that need not think of this file.
+        DiskCall removal(disk.jobs(), wake_);
+        std::ignore = removal.start([folder = disk.folder(), number = writing_->object.number] {
+            return shm::unlink_disk_file(folder->get(), number);
+        });
+        while (!removal.is_done()) {
+            co_await wake_.wait();
+        }
+    }
+    disk.end_writing(claim_);
+    disk.tidy();
     cache_.retire(*this);
 }
 
-/// In this order: who replaces the object in memory takes the one on disk away afterwards, so one of the two sees the other.
-void DiskWrite::settle(int code)
+/// In this order: who takes the object out of memory takes the one on disk away afterwards, so one of the two sees the other.
+bool DiskWrite::keep()
 {
-    DiskTier& disk = *cache_.disk();
     const shm::CacheRef ref = entry_.view().ref();
-    disk.wrote(code);
-    if (code != 0 || !view_.is_linked()) {
-        entry_.abort();
-        disk.tidy();
-        return;
+    if (!view_.is_linked()) {
+        return false;
     }
     entry_.advance(entry_.view().body_bytes());
-    if (entry_.complete() && !view_.is_linked()) {
-        disk.forget(ref);
+    if (!entry_.complete()) {
+        return false;
     }
+    if (!view_.is_linked()) {
+        cache_.disk()->forget(ref);
+        return false;
+    }
+    return true;
 }
 
 std::string_view text_of(std::span<const std::byte> bytes) noexcept
@@ -117,10 +144,40 @@ std::shared_ptr<Writing> describe(Cache& cache, const shm::CacheView& view, cons
     return writing;
 }
 
+/// Its entry in the index, which is to have its freshness, so that nobody needs the file for that.
+std::expected<shm::CacheFill, shm::CacheRefusal> begin_entry(DiskTier& disk, const shm::CacheView& view, const shm::CacheHash& hash,
+                                                             std::uint64_t file_bytes)
+{
+    char bytes[16];
+    const http::StoredFreshness freshness = http::StoredMeta::read(view.meta()).freshness;
+    shm::CacheObject entry;
+    entry.name = shm::CacheStore::name_by_hash(hash, bytes);
+    if (!view.is_vary_record()) {
+        entry.meta = std::as_bytes(std::span(&freshness, 1));
+    }
+    entry.tags = view.tags();
+    entry.epoch = view.epoch();
+    entry.body_bytes = file_bytes;
+    entry.in_file = true;
+    return disk.index().begin(entry);
+}
+
+/// Whether the disk has none, or one that is stale while this one will be fresh for long: it was validated since.
+bool is_news(DiskTier& disk, const shm::CacheView& view, const shm::CacheHash& hash) noexcept
+{
+    const shm::CacheView known = disk.peek(hash);
+    if (!known || view.is_vary_record()) {
+        return !known;
+    }
+    const std::int64_t now_ms = wall_clock_ms();
+    return !http::is_fresh(DiskTier::freshness_of(known), now_ms) &&
+           http::remaining_s(http::StoredMeta::read(view.meta()).freshness, now_ms) >= kWorthWritingAgain_s;
+}
+
 void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash& hash)
 {
     DiskTier& disk = *cache.disk();
-    if (disk.has(hash) || !disk.may_write() || !cache.may_fetch()) {
+    if (!is_news(disk, view, hash) || !disk.may_write() || !cache.may_fetch()) {
         return;
     }
     std::shared_ptr<Writing> writing = describe(cache, view, hash);
@@ -128,21 +185,18 @@ void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash&
     if (header == 0) {
         return;
     }
-    char bytes[16];
-    shm::CacheObject entry;
-    entry.name = shm::CacheStore::name_by_hash(hash, bytes);
-    entry.tags = view.tags();
-    entry.epoch = view.epoch();
-    entry.body_bytes = header + writing->object.body_bytes;
-    entry.in_file = true;
-    auto begun = disk.index().begin(entry);
+    const shm::FillClaim claim = disk.begin_writing(hash);
+    const bool is_ours = claim.outcome == shm::ClaimOutcome::mine && view.is_linked();
+    auto begun = is_ours ? begin_entry(disk, view, hash, header + writing->object.body_bytes)
+                         : std::unexpected(shm::CacheRefusal::busy);
     if (!begun) {
+        disk.end_writing(claim);
         disk.row().add(shm::Metric::cache_disk_write_refused);
         disk.tidy(); // perhaps it is only the files of dead objects that stand in the way
         return;
     }
     writing->object.number = begun->file();
-    DiskWrite::start(std::make_unique<DiskWrite>(cache, view.copy(), std::move(*begun), std::move(writing)));
+    DiskWrite::start(std::make_unique<DiskWrite>(cache, claim, view.copy(), std::move(*begun), std::move(writing)));
 }
 
 bool is_worth_writing(const shm::CacheView& view) noexcept

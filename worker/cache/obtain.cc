@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/obtain.h"
 
+#include "worker/cache/disk_forget.h"
 #include "worker/cache/disk_load.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/settle.h"
@@ -41,7 +42,11 @@ loop::Task<Obtained> obtain(Request& request, Turn& turn, Found found)
         if (!failed) {
             failed = co_await ask_servers(request, turn);
         }
-        switch (settle(request, turn, failed)) {
+        const Settled settled = settle(request, turn, failed);
+        if (request.cache->forgotten) {
+            co_await forget_on_disk(request);
+        }
+        switch (settled) {
         case Settled::pass:
             co_return Obtained{failed};
         case Settled::serve:

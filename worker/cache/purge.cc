@@ -3,7 +3,7 @@
 
 #include "common/shm/purge_log.h"
 #include "worker/cache/cache.h"
-#include "worker/cache/disk_tier.h"
+#include "worker/cache/disk_forget.h"
 #include "worker/request/identify.h"
 #include "worker/response/answer.h"
 
@@ -25,13 +25,9 @@ loop::Task<std::optional<Answer>> purge(Request& request)
     if (!purges.purge_url(visit.url_of_key, kind)) {
         co_return Answer{503, Reason::purge_failed};
     }
-    if (DiskTier* const disk = visit.cache.disk(); disk != nullptr && disk->folder()) {
-        DiskCall call(disk->jobs(), request.client.wake);
+    if (visit.cache.disk() != nullptr) { // the answer says that it is remembered
         std::string line = shm::to_line({purges.epoch(), shm::PurgeSubject::url, kind, std::string(visit.url_of_key)});
-        std::ignore = call.start([folder = disk->folder(), line] { return shm::append_purge(folder->get(), line, true); });
-        while (!call.is_done()) { // the answer says that it is remembered
-            co_await request.client.wake.wait();
-        }
+        co_await log_purges(request, std::move(line), Durably::yes);
     }
     request.parts.row.add(shm::Metric::cache_purges);
     co_await answer_text(request, 200, is_soft ? "stale\n" : "purged\n");

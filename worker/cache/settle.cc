@@ -224,6 +224,14 @@ void learn_from_head(Request& request)
     freshen(visit, view, meta, merged.head);
 }
 
+ForgottenOnDisk& owed_to_disk(CacheVisit& visit)
+{
+    if (!visit.forgotten) {
+        visit.forgotten = std::make_unique<ForgottenOnDisk>();
+    }
+    return *visit.forgotten;
+}
+
 /// The URL as others write it, for what an unsafe request makes invalid and where an answer to POST may be stored.
 std::string url_of(const Request& request)
 {
@@ -232,7 +240,24 @@ std::string url_of(const Request& request)
     return url;
 }
 
-/// Takes what is stored under this key out of the index. False: only a purge can find all of it.
+void remove_from_disk(CacheVisit& visit, const shm::CacheHash& hash, const std::string& key)
+{
+    DiskTier* const disk = visit.cache.disk();
+    if (const std::uint64_t file = disk != nullptr ? disk->forget(hash) : 0; file != 0) {
+        ForgottenOnDisk& forgotten = owed_to_disk(visit);
+        forgotten.files.push_back(file);
+        forgotten.keys.push_back(key);
+    }
+}
+
+/// Whether the disk has something of this name again, or may come to have it.
+bool is_coming_to_disk(CacheVisit& visit, const shm::CacheHash& hash)
+{
+    DiskTier* const disk = visit.cache.disk();
+    return disk != nullptr && (disk->is_being_written(hash) || disk->has(hash));
+}
+
+/// Takes what is stored under this key out of disk and memory. False: only a purge can find all of it.
 bool remove_stored(CacheVisit& visit, const std::string& key)
 {
     shm::CacheStore& store = visit.cache.store();
@@ -243,12 +268,11 @@ bool remove_stored(CacheVisit& visit, const std::string& key)
     const std::string part = part_variant({});
     for (const shm::CacheName& name : {store.name(key), store.name(key, part)}) {
         store.fills().spoil(name.hash); // what is just being fetched is from before
-        if (visit.cache.disk() != nullptr && visit.cache.disk()->has(name.hash)) {
-            return false;
-        }
+        // The disk first: who loads it shows it in memory and looks at the disk then. Who writes it does it the other way round.
+        remove_from_disk(visit, name.hash, key);
         // Without the record of its variants none of them is found again, as the next record has another mark.
         const shm::CacheView view = store.peek(name);
-        if (view && !store.remove(view.ref())) {
+        if ((view && !store.remove(view.ref())) || is_coming_to_disk(visit, name.hash)) {
             return false;
         }
     }
@@ -270,8 +294,13 @@ void invalidate(Request& request, std::string_view url)
         }
         http::append_key(target, nullptr, visit.rules.key, key);
         request.parts.row.add(shm::Metric::cache_invalidated);
-        if (!remove_stored(visit, key) && purges.purge_url(key, shm::PurgeKind::hard) && visit.cache.disk() != nullptr) {
-            visit.cache.disk()->log_purge({purges.epoch(), shm::PurgeSubject::url, shm::PurgeKind::hard, key});
+        if (remove_stored(visit, key)) {
+            continue;
+        }
+        if (visit.cache.disk() != nullptr) {
+            owed_to_disk(visit).purge(purges, key);
+        } else {
+            std::ignore = purges.purge_url(key, shm::PurgeKind::hard);
         }
     }
     visit.epoch = purges.epoch(); // the response itself is from after that

@@ -2,6 +2,7 @@
 #include "worker/cache/visit.h"
 
 #include "common/config/config.h"
+#include "common/shm/purge_log.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/fill.h"
 
@@ -14,6 +15,13 @@ std::int64_t wall_clock_ms() noexcept
     timespec now{};
     ::clock_gettime(CLOCK_REALTIME, &now);
     return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+void ForgottenOnDisk::purge(shm::PurgeTable& purges, const std::string& key)
+{
+    if (purges.purge_url(key, shm::PurgeKind::hard)) {
+        lines += shm::to_line({purges.epoch(), shm::PurgeSubject::url, shm::PurgeKind::hard, key});
+    }
 }
 
 CacheVisit::~CacheVisit()

@@ -12,9 +12,11 @@
 #include "common/shm/cache_store.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ladle::config {
 struct RouteCache;
@@ -35,6 +37,16 @@ enum class Found : std::uint8_t {
     ask,  ///< a server has to be asked
     none, ///< only-if-cached, and there is nothing
     load, ///< it is to be brought from disk
+};
+
+/// What a request made invalid and the disk still has: disk_forget.h.
+struct ForgottenOnDisk {
+    std::vector<std::uint64_t> files; ///< to be unlinked,
+    std::vector<std::string> keys;    ///< of these keys
+    std::string lines;                ///< for the log of purges
+
+    /// Purges a key, as nothing else finds all that is stored under it.
+    void purge(shm::PurgeTable& purges, const std::string& key);
 };
 
 struct CacheVisit {
@@ -88,6 +100,8 @@ struct CacheVisit {
     bool has_waited_enough = false;
     unsigned disk_loads = 0;    ///< tried: disk_load.h
     bool has_resumed = false;    ///< the object ended in mid-body, and was got once more
+
+    std::unique_ptr<ForgottenOnDisk> forgotten; ///< null = nothing
 
     // for Cache-Status
     http::Forwarded forwarded = http::Forwarded::no;

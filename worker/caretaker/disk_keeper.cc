@@ -104,6 +104,10 @@ bool DiskKeeper::take_up(const shm::DiskFile& file)
     char bytes[16];
     shm::CacheObject entry;
     entry.name = shm::CacheStore::name_by_hash(found.hash, bytes);
+    const http::StoredFreshness freshness = http::StoredMeta::read(std::as_bytes(std::span(found.meta))).freshness;
+    if (!found.is_vary_record) {
+        entry.meta = std::as_bytes(std::span(&freshness, 1));
+    }
     entry.tags = found.tags;
     entry.epoch = found.epoch;
     entry.body_bytes = file.header.file_bytes();

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy whose only site caches, before a scripted origin that counts."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -37,6 +39,38 @@ def kept(ladle, origin):
         waiting.until(lambda: disk(proxy) is None or not disk(proxy)["is_being_read"], "the folder to be read")
         return proxy, server
     return make
+
+
+@pytest.fixture
+def traced():
+    """traced(proxy, injection…): strace with these on all workers and the caretaker (or the master), while it lasts."""
+    @contextlib.contextmanager
+    def trace(proxy, *injections, master=False):
+        if shutil.which("strace") is None:
+            pytest.skip("there is no strace")
+        workers = proxy.wait_workers(proxy.status()["workers_wanted"]).values()
+        pids = [proxy.pid] if master else [*workers, proxy.caretaker()]
+        calls = ",".join([*(injection.split(":")[0] for injection in injections), "restart_syscall", "futex", "epoll_wait"])
+        with tempfile.NamedTemporaryFile(mode="r") as output:
+            command = ["strace", "-f", "-qq", "-o", output.name, "-e", f"trace={calls}"]
+            for injection in injections:
+                command += ["-e", f"inject={injection}"]
+            for pid in pids:
+                command += ["-p", str(pid)]
+            with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+                seen = set()
+
+                def is_traced():  # each thread has been seen in a call: what it waits in goes on from there
+                    seen.update(line.split(" ", 1)[0] for line in output)
+                    return all(task in seen for pid in pids for task in os.listdir(f"/proc/{pid}/task"))
+                waiting.until(lambda: tracer.poll() is not None or is_traced(), "strace")
+                if tracer.poll() is not None:
+                    pytest.skip("tracing is not allowed here: " + tracer.stderr.read().decode())
+                try:
+                    yield
+                finally:
+                    tracer.terminate()
+    return trace
 
 
 @pytest.fixture

@@ -208,7 +208,6 @@ def test_a_purge_is_remembered(kept, again, how):
         assert proxy.get("/1000/gone", "PURGE").status == 200
     elif how == "post":
         assert proxy.get("/1000/gone", "POST", body=b"x").status == 200
-        waiting.until(lambda: b"1000/gone" in open(os.path.join(proxy.objects, "purges.log"), "rb").read(), "the line in the log")
     else:
         what = {"command": ["http://site.test/1000/gone"], "prefix": ["--prefix", "http://site.test/1000/g"], "tag": ["--tag", "1000/gone"],
                 "all": ["--all"]}[how]
@@ -349,6 +348,61 @@ def test_a_tier_that_is_off_does_not_touch_another_ones_folder(kept, ladle, orig
     crash(proxy)
     get(proxy, "/1000/a")
     assert len(server.requests) == asked
+
+
+def test_an_unsafe_request_is_answered_when_the_file_is_gone(kept, traced):
+    """A crash after the answer does not bring it back, however slow the disk is."""
+    proxy, server = kept()
+    put_on_disk(proxy, "/1000/a")
+    with traced(proxy, "unlinkat:delay_enter=400000"):
+        assert proxy.get("/1000/a", "POST", body=b"x").status == 200
+        assert not files(proxy)
+        kill(proxy)
+    proxy.start()
+    was_read(proxy)
+    asked = len(server.requests)
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked + 1
+
+
+def test_an_unsafe_request_while_the_file_is_being_written(kept, traced):
+    """What comes to be after it does not count: the log says so before the answer."""
+    proxy, server = kept(settings={"server": {"workers": 1}})
+    with traced(proxy, "renameat:delay_enter=2000000"):
+        get(proxy, "/1000/a")
+        get(proxy, "/1000/a")
+        waiting.until(lambda: any(name.endswith(".new") for _, _, names in os.walk(proxy.objects) for name in names), "the write to begin")
+        assert proxy.get("/1000/a", "POST", body=b"x").status == 200
+        with open(os.path.join(proxy.objects, "purges.log"), "rb") as log:
+            assert b"1000/a" in log.read()
+        waiting.until(lambda: disk(proxy)["dead_files"] == 0 and metric(proxy, "cache_disk_writes") == 1, "the write to end")
+    waiting.until(lambda: not files(proxy), "its file to go")
+    crash(proxy)
+    asked = len(server.requests)
+    get(proxy, "/1000/a")
+    assert len(server.requests) == asked + 1
+
+
+def test_an_unsafe_request_while_the_file_is_being_read(kept, traced):
+    """What is shown in memory afterwards is not what the disk had."""
+    posts = []
+
+    def answer(request):
+        if request.method == "POST":
+            posts.append(request)
+            return reply(b"ok")
+        return reply(b"new" * 20000 if posts else b"old" * 20000, headers=FRESH)
+    proxy, _ = kept(answer)
+    proxy.get("/x")
+    waiting.until(lambda: proxy.get("/x").status == 200 and disk(proxy)["objects"] == 1, "it on disk")
+    restart(proxy)
+    with traced(proxy, "pread64:delay_enter=600000"):
+        with proxy.client() as client:
+            client.send(b"GET /x HTTP/1.1\r\nHost: site.test\r\n\r\n")
+            waiting.until(lambda: metric(proxy, "cache_disk_hits") == 1, "the file to be opened")
+            assert proxy.get("/x", "POST", body=b"x").status == 200
+            assert client.response().status == 200
+    assert proxy.get("/x").body == b"new" * 20000
 
 
 def test_a_disk_that_is_full_at_a_start(kept, small_disk):
