@@ -3,6 +3,7 @@
 
 #include "worker/cache/dead_files.h"
 #include "worker/cache/disk_tier.h"
+#include "worker/cache/visit.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -90,6 +91,15 @@ void Cache::outdate(const shm::CacheView& view) noexcept
 {
     if (disk_) {
         disk_->forget(store_.name(view.url(), view.variant()).hash);
+    }
+}
+
+void Cache::outdate_head(const shm::CacheView& view) noexcept
+{
+    shm::CacheView old = disk_ ? disk_->peek(store_.name(view.url(), view.variant()).hash) : shm::CacheView();
+    if (old && !http::permits_no_more(DiskTier::freshness_of(old), http::StoredMeta::read(view.meta()).freshness, wall_clock_ms())) {
+        old = {}; // what is pinned does not go
+        outdate(view);
     }
 }
 

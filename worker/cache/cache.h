@@ -77,6 +77,9 @@ public:
     /// What the disk has under this object's name is older than what memory has now.
     void outdate(const shm::CacheView& view) noexcept;
 
+    /// The object has a new head on the same body: what the disk has stays where it can only be validated again (disk_tier.h).
+    void outdate_head(const shm::CacheView& view) noexcept;
+
     /// Wakes the waiters of these rows, our own among them in the loop's next turn.
     void ring(std::uint64_t rows) noexcept;
     /// Wakes our own waiters in the loop's next turn.

@@ -4,7 +4,8 @@
 // may wait for the disk. A worker's Cache owns one, and so does the caretaker; null where there is no disk tier.
 //
 // The disk is a source for fills (disk_load.h) and is written from complete objects in memory (disk_write.h); it serves nobody by
-// itself. What is newer in memory makes the one on disk go: forget(). After a failed write the tier is set aside, and tried again with
+// itself. What is newer in memory makes the one on disk go: forget(). Only a validation (304) leaves it there, where it is stale anyway:
+// the body is the same, it can do no more than be validated again, and writing it anew each time would wear the disk. After a failed write the tier is set aside, and tried again with
 // one write every 30 s; reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
 #pragma once
 

@@ -151,7 +151,7 @@ bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& me
     auto freshened = visit.cache.store().freshen(view, object);
     if (freshened) {
         view = std::move(*freshened);
-        visit.cache.outdate(view);
+        visit.cache.outdate_head(view);
     }
     return freshened.has_value();
 }

@@ -405,6 +405,63 @@ def test_an_unsafe_request_while_the_file_is_being_read(kept, traced):
     assert proxy.get("/x").body == b"new" * 20000
 
 
+def validated(lifetimes):
+    """The same body for ever: 200 with the first lifetime, then 304 with the others; the last one stays."""
+    left = list(lifetimes)
+
+    def answer(request):
+        lifetime = left.pop(0) if len(left) > 1 else left[0]
+        headers = [("ETag", '"v"'), ("Cache-Control", f"max-age={lifetime}")]
+        if request.headers.get("If-None-Match") == '"v"':
+            return reply(b"", 304, headers=headers, length=False)
+        return reply(b"x" * 3000, headers=headers)
+    return answer
+
+
+def full_answers(server):
+    return sum(1 for request in server.requests if not request.headers.has("If-None-Match"))
+
+
+def test_a_validated_object_stays_on_disk(kept):
+    """Stale anyway, it can only be validated again, also after a restart; the same file, written once."""
+    proxy, server = kept(validated([1]))
+    proxy.get("/x")
+    waiting.until(lambda: proxy.get("/x").status == 200 and disk(proxy)["objects"] == 1, "it on disk")
+    before = files(proxy)
+    waiting.until(lambda: proxy.get("/x").status == 200 and metric(proxy, "cache_validated") >= 2, "two validations")
+    assert files(proxy) == before and disk(proxy)["objects"] == 1 and metric(proxy, "cache_disk_writes") == 1
+    for again in (restart, crash):
+        again(proxy)
+        assert proxy.get("/x").body == b"x" * 3000
+        assert full_answers(server) == 1, "validated, not fetched"
+
+
+def test_an_object_that_became_fresh_for_long_is_written_again(kept):
+    """After the next hit, so that a restart needs no server."""
+    proxy, server = kept(validated([1, 3600]))
+    proxy.get("/x")
+    waiting.until(lambda: proxy.get("/x").status == 200 and disk(proxy)["objects"] == 1, "it on disk")
+    before = files(proxy)
+    waiting.until(lambda: proxy.get("/x").status == 200 and metric(proxy, "cache_disk_writes") == 2, "it to be written again")
+    waiting.until(lambda: len(files(proxy)) == 1 and files(proxy) != before, "the old file to go")
+    asked = len(server.requests)
+    restart(proxy)
+    assert proxy.get("/x").body == b"x" * 3000 and len(server.requests) == asked
+
+
+def test_a_shorter_lifetime_is_not_forgotten(kept):
+    """A 304 that takes back what the stored response allowed: the disk does not allow it again."""
+    proxy, server = kept(validated([3600, 0]))
+    proxy.get("/x")
+    waiting.until(lambda: proxy.get("/x").status == 200 and disk(proxy)["objects"] == 1, "it on disk")
+    proxy.get("/x", headers=[("Cache-Control", "no-cache")])
+    assert metric(proxy, "cache_validated") == 1
+    asked = len(server.requests)
+    crash(proxy)
+    assert proxy.get("/x").body == b"x" * 3000
+    assert len(server.requests) == asked + 1
+
+
 def test_a_disk_that_is_full_at_a_start(kept, small_disk):
     """What is there is served; what could not be written then is written when there is room, without another start."""
     proxy, server = kept(path=str(small_disk / "objects"))

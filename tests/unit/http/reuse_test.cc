@@ -163,3 +163,34 @@ TEST_CASE("stale instead of an error (RFC 5861 §4, RFC 9111 §4.2.4)")
     CHECK((is_server_error(500) && is_server_error(502) && is_server_error(503) && is_server_error(504)));
     CHECK_FALSE((is_server_error(501) || is_server_error(505) || is_server_error(404)));
 }
+
+TEST_CASE("an older copy may stay in the place of a newer one only where nothing more may be done with it")
+{
+    const StoredFreshness newer = [] {
+        StoredFreshness freshness = stored(100);
+        freshness.born_ms += 60'000;
+        freshness.stale_while_revalidate_s = 10;
+        freshness.stale_if_error_s = 20;
+        return freshness;
+    }();
+    StoredFreshness older = stored(60);
+    CHECK(permits_no_more(older, newer, kBorn + 60'000));
+    CHECK_FALSE(permits_no_more(older, newer, kBorn + 59'999)); // still fresh
+    older.stale_while_revalidate_s = 110;
+    CHECK(permits_no_more(older, newer, kBorn + 60'000));
+    older.stale_while_revalidate_s = 111; // until a second after the newer's
+    CHECK_FALSE(permits_no_more(older, newer, kBorn + 60'000));
+    older.stale_while_revalidate_s = 0;
+    older.stale_if_error_s = 1000;
+    CHECK_FALSE(permits_no_more(older, newer, kBorn + 60'000));
+    older.flags = StoredFreshness::kAlwaysValidate;
+    CHECK(permits_no_more(older, newer, kBorn));
+    older = stored(60);
+    StoredFreshness strict = newer;
+    strict.flags = StoredFreshness::kMustRevalidate;
+    CHECK_FALSE(permits_no_more(older, strict, kBorn + 60'000));
+    older.flags = StoredFreshness::kMustRevalidate;
+    CHECK(permits_no_more(older, strict, kBorn + 60'000));
+    StoredFreshness shorter = stored(0);
+    CHECK_FALSE(permits_no_more(stored(60), shorter, kBorn + 60'000)); // the 304 came with an Age
+}
