@@ -2,6 +2,7 @@
 #include "master/cache_orders.h"
 
 #include "common/http/stored_meta.h"
+#include "common/shm/disk_files.h"
 #include "common/shm/purge_log.h"
 #include "master/cache_keys.h"
 
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -138,10 +140,30 @@ std::string_view url_part(std::string_view key)
     return key.substr(0, key.find('\n'));
 }
 
+const char* name_of(shm::PurgeState purged)
+{
+    return purged == shm::PurgeState::hard ? "hard" : purged == shm::PurgeState::soft ? "soft" : "no";
+}
+
+void add_freshness(json& j, const http::StoredFreshness& freshness, std::int64_t now_ms)
+{
+    j["status"] = freshness.status;
+    j["age_s"] = http::age_field(freshness, now_ms);
+    j["lifetime_s"] = freshness.lifetime_s;
+    j["left_s"] = http::remaining_s(freshness, now_ms);
+    j["stale_while_revalidate_s"] = freshness.stale_while_revalidate_s;
+    j["stale_if_error_s"] = freshness.stale_if_error_s;
+    j["flags"] = flags_to_json(freshness);
+}
+
 json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int64_t now_ms)
 {
     const std::string_view key = view.url();
-    json j = {{"url", url_part(key)}, {"hits", view.hits()}, {"stored_bytes", view.stored_bytes()}, {"tags", view.tags().size()}};
+    json j = {{"tier", "memory"},
+              {"url", url_part(key)},
+              {"hits", view.hits()},
+              {"stored_bytes", view.stored_bytes()},
+              {"tags", view.tags().size()}};
     if (const std::size_t more = url_part(key).size(); more < key.size()) {
         j["key"] = key.substr(more + 1);
     }
@@ -158,21 +180,45 @@ json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int
     const std::uint64_t body = view.body_bytes();
     j["kind"] = "response";
     j["variant"] = view.variant().substr(0, view.variant().rfind('#')); // without the record's mark
-    j["status"] = freshness.status;
     j["state"] = name_of(state);
-    j["age_s"] = http::age_field(freshness, now_ms);
-    j["lifetime_s"] = freshness.lifetime_s;
-    j["left_s"] = http::remaining_s(freshness, now_ms);
+    add_freshness(j, freshness, now_ms);
     j["lifetime_from"] = http::name_of(source);
-    j["stale_while_revalidate_s"] = freshness.stale_while_revalidate_s;
-    j["stale_if_error_s"] = freshness.stale_if_error_s;
-    j["flags"] = flags_to_json(freshness);
     j["body_bytes"] = body == shm::kBodyUnknown ? json(nullptr) : json(body);
     j["filled_bytes"] = view.filled();
     j["in_file"] = view.is_in_file();
-    j["purged"] = purged == shm::PurgeState::hard ? "hard" : purged == shm::PurgeState::soft ? "soft" : "no";
+    j["purged"] = name_of(purged);
     j["verdict"] = verdict_of(freshness, state, purged, now_ms);
     return j;
+}
+
+/// What the index knows of an object; `url`: "" where nobody knows.
+json disk_object_to_json(shm::CacheStore& memory, const shm::CacheView& view, std::string_view url, std::int64_t now_ms)
+{
+    json j = {{"tier", "disk"},
+              {"url", url_part(url)},
+              {"file", shm::DiskFileName(view.file()).text},
+              {"hits", view.hits()},
+              {"stored_bytes", view.stored_bytes()},
+              {"tags", view.tags().size()}};
+    http::StoredFreshness freshness;
+    if (view.meta().size() != sizeof freshness) {
+        j["kind"] = "vary";
+        return j;
+    }
+    std::memcpy(&freshness, view.meta().data(), sizeof freshness);
+    const shm::PurgeState purged = memory.purges().state(url_part(url), view.tags(), view.epoch());
+    j["kind"] = "response";
+    j["state"] = name_of(view.state());
+    add_freshness(j, freshness, now_ms);
+    j["purged"] = name_of(purged);
+    j["verdict"] = verdict_of(freshness, view.state(), purged, now_ms);
+    return j;
+}
+
+shm::CacheView peek_by_hash(shm::CacheStore& index, const shm::CacheHash& hash)
+{
+    char bytes[16];
+    return index.peek(shm::CacheStore::name_by_hash(hash, bytes));
 }
 
 } // namespace
@@ -251,8 +297,9 @@ json check_cache(shm::CacheStore* store)
     return {{"ok", true}, {"broken", std::move(broken)}, {"leaked_bytes", sums.leaked_bytes}, {"objects", sums.objects}};
 }
 
-CacheListing::CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const json& request, Done done)
-    : loop_(loop), store_(store), done_(std::move(done)), walk_(std::in_place, store), limit_(kMostListed),
+CacheListing::CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, shm::CacheStore* disk,
+                           const json& request, Done done)
+    : loop_(loop), store_(store), disk_(disk), done_(std::move(done)), walk_(std::in_place, store), limit_(kMostListed),
       turn_([](void* self) { static_cast<CacheListing*>(self)->take_slice(); }, this)
 {
     if (const auto limit = request.find("limit"); limit != request.end() && limit->is_number_unsigned()) {
@@ -285,17 +332,8 @@ void CacheListing::take_slice()
     const loop::Nanos until = loop::clock_now() + kSlice;
     while (failure_.empty() && !is_cut_) {
         for (int looked = 0; looked < kPerLook && !is_cut_; ++looked) {
-            const shm::CacheView* view = walk_->next();
-            if (view == nullptr) {
+            if (!look_at_next(now_ms)) {
                 return finish();
-            }
-            if (!is_wanted(url_part(view->url()))) {
-                continue;
-            }
-            if (objects_.size() < limit_) {
-                objects_.push_back(object_to_json(store_, *view, now_ms));
-            } else {
-                is_cut_ = true;
             }
         }
         if (loop::clock_now() >= until) {
@@ -306,14 +344,81 @@ void CacheListing::take_slice()
     finish();
 }
 
+/// Memory first, then the disk. False: that was all.
+bool CacheListing::look_at_next(std::int64_t now_ms)
+{
+    if (walk_) {
+        if (const shm::CacheView* const view = walk_->next()) {
+            if (is_wanted(url_part(view->url()))) {
+                add_from_memory(*view, now_ms);
+            }
+            return true;
+        }
+        walk_.reset();
+        if (disk_ != nullptr && !keys_.empty()) {
+            add_keys_from_disk(now_ms);
+        } else if (disk_ != nullptr && prefixes_.empty()) {
+            disk_walk_.emplace(*disk_);
+        }
+        return true;
+    }
+    const shm::CacheView* const view = disk_walk_ ? disk_walk_->next() : nullptr;
+    if (view != nullptr && !files_.contains(view->file())) {
+        add_from_disk(*view, {}, now_ms);
+    }
+    return view != nullptr;
+}
+
+bool CacheListing::has_room()
+{
+    is_cut_ = is_cut_ || objects_.size() >= limit_;
+    return !is_cut_;
+}
+
+void CacheListing::add_from_memory(const shm::CacheView& view, std::int64_t now_ms)
+{
+    if (!has_room()) {
+        return;
+    }
+    json object = object_to_json(store_, view, now_ms);
+    if (disk_ != nullptr) {
+        if (const shm::CacheView copy = peek_by_hash(*disk_, store_.name(view.url(), view.variant()).hash)) {
+            object["file"] = shm::DiskFileName(copy.file()).text;
+            files_.insert(copy.file());
+        }
+    }
+    objects_.push_back(std::move(object));
+}
+
+void CacheListing::add_from_disk(const shm::CacheView& view, std::string_view url, std::int64_t now_ms)
+{
+    if (has_room()) {
+        objects_.push_back(disk_object_to_json(store_, view, url, now_ms));
+    }
+}
+
+void CacheListing::add_keys_from_disk(std::int64_t now_ms)
+{
+    for (const std::string& key : keys_) {
+        const shm::CacheView view = peek_by_hash(*disk_, store_.name(key).hash);
+        if (view && !files_.contains(view.file())) {
+            add_from_disk(view, key, now_ms);
+        }
+    }
+}
+
 void CacheListing::finish()
 {
-    walk_.reset(); // it pins an object
+    walk_.reset(); // they pin an object
+    disk_walk_.reset();
     if (!failure_.empty()) {
         return done_(*this, failure(failure_));
     }
     json answer = {
         {"ok", true}, {"objects", std::move(objects_)}, {"is_complete", !is_cut_}, {"objects_in_all", store_.counts().objects}};
+    if (disk_ != nullptr) {
+        answer["objects_on_disk"] = disk_->counts().objects;
+    }
     if (!keys_.empty()) {
         answer["is_known_uncacheable"] = std::any_of(keys_.begin(), keys_.end(), [this](const std::string& key) {
             return store_.fills().is_uncacheable(store_.name(key).hash, loop::clock_now());

@@ -32,24 +32,36 @@ nlohmann::json purge(const config::Config& config, shm::CacheStore* store, const
 /// ms in each 64 MiB; hits go on. `store` null = there is no cache.
 nlohmann::json check_cache(shm::CacheStore* store);
 
-/// Walks the cache for `ladle cache`, a slice in each turn of the loop, so that a large one holds nothing up.
+/// Walks the cache for `ladle cache`, a slice in each turn of the loop, so that a large one holds nothing up. What is only on disk
+/// comes last, with what its index knows, which is all but the URL: no file is read here. So it is listed without a prefix, or for
+/// the one URL that was asked for: its object, or the record of its variants, and the variants that memory knows.
 class CacheListing {
 public:
     /// Called once with the answer; the listing must not be destroyed in it.
     using Done = std::function<void(CacheListing&, nlohmann::json answer)>;
 
-    /// Calls `done` from the loop, never from here. The store must outlive it.
-    CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, const nlohmann::json& request, Done done);
+    /// Calls `done` from the loop, never from here. The stores must outlive it; `disk`: the disk tier's index, null = there is
+    /// none.
+    CacheListing(loop::Loop& loop, const config::Config& config, shm::CacheStore& store, shm::CacheStore* disk,
+                 const nlohmann::json& request, Done done);
 
 private:
     void take_slice();
+    bool look_at_next(std::int64_t now_ms);
+    void add_from_memory(const shm::CacheView& view, std::int64_t now_ms);
+    void add_from_disk(const shm::CacheView& view, std::string_view url, std::int64_t now_ms);
+    void add_keys_from_disk(std::int64_t now_ms);
+    bool has_room();
     void finish();
     bool is_wanted(std::string_view url) const;
 
     loop::Loop& loop_;
     shm::CacheStore& store_;
+    shm::CacheStore* disk_;
     Done done_;
     std::optional<shm::CacheWalk> walk_;
+    std::optional<shm::CacheWalk> disk_walk_;
+    std::set<std::uint64_t> files_; ///< on disk, of what was listed already
     std::uint64_t limit_;
     std::set<std::string> keys_;     ///< of the URL that was asked for; empty = a list
     std::set<std::string> prefixes_; ///< empty = all

@@ -109,7 +109,8 @@ void Master::list_cache(ControlServer::Id id, const nlohmann::json& request)
     }
     ended_listings_.clear();
     listings_.push_back(std::make_unique<CacheListing>(
-        *loop_, *running_.config, *cache_.store(), request, [this, id](CacheListing& listing, const nlohmann::json& answer) {
+        *loop_, *running_.config, *cache_.store(), cache_.disk().store(), request,
+        [this, id](CacheListing& listing, const nlohmann::json& answer) {
             control_->answer(id, answer);
             const auto ended =
                 std::find_if(listings_.begin(), listings_.end(), [&listing](const auto& one) { return one.get() == &listing; });

@@ -113,7 +113,7 @@ json disk_to_json(const DiskOwner& disk, std::uint64_t bad)
     return {{"path", disk.path()},
             {"objects", counts.objects},
             {"file_bytes", counts.file_bytes},
-            {"index_bytes", counts.table_bytes + counts.cell_bytes},
+            {"index_bytes", disk.used_memory_bytes()},
             {"index_memory_bytes", disk.memory_bytes()},
             {"dead_files", counts.dead_files},
             {"evictions", counts.evictions},

@@ -35,7 +35,7 @@ inline constexpr std::uint32_t kMaxPieces = 128;
 inline constexpr std::uint32_t kMaxStripes = 64;
 inline constexpr std::uint32_t kBucketSlots = 10;
 inline constexpr std::uint64_t kBytesPerEntry = 1472; ///< of a stripe: it has one entry for each
-inline constexpr std::uint64_t kBytesPerFileEntry = 160; ///< the same where bodies have a budget of their own: 64 entry, 64 record, 9 bucket
+inline constexpr std::uint64_t kBytesPerFileEntry = 208; ///< the same where bodies have a budget of their own: 64 entry, 128 record, 9 bucket, a few tags
 inline constexpr std::uint32_t kFilePageBytes = 4096; ///< what a file's length is rounded up to when it is charged
 inline constexpr std::uint64_t kBodyUnknown = ~std::uint64_t{0};
 

@@ -65,10 +65,18 @@ std::string one_line(std::string text)
     return printable(text);
 }
 
+bool is_on_disk(const json& object)
+{
+    return object.value("tier", "") == "disk";
+}
+
 /// URL, what else is in the key, and the variant.
 std::string render_name(const json& object)
 {
     std::string out = printable(object.value("url", ""));
+    if (is_on_disk(object)) {
+        out += (out.empty() ? "on disk: " : " on disk: ") + printable(object.value("file", ""));
+    }
     for (const char* const more : {"key", "variant"}) {
         if (const std::string text = object.value(more, ""); !text.empty()) {
             out += " [" + one_line(text) + "]";
@@ -95,9 +103,11 @@ void print_list(const json& answer)
                        render_left(object["left_s"]), object["hits"].get<std::uint64_t>(), render_bytes(object["stored_bytes"]),
                        object["status"].get<int>(), render_name(object), verdict == "served" ? "" : " (" + verdict + ")");
     }
-    out += answer.value("is_complete", true) ? fmt::format("{} response{}\n", shown, shown == 1 ? "" : "s")
-                                             : fmt::format("{} of about {} responses; --limit shows more\n", shown,
-                                                           answer["objects_in_all"].get<std::uint64_t>());
+    const auto in_all = answer["objects_in_all"].get<std::uint64_t>();
+    const auto on_disk = answer.value("objects_on_disk", std::uint64_t{0});
+    out += answer.value("is_complete", true) ? fmt::format("{} response{}", shown, shown == 1 ? "" : "s")
+                                             : fmt::format("{} of about {} responses; --limit shows more", shown, in_all);
+    out += on_disk > 0 ? fmt::format("; on disk {} objects in all\n", on_disk) : "\n";
     fmt::print("{}", out);
 }
 
@@ -118,8 +128,9 @@ void print_response(std::string& out, const json& object)
     out += render_name(object) + "\n";
     line("now", object.value("verdict", ""));
     line("status", std::to_string(object["status"].get<int>()));
-    line("age", fmt::format("{}, left {} of {} (from {})", render_duration(object["age_s"]), render_left(object["left_s"]),
-                            render_duration(object["lifetime_s"]), object.value("lifetime_from", "")));
+    const std::string source = object.value("lifetime_from", "");
+    line("age", fmt::format("{}, left {} of {}{}", render_duration(object["age_s"]), render_left(object["left_s"]),
+                            render_duration(object["lifetime_s"]), source.empty() ? "" : " (from " + source + ")"));
     std::string stale;
     for (const auto& [key, name] :
          {std::pair{"stale_while_revalidate_s", "stale-while-revalidate"}, std::pair{"stale_if_error_s", "stale-if-error"}}) {
@@ -138,26 +149,36 @@ void print_response(std::string& out, const json& object)
         return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
     };
     line("uses", fmt::format("{}, {}, purged: {}", counted("hits", "hit"), counted("tags", "tag"), object.value("purged", "")));
+    if (is_on_disk(object)) {
+        const std::string size = render_bytes(object["stored_bytes"]);
+        return line("file", fmt::format("{} in {}, and not in memory", size, object.value("file", "")));
+    }
     const json& body = object["body_bytes"];
     line("body", fmt::format("{}, {} of {}, {} stored {}", object.value("state", ""), render_bytes(object["filled_bytes"]),
                              body.is_null() ? std::string("an unknown length") : render_bytes(body),
                              render_bytes(object["stored_bytes"]), object.value("in_file", false) ? "in a file" : "in memory"));
+    if (const std::string file = object.value("file", ""); !file.empty()) {
+        line("on disk", file);
+    }
 }
 
 int print_url(const std::string& url, const json& answer)
 {
     std::string out;
     std::string varies;
+    bool is_record_on_disk = false;
     for (const json& object : answer["objects"]) {
         if (object.value("kind", "") == "response") {
             out += out.empty() ? "" : "\n";
             print_response(out, object);
         } else {
-            varies += "varies by " + printable(object.value("vary", "")) + "\n";
+            is_record_on_disk = is_record_on_disk || is_on_disk(object);
+            varies += is_on_disk(object) ? "varies: the record of that is on disk in " + object.value("file", "") + "\n"
+                                         : "varies by " + printable(object.value("vary", "")) + "\n";
         }
     }
     fmt::print("{}{}", varies, out);
-    if (!out.empty()) {
+    if (!out.empty() || is_record_on_disk) {
         return 0;
     }
     return complain(fmt::format("{} is not in the cache{}", printable(url),

@@ -2,6 +2,7 @@
 """The disk tier: what was asked for again outlives memory, restarts and crashes; no damaged byte is ever served; no failure of the disk
 is a client's."""
 
+import json
 import os
 import pwd
 import signal
@@ -520,3 +521,30 @@ def test_status_shows_the_tier(kept):
     proxy, _ = kept()
     put_on_disk(proxy, "/1000/a")
     assert "on disk 1 objects" in proxy.command("status").stdout
+    assert 4096 < disk(proxy)["index_bytes"] < 2 << 20 < disk(proxy)["index_memory_bytes"], "what was never touched costs nothing"
+
+
+def test_the_listing_shows_what_is_only_on_disk(kept):
+    """By its file, or by its URL; what memory has as well is listed once."""
+    proxy, _ = kept()
+    put_on_disk(proxy, "/1000/a", "/1000/b")
+    restart(proxy)
+
+    def listed(*arguments):
+        return json.loads(proxy.command("cache", "--json", *arguments).stdout)["objects"]
+    objects = listed()
+    assert sorted(one["file"] for one in objects) == sorted("/".join(path.split("/")[-2:]) for path in files(proxy))
+    assert all(one["tier"] == "disk" and one["status"] == 200 and one["lifetime_s"] == 3600 and one["tags"] == 2 for one in objects)
+    assert len(listed("--limit", "1")) == 1
+    shown = proxy.command("cache", "http://site.test/1000/a")
+    assert shown.returncode == 0 and "and not in memory" in shown.stdout and "now       served\n" in shown.stdout
+    assert "2 responses; on disk 2 objects in all" in proxy.command("cache").stdout
+    assert proxy.command("cache", "http://site.test/1000/none").returncode == 1
+    get(proxy, "/1000/a")
+    waiting.until(lambda: metric(proxy, "cache_disk_loads") == 1, "it in memory")
+    (one,) = listed("http://site.test/1000/a")
+    assert one["tier"] == "memory" and one["file"] in {object["file"] for object in objects}
+    assert sorted(one["tier"] for one in listed()) == ["disk", "memory"]
+    assert proxy.command("purge", "http://site.test/1000/b").returncode == 0
+    (one,) = listed("http://site.test/1000/b")
+    assert one["verdict"] == "not served: purged"

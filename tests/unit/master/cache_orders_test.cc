@@ -76,7 +76,7 @@ struct Kept {
     json list(const json& request)
     {
         json answer;
-        master::CacheListing listing(*loop, *config, store, request, [&](master::CacheListing&, json got) {
+        master::CacheListing listing(*loop, *config, store, disk, request, [&](master::CacheListing&, json got) {
             answer = std::move(got);
             loop->stop();
         });
@@ -87,6 +87,7 @@ struct Kept {
 
     shm::CacheArena arena;
     shm::CacheStore store;
+    shm::CacheStore* disk = nullptr;
     std::shared_ptr<const config::Config> config;
     std::unique_ptr<loop::Loop> loop;
 };
