@@ -2,7 +2,9 @@
 #include "common/shm/disk_files.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +19,7 @@ namespace {
 
 constexpr std::size_t kFirstRead = std::size_t{128} << 10; ///< the header and the whole of most bodies
 constexpr std::size_t kNameDigits = 16;
+constexpr std::uint64_t kSmallFile = std::uint64_t{16} << 10; ///< that is read and hashed in the loop: some microseconds
 
 /// What a file is called while it is written.
 struct UnfinishedName {
@@ -25,10 +28,12 @@ struct UnfinishedName {
 };
 
 /// Reads exactly so much; 0, an errno, or kDiskFileBad where the file ends before.
-int read_exactly(int fd, char* into, std::size_t bytes, std::uint64_t offset) noexcept
+int read_exactly(int fd, char* into, std::size_t bytes, std::uint64_t offset, DiskWait wait = DiskWait::allowed) noexcept
 {
     for (std::size_t done = 0; done < bytes;) {
-        const ssize_t n = ::pread(fd, into + done, bytes - done, static_cast<off_t>(offset + done));
+        const iovec rest{into + done, bytes - done};
+        const auto at = static_cast<off_t>(offset + done);
+        const ssize_t n = wait == DiskWait::never ? ::preadv2(fd, &rest, 1, at, RWF_NOWAIT) : ::pread(fd, rest.iov_base, rest.iov_len, at);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -105,6 +110,18 @@ os::Fd make_file(int folder, const char* path) noexcept
     return file;
 }
 
+os::Fd open_to_read(int folder, std::uint64_t number, DiskWait wait) noexcept
+{
+    constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    if (wait == DiskWait::allowed) {
+        return os::Fd(::openat(folder, DiskFileName(number).text, kFlags));
+    }
+    open_how how{};
+    how.flags = kFlags;
+    how.resolve = RESOLVE_CACHED; // the folder's entries and the file's own may not be in memory either
+    return os::Fd(static_cast<int>(::syscall(SYS_openat2, folder, DiskFileName(number).text, &how, sizeof how)));
+}
+
 int write_body(int fd, std::uint64_t at, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled,
                std::vector<std::uint64_t>& hashes)
 {
@@ -154,9 +171,9 @@ std::uint64_t disk_number_of(unsigned folder, std::string_view name) noexcept
     return is_ours && name == DiskFileName(number).text + 3 ? number : 0;
 }
 
-int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& out)
+int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& out, DiskWait wait)
 {
-    out.fd.reset(::openat(folder, DiskFileName(number).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    out.fd = open_to_read(folder, number, wait);
     struct stat status {};
     if (!out.fd || ::fstat(out.fd.get(), &status) != 0) {
         return errno == ELOOP ? kDiskFileBad : errno;
@@ -165,8 +182,11 @@ int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& o
         return kDiskFileBad;
     }
     const auto size = static_cast<std::uint64_t>(status.st_size);
+    if (wait == DiskWait::never && size > kSmallFile) {
+        return EAGAIN;
+    }
     std::string bytes(static_cast<std::size_t>(std::min<std::uint64_t>(size, with_body ? kFirstRead : 4096)), '\0');
-    if (const int code = read_exactly(out.fd.get(), bytes.data(), bytes.size(), 0); code != 0) {
+    if (const int code = read_exactly(out.fd.get(), bytes.data(), bytes.size(), 0, wait); code != 0) {
         return code;
     }
     const std::uint64_t header = DiskHeader::header_bytes_of(bytes);
@@ -175,7 +195,7 @@ int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& o
     }
     if (const std::size_t have = bytes.size(); header > have) {
         bytes.resize(header);
-        if (const int code = read_exactly(out.fd.get(), bytes.data() + have, header - have, have); code != 0) {
+        if (const int code = read_exactly(out.fd.get(), bytes.data() + have, header - have, have, wait); code != 0) {
             return code;
         }
     }

@@ -231,7 +231,9 @@ loop::Task<void> load_from_disk(Request& request)
     request.parts.row.add(shm::Metric::cache_disk_hits);
     auto loading = std::make_shared<Loading>();
     DiskCall call(disk.jobs(), client.wake);
-    const bool is_begun = call.start([loading, folder = disk.folder(), number = entry.file()] {
+    // Small files that the kernel has in memory need no thread.
+    const int at_once = shm::open_disk_file(disk.folder()->get(), entry.file(), true, loading->file, shm::DiskWait::never);
+    const bool is_begun = at_once == 0 || call.start([loading, folder = disk.folder(), number = entry.file()] {
         return shm::open_disk_file(folder->get(), number, true, loading->file);
     });
     client.alarm.set(kPatience);
