@@ -186,6 +186,7 @@ json object_to_json(shm::CacheStore& store, const shm::CacheView& view, std::int
     j["body_bytes"] = body == shm::kBodyUnknown ? json(nullptr) : json(body);
     j["filled_bytes"] = view.filled();
     j["in_file"] = view.is_in_file();
+    j["on_disk"] = view.is_on_disk();
     j["purged"] = name_of(purged);
     j["verdict"] = verdict_of(freshness, state, purged, now_ms);
     return j;

@@ -92,7 +92,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"cache", "wait", Type::duration, "5s", "0s..1h", "how long a request waits for another's fetch of the same before it asks the server itself"},
     {"cache", "disk", Type::table, "", "cache_disk", "the disk tier", kServer, "", "size"},
 
-    {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor those of more than a quarter of the memory, or of 1GiB of it"},
+    {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor, but on disk, those of more than a quarter of the memory, or of 1GiB of it"},
     {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
         "larger pieces are hard to place"},
     {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing"},

@@ -24,7 +24,8 @@ constexpr std::chrono::milliseconds kPatience{300}; ///< for all locks together:
 class StripeCheck {
 public:
     /// Precondition: is_laid_out(), and the lock is held.
-    StripeCheck(const CacheStore& store, CacheStripe& stripe, std::uint32_t number, std::uint64_t next_file, std::string& out)
+    StripeCheck(const CacheStore& store, CacheStripe& stripe, std::uint32_t number, const std::atomic<std::uint64_t>& next_file,
+                std::string& out)
         : store_(store), parts_(stripe), s_(stripe), number_(number), next_file_(next_file), out_(out),
           touched_(std::min(get(stripe.entries_touched), stripe.entry_count)), in_bucket_(touched_), in_list_(touched_),
           cell_used_(stripe.cell_count)
@@ -146,10 +147,16 @@ private:
         expect((get(entry.state) == CacheState::free) == (list == CacheList::unused),
                "entry {} is free or on the free list, not both", index);
         expect(get(entry.state) <= CacheState::aborted && list <= CacheList::dead_file, "entry {} is in no state that there is", index);
-        expect(get(entry.file) < next_file_, "entry {} has file {}, which was not given yet", index, get(entry.file));
+        const bool is_own_file = (get(entry.flags) & kCacheOnDisk) == 0; // else the number is one of the disk tier
+        const std::uint64_t file = get(entry.file); // before what is given at this moment
+        expect(!is_own_file || file < next_file_.load(std::memory_order_acquire), "entry {} has file {}, which was not given yet",
+               index, file);
         pages_ += get(entry.file_pages);
         dead_pages_ += list == CacheList::dead_file ? get(entry.file_pages) : 0;
         expect(get(entry.file_pages) == 0 || get(entry.file) != 0, "entry {} is charged for a file it has not", index);
+        expect(get(entry.file) == 0 || list != CacheList::unused, "entry {} is free and has a file", index);
+        expect(get(entry.file_pages) == 0 || (get(entry.flags) & kCacheOnDisk) == 0, "entry {} is a stub and charged for a file",
+               index);
         check_record(index, entry);
     }
 
@@ -198,7 +205,8 @@ private:
         const CacheState state = entry.state.load(std::memory_order_acquire);
         const std::uint64_t filled = record.filled.load(std::memory_order_acquire);
         const std::uint64_t body = record.body_bytes.load(std::memory_order_acquire);
-        expect((get(entry.flags) & kCacheInFile) != 0 || filled <= room - front, "entry {} has more body than room", index);
+        const bool is_elsewhere = (get(entry.flags) & (kCacheInFile | kCacheOnDisk)) != 0;
+        expect(is_elsewhere || filled <= room - front, "entry {} has more body than room", index);
         expect(state == CacheState::complete ? filled == body : filled <= body, "entry {} has {} of {} bytes of body", index, filled,
                body);
         const std::string_view url(record_text(record), record.url_bytes);
@@ -263,7 +271,7 @@ private:
     StripeParts parts_;
     CacheStripe& s_;
     std::uint32_t number_;
-    std::uint64_t next_file_;
+    const std::atomic<std::uint64_t>& next_file_;
     std::string& out_;
     std::uint32_t touched_;
     std::vector<std::uint8_t> in_bucket_;
@@ -282,7 +290,6 @@ std::string CacheStore::check(CacheCheckSums* sums)
     CacheCheckSums all;
     std::string broken = arena_.is_whole() ? "" : "the cache's header is damaged: nothing else was looked at\n";
     const std::uint32_t stripes = broken.empty() ? arena_.header().stripe_count : 0;
-    const std::uint64_t next_file = arena_.header().next_file.load(std::memory_order_relaxed);
     const auto give_up = std::chrono::steady_clock::now() + kPatience;
     for (std::uint32_t i = 0; i < stripes; ++i) {
         CacheStripe& stripe = arena_.stripe(i);
@@ -297,7 +304,7 @@ std::string CacheStore::check(CacheCheckSums* sums)
             broken += fmt::format("stripe {}: locked by row {}\n", i, (stripe.lock.load() & ~kLockWaiters) - 1);
             continue;
         }
-        const CacheCheckSums of_stripe = StripeCheck(*this, stripe, i, next_file, broken).run();
+        const CacheCheckSums of_stripe = StripeCheck(*this, stripe, i, arena_.header().next_file, broken).run();
         all.leaked_bytes += of_stripe.leaked_bytes;
         all.objects += of_stripe.objects;
     }

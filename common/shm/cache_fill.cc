@@ -41,15 +41,6 @@ bool is_sane(const CacheObject& object) noexcept
            object.tags.size() <= 0xffff && object.head.size() <= 0xffff'ffff;
 }
 
-/// Bytes that an object may have in a stripe: a quarter of its budget.
-std::uint64_t largest_object(const CacheStripe& stripe, bool in_file) noexcept
-{
-    if (in_file && stripe.file_budget_pages != 0) {
-        return stripe.file_budget_pages * kFilePageBytes / 4;
-    }
-    return std::uint64_t{stripe.cell_count} * kCellBytes / 4;
-}
-
 /// Makes room under a stripe's lock by evicting, letting go of the lock now and then.
 class Room {
 public:
@@ -208,6 +199,9 @@ CacheRefusal CacheStore::refuse(std::uint32_t stripe, CacheRefusal why) noexcept
 
 std::expected<CacheFill, CacheRefusal> CacheStore::begin(const CacheObject& object) noexcept
 {
+    if (object.disk_file != 0) {
+        return begin_with(object, object.disk_file, kCacheOnDisk);
+    }
     return begin_with(object, object.in_file ? arena_.header().next_file.fetch_add(1, std::memory_order_relaxed) : 0, 0);
 }
 
@@ -222,7 +216,8 @@ std::expected<CacheFill, CacheRefusal> CacheStore::begin_with(const CacheObject&
     const std::size_t front = front_of(object);
     const bool is_known = object.body_bytes != kBodyUnknown;
     const std::uint64_t file_pages = object.in_file && is_known ? pages_of(object.body_bytes) : 0;
-    const std::uint64_t inline_bytes = !object.in_file && !object.vary_record && is_known ? object.body_bytes : 0;
+    const bool is_inline = !object.in_file && !object.vary_record && object.disk_file == 0;
+    const std::uint64_t inline_bytes = is_inline && is_known ? object.body_bytes : 0;
     if (inline_bytes > largest_object(stripe, false) || front + inline_bytes > largest_object(stripe, false) ||
         (is_known && object.in_file && object.body_bytes > largest_object(stripe, true)) ||
         cells_of(front) > 1u << (kCellOrders - 1)) {
@@ -307,21 +302,25 @@ std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old,
         return std::unexpected(refuse(old.ref().stripe, CacheRefusal::bad_request));
     }
     CacheObject fresh = object;
-    fresh.body_bytes = old.is_in_file() ? 0 : old.body_bytes();
+    const bool is_elsewhere = old.is_in_file() || old.is_on_disk();
+    fresh.body_bytes = is_elsewhere ? 0 : old.body_bytes();
     fresh.in_file = false;
+    fresh.disk_file = 0;
     fresh.vary_record = old.is_vary_record();
-    auto fill = begin_with(fresh, 0, old.is_in_file() ? kCacheInFile : std::uint8_t{0});
+    // A stub may have the same number as the one before it; a file of our own moves when the new one takes the old one's place.
+    const auto flags = static_cast<std::uint8_t>(old.flags() & (kCacheInFile | kCacheOnDisk));
+    auto fill = begin_with(fresh, old.is_on_disk() ? old.file() : 0, flags);
     if (!fill) {
         return std::unexpected(fill.error());
     }
     iovec pieces[kMaxPieces];
-    const std::size_t count = old.is_in_file() ? 0 : old.body(0, old.body_bytes(), pieces, kMaxPieces);
+    const std::size_t count = is_elsewhere ? 0 : old.body(0, old.body_bytes(), pieces, kMaxPieces);
     for (std::size_t i = 0; i < count; ++i) {
         if (!fill->write({static_cast<const std::byte*>(pieces[i].iov_base), pieces[i].iov_len})) {
             return std::unexpected(CacheRefusal::no_space);
         }
     }
-    if (old.is_in_file()) {
+    if (is_elsewhere) {
         fill->view_.record_->body_bytes.store(old.body_bytes(), std::memory_order_relaxed);
         fill->view_.record_->filled.store(old.filled(), std::memory_order_relaxed);
     }

@@ -55,7 +55,7 @@ static_assert(sizeof(CacheBucket) == 64);
 struct CacheEntry {
     std::atomic<std::uint64_t> fingerprint; ///< low half of the key's hash; both buckets follow from it
     std::atomic<std::uint64_t> pins;        ///< bit per process row
-    std::atomic<std::uint64_t> file;        ///< number in the cache's folder; 0 = none
+    std::atomic<std::uint64_t> file;        ///< number in the cache's folder, with kCacheOnDisk in the disk tier's; 0 = none
     std::atomic<std::uint32_t> generation;  ///< counts the objects that this entry has been
     std::atomic<std::uint32_t> first_cell;
     std::atomic<std::uint32_t> first_cells; ///< length of the first piece; 0 = no record
@@ -77,6 +77,7 @@ static_assert(sizeof(CacheEntry) == 64);
 
 inline constexpr std::uint8_t kCacheVaryRecord = 1; ///< names the fields that select a variant; has no body
 inline constexpr std::uint8_t kCacheInFile = 2;     ///< the body is a file
+inline constexpr std::uint8_t kCacheOnDisk = 4;     ///< a stub: the body is a file of the disk tier, which has its own entry there
 
 /// Begins each piece: (cells << 32) | first cell of the next piece, 0 = last.
 using CachePieceLink = std::atomic<std::uint64_t>;

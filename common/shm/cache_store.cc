@@ -90,6 +90,9 @@ std::span<const std::uint64_t> CacheView::tags() const noexcept
 
 std::size_t CacheView::body(std::uint64_t offset, std::uint64_t end, iovec* out, std::size_t capacity) const noexcept
 {
+    if (is_on_disk()) {
+        return 0;
+    }
     const StripeParts parts(store_->arena_.stripe(ref_.stripe));
     const std::uint64_t filled_now = filled();
     end = end < filled_now ? end : filled_now;
@@ -211,6 +214,11 @@ void CacheStore::prefetch(const CacheHash& hash) const noexcept
     const StripeParts parts(arena_.stripe(stripe_of(arena_.header(), hash)));
     __builtin_prefetch(&parts.bucket(parts.first_bucket(hash.low)));
     __builtin_prefetch(&parts.bucket(parts.second_bucket(hash.low)));
+}
+
+std::uint64_t CacheStore::largest_body(const CacheHash& hash, bool in_file) const noexcept
+{
+    return largest_object(arena_.stripe(stripe_of(arena_.header(), hash)), in_file);
 }
 
 CacheView CacheStore::find_pinned(const CacheName& name) noexcept

@@ -14,7 +14,8 @@
 // Inline bodies lie in the arena's pieces; `in_file` ones in a file that the caller names by file() in the cache's folder. Every
 // byte of a file is charged to the stripe: begin() and grow() reserve before the caller writes. An object over a quarter of the
 // stripe's budget is refused. Files of objects that are gone come out of next_dead_file(): unlink, then confirm(); only then the
-// charge ends.
+// charge ends. A stub (`disk_file`) has everything but a body, which lies in the disk tier: it is charged for its cells alone, and
+// its going leaves the file alone.
 #pragma once
 
 #include "common/shm/cache_arena.h"
@@ -57,6 +58,7 @@ struct CacheObject {
     std::uint64_t body_bytes = kBodyUnknown; ///< of an inline body or the file; unknown: grow() as it comes
     bool in_file = false;
     bool vary_record = false;
+    std::uint64_t disk_file = 0;             ///< not 0: a stub, whose body of known length is this file of the disk tier
 };
 
 /// A place in the arena: stripe and entry. With the generation it names one object for ever.
@@ -91,6 +93,8 @@ public:
     CacheState state() const noexcept { return entry_->state.load(std::memory_order_acquire); }
     bool is_vary_record() const noexcept { return (flags() & kCacheVaryRecord) != 0; }
     bool is_in_file() const noexcept { return (flags() & kCacheInFile) != 0; }
+    /// A stub: file() is a number in the disk tier, and body() has nothing.
+    bool is_on_disk() const noexcept { return (flags() & kCacheOnDisk) != 0; }
     /// The body's length, kBodyUnknown while it arrives without one.
     std::uint64_t body_bytes() const noexcept { return record_->body_bytes.load(std::memory_order_acquire); }
     /// How much of it may be read now. Ask state() first, then this: at `complete` it is all.
@@ -227,11 +231,13 @@ public:
     /// Reserves memory for an object, evicting others if need be; copies everything but the body. The refusal waiting_for_files
     /// means: unlink and confirm what next_dead_file() gives, then try again.
     std::expected<CacheFill, CacheRefusal> begin(const CacheObject& object) noexcept;
+    /// Bytes that a body may have in the stripe of this name, at the most.
+    std::uint64_t largest_body(const CacheHash& hash, bool in_file) const noexcept;
     /// Stores a whole object, body at hand (inline): begin, publish, write, complete.
     std::expected<CacheView, CacheRefusal> store(const CacheObject& object, std::string_view body) noexcept;
     /// The same body under a new head, meta and epoch, in place of `old` (304 freshening, HEAD updating): a file moves over to the
-    /// new entry, an inline body is copied. Refused (bad_request) unless `old` is complete and still linked. `object.name` must be
-    /// the name of `old`; its body_bytes and in_file are ignored.
+    /// new entry, an inline body is copied, a stub stays one. Refused (bad_request) unless `old` is complete and still linked.
+    /// `object.name` must be the name of `old`; its body_bytes and in_file are ignored.
     std::expected<CacheView, CacheRefusal> freshen(const CacheView& old, const CacheObject& object) noexcept;
     /// Takes up an object whose body is in file `number` already (in_file, with its length): a disk tier's snapshot or rescan.
     /// Later numbers are larger than it. Nothing is evicted for it: no_space when the budget is used up.

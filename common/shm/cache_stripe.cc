@@ -234,9 +234,11 @@ void StripeWriter::dispose(std::uint32_t index) noexcept
         put_run(run);
         journal_.commit();
     }
-    if (entry.file.load(std::memory_order_relaxed) != 0) {
+    const bool is_stub = (entry.flags.load(std::memory_order_relaxed) & kCacheOnDisk) != 0;
+    if (entry.file.load(std::memory_order_relaxed) != 0 && !is_stub) {
         dead_file_push(index);
     } else {
+        journal_.set(entry.file, std::uint64_t{0}); // of a stub: it is not ours
         journal_.set(entry.state, CacheState::free);
         journal_.set(entry.list, CacheList::unused);
         journal_.set(entry.next, s_.unused_head.load(std::memory_order_relaxed));

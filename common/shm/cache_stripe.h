@@ -80,6 +80,15 @@ inline std::size_t record_front_bytes(const RecordHeader& record) noexcept
            record.variant_bytes + record.head_bytes;
 }
 
+/// Bytes that an object may have in a stripe: a quarter of its budget.
+inline std::uint64_t largest_object(const CacheStripe& stripe, bool in_file) noexcept
+{
+    if (in_file && stripe.file_budget_pages != 0) {
+        return stripe.file_budget_pages * kFilePageBytes / 4;
+    }
+    return std::uint64_t{stripe.cell_count} * kCellBytes / 4;
+}
+
 /// Lays out a stripe of `bytes` zero bytes: sizes of the parts and all cells free. Master, at make.
 void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept;
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,10 +22,18 @@ constexpr std::size_t kFirstRead = std::size_t{128} << 10; ///< the header and t
 constexpr std::size_t kNameDigits = 16;
 constexpr std::uint64_t kSmallFile = std::uint64_t{16} << 10; ///< that is read and hashed in the loop: some microseconds
 
-/// What a file is called while it is written.
-struct UnfinishedName {
-    char text[32];
-    explicit UnfinishedName(std::uint64_t number) noexcept { std::snprintf(text, sizeof text, "%s.new", DiskFileName(number).text); }
+constexpr std::uint64_t kReservedFrom = std::uint64_t{1} << 20; ///< such bodies take their room before they are written
+constexpr std::string_view kUnfinished = ".new";
+constexpr std::string_view kHead = ".head";
+constexpr std::string_view kUnfinishedHead = ".head.new";
+
+/// What a file is called while it is written, or the one of a newer header.
+struct SideName {
+    char text[40];
+    SideName(std::uint64_t number, std::string_view suffix) noexcept
+    {
+        std::snprintf(text, sizeof text, "%s%.*s", DiskFileName(number).text, static_cast<int>(suffix.size()), suffix.data());
+    }
 };
 
 /// Reads exactly so much; 0, an errno, or kDiskFileBad where the file ends before.
@@ -110,50 +119,74 @@ os::Fd make_file(int folder, const char* path) noexcept
     return file;
 }
 
-os::Fd open_to_read(int folder, std::uint64_t number, DiskWait wait) noexcept
+os::Fd open_to_read(int folder, const char* path, DiskWait wait) noexcept
 {
     constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     if (wait == DiskWait::allowed) {
-        return os::Fd(::openat(folder, DiskFileName(number).text, kFlags));
+        return os::Fd(::openat(folder, path, kFlags));
     }
     open_how how{};
     how.flags = kFlags;
     how.resolve = RESOLVE_CACHED; // the folder's entries and the file's own may not be in memory either
-    return os::Fd(static_cast<int>(::syscall(SYS_openat2, folder, DiskFileName(number).text, &how, sizeof how)));
+    return os::Fd(static_cast<int>(::syscall(SYS_openat2, folder, path, &how, sizeof how)));
 }
 
-int write_body(int fd, std::uint64_t at, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled,
-               std::vector<std::uint64_t>& hashes)
+/// The whole of a file that holds a header and nothing else.
+int read_head_file(int fd, std::uint64_t number, DiskHeader& out)
 {
-    BodySource source(body);
-    std::string block(static_cast<std::size_t>(std::min<std::uint64_t>(kDiskBlockBytes, object.body_bytes)), '\0');
-    for (std::uint64_t done = 0; done < object.body_bytes;) {
-        if (is_cancelled.load(std::memory_order_relaxed)) {
-            return ECANCELED;
-        }
-        block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kDiskBlockBytes, object.body_bytes - done)));
-        // Hashed where nobody else writes: what is hashed is what is written.
-        if (const int code = source.read(block.data(), block.size()); code != 0) {
-            return code;
-        }
-        hashes.push_back(hash_disk_block(block));
-        if (const int code = write_exactly(fd, block.data(), block.size(), at + done); code != 0) {
-            return code;
-        }
-        done += block.size();
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) {
+        return errno;
     }
+    if (!S_ISREG(status.st_mode) || status.st_size > static_cast<off_t>(kMostDiskHeaderBytes)) {
+        return kDiskFileBad;
+    }
+    std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
+    if (const int code = read_exactly(fd, bytes.data(), bytes.size(), 0); code != 0) {
+        return code;
+    }
+    return out.read(std::move(bytes)) && out.object().number == number ? 0 : kDiskFileBad;
+}
+
+/// The header in front of the body, and with `with_body` the blocks that came with it.
+int read_front(int fd, std::uint64_t number, std::uint64_t size, bool with_body, DiskWait wait, DiskFile& out)
+{
+    std::string bytes(static_cast<std::size_t>(std::min<std::uint64_t>(size, with_body ? kFirstRead : 4096)), '\0');
+    if (const int code = read_exactly(fd, bytes.data(), bytes.size(), 0, wait); code != 0) {
+        return code;
+    }
+    const std::uint64_t header = DiskHeader::header_bytes_of(bytes);
+    if (header == 0 || header > size) {
+        return kDiskFileBad;
+    }
+    if (const std::size_t have = bytes.size(); header > have) {
+        bytes.resize(header);
+        if (const int code = read_exactly(fd, bytes.data() + have, header - have, have, wait); code != 0) {
+            return code;
+        }
+    }
+    std::string body = bytes.substr(header);
+    bytes.resize(header);
+    if (!out.header.read(std::move(bytes)) || out.header.object().number != number || out.header.file_bytes() != size) {
+        return kDiskFileBad;
+    }
+    out.body_at = header;
+    if (body.size() < out.header.object().body_bytes) {
+        body.resize(body.size() / kDiskBlockBytes * kDiskBlockBytes);
+    }
+    out.body = std::move(body);
     return 0;
 }
 
-int write_all(int fd, std::uint64_t header_bytes, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled)
+bool are_blocks_good(const DiskHeader& header, std::uint64_t first, std::string_view bytes) noexcept
 {
-    std::vector<std::uint64_t> hashes;
-    if (const int code = write_body(fd, header_bytes, object, body, is_cancelled, hashes); code != 0) {
-        return code;
+    for (std::uint64_t number = first; !bytes.empty(); ++number) {
+        if (!header.is_block_good(number, bytes.substr(0, kDiskBlockBytes))) {
+            return false;
+        }
+        bytes.remove_prefix(std::min(bytes.size(), kDiskBlockBytes));
     }
-    const std::string header = make_disk_header(object, hashes);
-    const int code = write_exactly(fd, header.data(), header.size(), 0);
-    return code == 0 && is_cancelled.load(std::memory_order_relaxed) ? ECANCELED : code;
+    return true;
 }
 
 } // namespace
@@ -163,6 +196,9 @@ DiskFileName::DiskFileName(std::uint64_t number) noexcept
     std::snprintf(text, sizeof text, "%02x/%016llx", static_cast<unsigned>(number & 0xff), static_cast<unsigned long long>(number));
 }
 
+namespace {
+
+/// 0 = it is none of ours.
 std::uint64_t disk_number_of(unsigned folder, std::string_view name) noexcept
 {
     std::uint64_t number = 0;
@@ -171,9 +207,27 @@ std::uint64_t disk_number_of(unsigned folder, std::string_view name) noexcept
     return is_ours && name == DiskFileName(number).text + 3 ? number : 0;
 }
 
+} // namespace
+
+DiskFileOwner disk_owner_of(unsigned folder, std::string_view name) noexcept
+{
+    const std::uint64_t number = disk_number_of(folder, name.substr(0, kNameDigits));
+    const std::string_view suffix = name.substr(std::min(name.size(), kNameDigits));
+    if (number == 0) {
+        return {};
+    }
+    if (suffix.empty()) {
+        return {DiskFileKind::object, number};
+    }
+    if (suffix == kHead) {
+        return {DiskFileKind::head, number};
+    }
+    return suffix == kUnfinished || suffix == kUnfinishedHead ? DiskFileOwner{DiskFileKind::unfinished, number} : DiskFileOwner{};
+}
+
 int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& out, DiskWait wait)
 {
-    out.fd = open_to_read(folder, number, wait);
+    out.fd = open_to_read(folder, DiskFileName(number).text, wait);
     struct stat status {};
     if (!out.fd || ::fstat(out.fd.get(), &status) != 0) {
         return errno == ELOOP ? kDiskFileBad : errno;
@@ -185,87 +239,144 @@ int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& o
     if (wait == DiskWait::never && size > kSmallFile) {
         return EAGAIN;
     }
-    std::string bytes(static_cast<std::size_t>(std::min<std::uint64_t>(size, with_body ? kFirstRead : 4096)), '\0');
-    if (const int code = read_exactly(out.fd.get(), bytes.data(), bytes.size(), 0, wait); code != 0) {
-        return code;
-    }
-    const std::uint64_t header = DiskHeader::header_bytes_of(bytes);
-    if (header == 0 || header > size) {
-        return kDiskFileBad;
-    }
-    if (const std::size_t have = bytes.size(); header > have) {
-        bytes.resize(header);
-        if (const int code = read_exactly(out.fd.get(), bytes.data() + have, header - have, have, wait); code != 0) {
-            return code;
+    os::Fd head;
+    if (size > kSmallFile) { // only what is too large for memory has a header of its own
+        head = open_to_read(folder, SideName(number, kHead).text, wait);
+        if (!head && errno != ENOENT) {
+            return errno == ELOOP ? kDiskFileBad : errno;
         }
     }
-    std::string body = bytes.substr(header);
-    bytes.resize(header);
-    if (!out.header.read(std::move(bytes)) || out.header.object().number != number || out.header.file_bytes() != size) {
-        return kDiskFileBad;
-    }
-    if (!with_body) {
-        return 0;
-    }
-    if (body.size() < out.header.object().body_bytes) {
-        body.resize(body.size() / kDiskBlockBytes * kDiskBlockBytes);
-    }
-    for (std::size_t at = 0; at < body.size(); at += kDiskBlockBytes) {
-        if (!out.header.is_block_good(at / kDiskBlockBytes, std::string_view(body).substr(at, kDiskBlockBytes))) {
+    int code = head ? read_head_file(head.get(), number, out.header) : read_front(out.fd.get(), number, size, with_body, wait, out);
+    if (code == 0 && head) {
+        const std::uint64_t body_bytes = out.header.object().body_bytes;
+        if (size < body_bytes + kDiskPrefixBytes) {
             return kDiskFileBad;
         }
+        out.body_at = size - body_bytes;
+        return with_body ? read_disk_blocks(out, 0, kFirstRead, out.body) : 0;
     }
-    out.body = std::move(body);
-    return 0;
+    if (code == 0 && !with_body) {
+        out.body.clear();
+    }
+    return code == 0 && !are_blocks_good(out.header, 0, out.body) ? kDiskFileBad : code;
 }
 
 int read_disk_blocks(const DiskFile& file, std::uint64_t offset, std::size_t most, std::string& out)
 {
     const std::uint64_t left = file.header.object().body_bytes - offset;
     out.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left, most / kDiskBlockBytes * kDiskBlockBytes)));
-    if (const int code = read_exactly(file.fd.get(), out.data(), out.size(), file.header.bytes() + offset); code != 0) {
+    if (const int code = read_exactly(file.fd.get(), out.data(), out.size(), file.body_at + offset); code != 0) {
         return code;
     }
-    for (std::size_t at = 0; at < out.size(); at += kDiskBlockBytes) {
-        if (!file.header.is_block_good((offset + at) / kDiskBlockBytes, std::string_view(out).substr(at, kDiskBlockBytes))) {
-            return kDiskFileBad;
-        }
+    return are_blocks_good(file.header, offset / kDiskBlockBytes, out) ? 0 : kDiskFileBad;
+}
+
+int DiskFileWriter::begin(const DiskObject& object)
+{
+    header_bytes_ = disk_header_bytes(object);
+    if (header_bytes_ == 0) {
+        return E2BIG;
+    }
+    file_ = make_file(folder_, SideName(object.number, kUnfinished).text);
+    if (!file_) {
+        return errno;
+    }
+    hashes_.reserve(disk_blocks_of(object.body_bytes));
+    const auto whole = static_cast<off_t>(header_bytes_ + object.body_bytes);
+    if (object.body_bytes >= kReservedFrom && ::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, 0, whole) != 0 && errno == ENOSPC) {
+        return ENOSPC;
     }
     return 0;
 }
 
+int DiskFileWriter::append(std::string_view bytes)
+{
+    for (std::size_t at = 0; at < bytes.size(); at += kDiskBlockBytes) {
+        hashes_.push_back(hash_disk_block(bytes.substr(at, kDiskBlockBytes)));
+    }
+    const int code = write_exactly(file_.get(), bytes.data(), bytes.size(), header_bytes_ + written_);
+    written_ += bytes.size();
+    return code;
+}
+
+int DiskFileWriter::finish(const DiskObject& object)
+{
+    const std::string header = make_disk_header(object, hashes_);
+    if (header.size() != header_bytes_ || written_ != object.body_bytes) {
+        return EINVAL;
+    }
+    if (const int code = write_exactly(file_.get(), header.data(), header.size(), 0); code != 0) {
+        return code;
+    }
+    file_.reset();
+    const SideName unfinished(object.number, kUnfinished);
+    return ::renameat(folder_, unfinished.text, folder_, DiskFileName(object.number).text) != 0 ? errno : 0;
+}
+
+namespace {
+
+int write_body(DiskFileWriter& writer, std::uint64_t bytes, const DiskBody& body, const std::atomic<bool>& is_cancelled)
+{
+    BodySource source(body);
+    std::string block;
+    for (std::uint64_t done = 0; done < bytes; done += block.size()) {
+        if (is_cancelled.load(std::memory_order_relaxed)) {
+            return ECANCELED;
+        }
+        block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kDiskBlockBytes, bytes - done)));
+        // Hashed where nobody else writes: what is hashed is what is written.
+        int code = source.read(block.data(), block.size());
+        code = code == 0 ? writer.append(block) : code;
+        if (code != 0) {
+            return code;
+        }
+    }
+    return is_cancelled.load(std::memory_order_relaxed) ? ECANCELED : 0;
+}
+
+} // namespace
+
 int write_disk_file(int folder, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled)
 {
-    const std::uint64_t header_bytes = disk_header_bytes(object);
-    if (header_bytes == 0) {
-        return E2BIG;
-    }
-    const UnfinishedName unfinished(object.number);
-    int code = 0;
-    {
-        const os::Fd file = make_file(folder, unfinished.text);
-        if (!file) {
-            return errno;
-        }
-        code = write_all(file.get(), header_bytes, object, body, is_cancelled);
-    }
-    if (code == 0 && ::renameat(folder, unfinished.text, folder, DiskFileName(object.number).text) != 0) {
-        code = errno;
-    }
+    DiskFileWriter writer(folder);
+    int code = writer.begin(object);
+    code = code == 0 ? write_body(writer, object.body_bytes, body, is_cancelled) : code;
+    code = code == 0 ? writer.finish(object) : code;
     if (code != 0) {
-        ::unlinkat(folder, unfinished.text, 0);
+        ::unlinkat(folder, SideName(object.number, kUnfinished).text, 0);
     }
     return code;
 }
 
-int unlink_disk_file(int folder, std::uint64_t number) noexcept
+int write_disk_head(int folder, const DiskObject& object)
 {
-    if (::unlinkat(folder, DiskFileName(number).text, 0) == 0) {
+    // One at a time, in all processes; whoever dies lets go of it.
+    const os::Fd lock(::openat(folder, DiskFileName(object.number).text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!lock || ::flock(lock.get(), LOCK_EX) != 0) {
+        return errno;
+    }
+    DiskFile file;
+    if (const int code = open_disk_file(folder, object.number, false, file); code != 0) {
+        return code;
+    }
+    const DiskObject& old = file.header.object();
+    if (old.hash != object.hash || old.body_bytes != object.body_bytes) {
+        return kDiskFileBad;
+    }
+    if (old.stored_ms > object.stored_ms) {
         return 0;
     }
-    const int code = errno;
-    if (code == ENOENT) {
-        ::unlinkat(folder, UnfinishedName(number).text, 0); // its writer died
+    if (disk_header_bytes(object) == 0) {
+        return E2BIG;
+    }
+    return replace_file(folder, SideName(object.number, kHead).text, make_disk_header(object, file.header.blocks()), false);
+}
+
+int unlink_disk_file(int folder, std::uint64_t number) noexcept
+{
+    const int code = ::unlinkat(folder, DiskFileName(number).text, 0) == 0 ? 0 : errno;
+    for (const std::string_view suffix : {kHead, kUnfinishedHead, kUnfinished}) { // of the last two the writer died
+        ::unlinkat(folder, SideName(number, suffix).text, 0);
     }
     return code == ENOENT ? 0 : code;
 }

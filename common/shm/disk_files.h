@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The disk tier's folder: where an object's file lies in it, and reading, writing and unlinking one. Every function here may wait for a
-// disk, but for open_disk_file() where it is told not to: in a worker and the caretaker they run in the pool of threads, never in the
-// loop. They touch only what they are given.
+// The disk tier's folder: where an object's file lies in it, and reading, writing and unlinking one. Every function here may wait
+// for a disk, but for open_disk_file() where it is told not to: in a worker and the caretaker they run in the pool of threads,
+// never in the loop. They touch only what they are given.
 //
 //   FOLDER/<2 hex: low byte of the number>/<16 hex: number>     disk_object.h
+//   FOLDER/../<16 hex: number>.head                    the object's newer header, which takes the first one's place
+//   FOLDER/../<name>.new                               being written
 //   FOLDER/purges.base, purges.log                     purge_log.h
 //   FOLDER/index.A, index.B, clean                     master/disk_owner.h
 #pragma once
@@ -27,8 +29,14 @@ struct DiskFileName {
     char text[24];
     explicit DiskFileName(std::uint64_t number) noexcept;
 };
-/// The number that a name in subfolder `folder` (0 … 255) stands for; 0 = it is none of ours.
-std::uint64_t disk_number_of(unsigned folder, std::string_view name) noexcept;
+/// What kind of file a name in a subfolder stands for.
+enum class DiskFileKind : std::uint8_t { object, head, unfinished, stranger };
+struct DiskFileOwner {
+    DiskFileKind kind = DiskFileKind::stranger;
+    std::uint64_t number = 0; ///< of the object that it belongs to; 0 = it is none of ours
+};
+/// `folder`: the subfolder's number, 0 … 255.
+DiskFileOwner disk_owner_of(unsigned folder, std::string_view name) noexcept;
 
 inline constexpr int kDiskFileBad = 1 << 16; ///< beside errno values: what was read is not what was written
 
@@ -36,6 +44,7 @@ inline constexpr int kDiskFileBad = 1 << 16; ///< beside errno values: what was 
 struct DiskFile {
     os::Fd fd;
     DiskHeader header;
+    std::uint64_t body_at = 0; ///< where in the file the body begins
     std::string body;
 };
 
@@ -48,8 +57,33 @@ enum class DiskWait : std::uint8_t { allowed, never };
 /// only small files.
 int open_disk_file(int folder, std::uint64_t number, bool with_body, DiskFile& out, DiskWait wait = DiskWait::allowed);
 
-/// Reads and checks blocks of the body from byte `offset` (of a block's begin) on, at most `most` bytes. 0, an errno, or kDiskFileBad.
+/// Reads and checks blocks of the body from byte `offset` (of a block's begin) on, at most `most` bytes. 0, an errno, or
+/// kDiskFileBad.
 int read_disk_blocks(const DiskFile& file, std::uint64_t offset, std::size_t most, std::string& out);
+
+/// An object's file that is being written, under another name (its own with ".new"), so that none is ever seen half written:
+/// begin(), append() as the body comes, finish(). No fsync: what a power failure leaves is told by the hashes. What is not finished
+/// is removed by unlink_disk_file(). All return 0 or an errno.
+class DiskFileWriter {
+public:
+    /// `folder` is borrowed.
+    explicit DiskFileWriter(int folder) noexcept : folder_(folder) {}
+
+    /// Makes the file, with room for the header in front. Takes the disk's room for a large body at once, or says that there is
+    /// none.
+    int begin(const DiskObject& object);
+    /// The next bytes of the body: whole blocks, but for its end.
+    int append(std::string_view bytes);
+    /// All of the body is there: writes the header and gives the file its name.
+    int finish(const DiskObject& object);
+
+private:
+    int folder_;
+    os::Fd file_;
+    std::uint64_t header_bytes_ = 0;
+    std::uint64_t written_ = 0; ///< bytes of the body
+    std::vector<std::uint64_t> hashes_;
+};
 
 /// Where a body to be written lies: in memory, or in a file.
 struct DiskBody {
@@ -57,11 +91,14 @@ struct DiskBody {
     int file = -1;
 };
 
-/// Writes an object's file: first under another name (its own with ".new"), so that none is ever seen half written. No fsync: what a
-/// power failure leaves is told by the hashes. Gives up (ECANCELED) when `is_cancelled` becomes true. 0 or an errno.
+/// Writes an object's file. Gives up (ECANCELED) when `is_cancelled` becomes true. 0 or an errno.
 int write_disk_file(int folder, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled);
 
-/// The unfinished one too, where a writer died. 0 also when there was none.
+/// Gives an object's file another header: `object` says the same name, number and body. One that was written later stays. 0, an
+/// errno, or kDiskFileBad.
+int write_disk_head(int folder, const DiskObject& object);
+
+/// With all that belongs to it; the unfinished one too, where a writer died. 0 also when there was none.
 int unlink_disk_file(int folder, std::uint64_t number) noexcept;
 
 /// Writes a small file whole, under another name first. 0 or an errno; with `is_durable` it is on the disk then.

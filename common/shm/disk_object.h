@@ -62,6 +62,8 @@ public:
 
     const DiskObject& object() const noexcept { return object_; }
     std::uint64_t bytes() const noexcept { return bytes_.size(); }
+    /// The hashes of the body's blocks.
+    const std::vector<std::uint64_t>& blocks() const noexcept { return blocks_; }
     /// How long the whole file is.
     std::uint64_t file_bytes() const noexcept { return bytes_.size() + object_.body_bytes; }
     /// Whether `block` is the body's block of this number, which has the length that it should have.

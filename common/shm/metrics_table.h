@@ -62,6 +62,8 @@
     M(cache_purges, counter, "requests with the method PURGE that were carried out") \
     M(cache_invalidated, counter, "URLs made invalid by requests that change something") \
     M(cache_disk_hits, counter, "requests for which the disk tier had what memory had not") \
+    M(cache_disk_serves, counter, "requests answered from disk block by block, as the body is too large for memory") \
+    M(cache_disk_fetches, counter, "fetches in the background of what is too large for memory, for the disk tier alone") \
     M(cache_disk_loads, counter, "responses loaded whole from disk into memory") \
     M(cache_disk_writes, counter, "responses written to disk") \
     M(cache_disk_write_refused, counter, "times a response was not written to disk: too many at once, no room, or set aside") \

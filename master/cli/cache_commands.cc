@@ -154,9 +154,12 @@ void print_response(std::string& out, const json& object)
         return line("file", fmt::format("{} in {}, and not in memory", size, object.value("file", "")));
     }
     const json& body = object["body_bytes"];
+    const char* const where = object.value("in_file", false)   ? "in a file"
+                              : object.value("on_disk", false) ? "in memory, the body on disk"
+                                                               : "in memory";
     line("body", fmt::format("{}, {} of {}, {} stored {}", object.value("state", ""), render_bytes(object["filled_bytes"]),
                              body.is_null() ? std::string("an unknown length") : render_bytes(body),
-                             render_bytes(object["stored_bytes"]), object.value("in_file", false) ? "in a file" : "in memory"));
+                             render_bytes(object["stored_bytes"]), where));
     if (const std::string file = object.value("file", ""); !file.empty()) {
         line("on disk", file);
     }

@@ -14,10 +14,11 @@ import random
 
 KEYS = 1500
 FLAVOURS = ("", "sweet", "sour")
+LARGE_SCALE = 1  # a test may make the large ones larger, before it starts anything
 
 
 def size_of(key, version):
-    base = (200 + key * 37 % 4000, 6000 + key * 53 % 30000, 60_000 + key * 331 % 200_000)
+    base = (200 + key * 37 % 4000, 6000 + key * 53 % 30000, (60_000 + key * 331 % 200_000) * LARGE_SCALE)
     return base[2 if key % 10 >= 8 else 1 if key % 3 == 0 else 0] + version % 7
 
 

@@ -10,17 +10,18 @@ import time
 from tests.harness import waiting
 from tests.e2e.caching.disk_tier import is_over
 
+from . import cache_traffic
 from .cache_traffic import TrafficOrigin, Versions, Visitors
 from .scale import pick, say
 from .test_cache_kills import ready_workers
 
 
-def make(ladle, cleanup):
+def make(ladle, cleanup, size="32MiB"):
     """Memory for a fraction of the keys; the disk takes what is asked for again."""
     versions = Versions()
     cleanup.append(TrafficOrigin(versions, waiting.free_port()))
     proxy = ladle(cleanup[-1].url, {"server": {"workers": 3}, "site": {"*": {"cache": True}}, "log": {"error": {"level": "warning"}}}, start=False)
-    proxy.configure({"cache": {"memory": "8MiB", "disk": {"size": "32MiB", "path": proxy.path("objects")}}})
+    proxy.configure({"cache": {"memory": "8MiB", "disk": {"size": size, "path": proxy.path("objects")}}})
     return proxy.start(), versions
 
 
@@ -122,3 +123,43 @@ def test_workers_killed_while_the_disk_is_read_and_written(ladle, cleanup):
         return disk["dead_files"] == 0 and disk["objects"] == len(object_files(proxy)) and not disk["is_being_read"]
     waiting.until(is_at_rest, "one file for each object", 30)
     say(f"disk tier: {killed} kills of workers and caretaker, {metrics['cache_disk_writes']} writes: 0 wrong bodies, no stray file")
+
+
+def test_large_ones_are_killed_damaged_and_purged(ladle, cleanup, monkeypatch):
+    """What is on disk alone, while it is fetched and served: no wrong body, none older than its purge, no stray file in the end."""
+    monkeypatch.setattr(cache_traffic, "LARGE_SCALE", 16)
+    proxy, versions = make(ladle, cleanup, "192MiB")
+    sums = dict.fromkeys(("cache_disk_fetches", "cache_disk_serves", "cache_disk_bad_files"), 0)
+    rounds = pick(6, 60)
+    for number in range(rounds):
+        visitors = Visitors(proxy.port, versions, processes=2, clients=4)
+        for _ in range(pick(4, 10)):
+            time.sleep(random.uniform(0.5, 1))
+            living = waiting.until(lambda: len(found := ready_workers(proxy)) == 3 and found, "three workers", 40)
+            os.kill(random.choice([*living, proxy.caretaker() or living[0]]), signal.SIGKILL)
+        metrics = proxy.status()["metrics"]
+        for name in sums:
+            sums[name] += metrics[name]
+        if number == rounds - 1:
+            check(visitors.stop(), [])
+        elif number % 2 == 0:
+            kill_all(proxy)
+            check(visitors.stop(), [])
+        else:
+            check(visitors.stop(), [])
+            stop_cleanly(proxy)
+        if number < rounds - 1:
+            if number % 3 != 0:
+                damage_some(object_files(proxy))
+            proxy.start()
+
+    def is_at_rest():
+        disk = proxy.status()["cache"]["disk"]
+        found = object_files(proxy)
+        files = [path for path in found if len(os.path.basename(path)) == 16]
+        has_owner = all(path[:path.index(".", path.rindex("/"))] in files for path in found if path not in files)
+        return disk["dead_files"] == 0 and disk["objects"] == len(files) and has_owner and not disk["is_being_read"]
+    waiting.until(is_at_rest, "one file for each object", 30)
+    assert proxy.command("cache", "--check").returncode == 0
+    assert sums["cache_disk_fetches"] > 20 and sums["cache_disk_serves"] > 20, sums
+    say(f"disk tier, large objects: {rounds} stops and crashes, {sums}: 0 wrong bodies, 0 purged ones")

@@ -2,6 +2,8 @@
 #include "worker/cache/background.h"
 
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_fetch.h"
+#include "worker/cache/disk_tier.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/settle.h"
 #include "worker/client/connection.h"
@@ -16,8 +18,12 @@ namespace {
 
 class BackgroundFetch final : public Errand {
 public:
-    /// For what `cause` asks for; `claim` is ended by this fetch.
-    BackgroundFetch(const Request& cause, const shm::FillClaim& claim);
+    /// For the whole of what `cause` asks for.
+    explicit BackgroundFetch(const Request& cause);
+    /// To validate what `cause` has found; `claim` is ended by this fetch.
+    void validate(const CacheVisit& cause, const shm::FillClaim& claim);
+    /// To write it to disk; `claim` likewise.
+    void write_to_disk(const shm::FillClaim& claim) noexcept { request_.cache->large_claim = claim; }
     static void start(std::unique_ptr<BackgroundFetch> fetch);
     bool is_awaited() const noexcept override { return false; }
 
@@ -64,20 +70,23 @@ void copy_visit(const CacheVisit& from, CacheVisit& to)
     to.vary_mark = from.vary_mark;
     to.url_of_key = std::string_view(to.key).substr(0, from.url_of_key.size());
     to.name = to.cache.store().name(to.key, to.variant);
-    if (from.view) {
-        to.view = from.view.copy();
-    }
-    to.meta = from.meta;
     to.may_store = true;
     to.wants_whole = true;
+    to.is_in_background = true;
 }
 
-BackgroundFetch::BackgroundFetch(const Request& cause, const shm::FillClaim& claim)
+BackgroundFetch::BackgroundFetch(const Request& cause)
     : cache_(*cause.parts.cache), nobody_(cause.parts.loop, cause.parts.row), request_(cause.parts, nobody_, cause.live)
 {
     copy_request(cause, request_);
     request_.cache.emplace(cache_, cause.cache->rules);
     copy_visit(*cause.cache, *request_.cache);
+}
+
+void BackgroundFetch::validate(const CacheVisit& cause, const shm::FillClaim& claim)
+{
+    request_.cache->view = cause.view.copy();
+    request_.cache->meta = cause.meta;
     request_.cache->claim = claim;
 }
 
@@ -95,6 +104,12 @@ loop::Task<void> BackgroundFetch::run()
     prepare_to_ask(request_);
     std::optional<Answer> failed = co_await ask_servers(request_, turn_);
     std::ignore = settle(request_, turn_, failed); // what it does not store is of no use to anybody
+    if (request_.cache->large) {
+        co_await write_as_it_comes(request_, turn_);
+    }
+    // Nothing came of it: for a while no request tries that again.
+    const std::chrono::milliseconds pause = request_.live->config->cache.uncacheable_for;
+    request_.cache->end_large_claim(shm::FillEnd::uncacheable, loop::clock_now() + loop::to_nanos(pause));
     nobody_.alarm.clear();
     turn_.connection.reset();
     turn_.lease.end();
@@ -112,7 +127,23 @@ void revalidate_in_background(Request& request)
     }
     const shm::FillClaim claim = visit.cache.store().fills().claim(visit.name.hash, loop::clock_now());
     if (claim.outcome == shm::ClaimOutcome::mine) {
-        BackgroundFetch::start(std::make_unique<BackgroundFetch>(request, claim));
+        auto fetch = std::make_unique<BackgroundFetch>(request);
+        fetch->validate(visit, claim);
+        BackgroundFetch::start(std::move(fetch));
+    }
+}
+
+void fetch_to_disk_in_background(Request& request, const shm::CacheHash& hash)
+{
+    CacheVisit& visit = *request.cache;
+    if (!visit.cache.may_fetch() || !visit.cache.disk()->may_fetch()) {
+        return;
+    }
+    const shm::FillClaim claim = visit.cache.store().fills().claim(hash, loop::clock_now());
+    if (claim.outcome == shm::ClaimOutcome::mine) {
+        auto fetch = std::make_unique<BackgroundFetch>(request);
+        fetch->write_to_disk(claim);
+        BackgroundFetch::start(std::move(fetch));
     }
 }
 

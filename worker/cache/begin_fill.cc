@@ -7,6 +7,7 @@
 #include "common/http/vary.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/fill.h"
+#include "worker/cache/large.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
@@ -290,6 +291,10 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
     auto begun = visit.cache.begin(object);
     if (!begun) {
         visit.detail = name_of(begun.error());
+        const bool may_be_large = begun.error() == shm::CacheRefusal::too_large && !shape && bytes != shm::kBodyUnknown;
+        if (may_be_large && see_large(request, bytes, decision.freshness)) {
+            visit.large = std::make_unique<LargeObject>(LargeObject{std::move(head), *tags, bytes});
+        }
         return false;
     }
     return carry(request, turn, std::move(*begun), object);

@@ -204,6 +204,9 @@ std::size_t Cache::awaited_count() const noexcept
 void Cache::on_tick() noexcept
 {
     open_files_.on_tick();
+    if (disk_) {
+        disk_->open_files().on_tick();
+    }
     wake_waiters(); // a bell lost by a process that died between its change and the ring
 }
 

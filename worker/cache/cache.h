@@ -108,6 +108,7 @@ public:
     static constexpr std::size_t kMostErrands = 1024;
 
 private:
+    static constexpr std::size_t kMostOpenFiles = 256;
     friend class CacheWaiter;
     Cache(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics, os::Fd files, std::vector<os::Fd> bells);
     static void on_bell(void* self, loop::Ready what);
@@ -125,7 +126,7 @@ private:
     loop::Watch bell_;
     loop::Posted stir_;
     loop::Posted reap_;
-    OpenFiles open_files_;
+    OpenFiles<os::Fd> open_files_{kMostOpenFiles};
     loop::Link waiters_;
     loop::Link errands_;
     loop::Link ended_;

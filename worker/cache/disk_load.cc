@@ -145,13 +145,6 @@ loop::Task<void> DiskLoad::run()
     cache_.retire(*this);
 }
 
-/// Whether the file is the one that was asked for, which only another's hand could change.
-bool is_asked_for(const CacheVisit& visit, const shm::DiskObject& object) noexcept
-{
-    return object.hash == visit.name.hash && object.seed == visit.cache.store().arena().seed() && object.url == visit.key &&
-           object.variant == visit.variant && (object.is_vary_record || object.meta.size() == sizeof(http::StoredMeta));
-}
-
 /// Begins to bring it into memory. An Errand does the rest where there is more of it.
 void begin_load(Request& request, const shm::CacheRef& entry, const std::shared_ptr<Loading>& loading)
 {
@@ -167,14 +160,27 @@ void begin_load(Request& request, const shm::CacheRef& entry, const std::shared_
     object.vary_record = found.is_vary_record;
     object.in_file = found.body_bytes > request.live->config->cache.inline_bytes && visit.cache.has_files();
     auto begun = visit.cache.begin(object);
+    if (!begun && begun.error() == shm::CacheRefusal::too_large) {
+        object.in_file = false;
+        object.disk_file = found.number;
+        begun = visit.cache.begin(object);
+    }
     if (!begun) {
-        visit.disk_loads = kMostLoads; // memory has no room for it
+        avoid_disk(visit); // memory has no room for it
+        return;
+    }
+    if (object.disk_file != 0) {
+        begun->advance(object.body_bytes);
+        if (!begun->complete()) {
+            avoid_disk(visit);
+        }
+        visit.cache.disk()->open_files().add(found.number, {loading, &loading->file});
         return;
     }
     if (object.in_file) {
         loading->memory = visit.cache.make_file(begun->file());
         if (!loading->memory) {
-            visit.disk_loads = kMostLoads;
+            avoid_disk(visit);
             return;
         }
     }
@@ -196,10 +202,31 @@ bool has_to_be_whole(const CacheVisit& visit, const shm::DiskObject& object) noe
 
 } // namespace
 
+void avoid_disk(CacheVisit& visit) noexcept
+{
+    visit.disk_loads = kMostLoads;
+}
+
+bool avoids_disk(const CacheVisit& visit) noexcept
+{
+    return visit.disk_loads >= kMostLoads;
+}
+
+bool is_asked_for(const CacheVisit& visit, const shm::DiskObject& object) noexcept
+{
+    return object.hash == visit.name.hash && object.seed == visit.cache.store().arena().seed() && object.url == visit.key &&
+           object.variant == visit.variant && (object.is_vary_record || object.meta.size() == sizeof(http::StoredMeta));
+}
+
+bool is_for_want(int code) noexcept
+{
+    return code == EMFILE || code == ENFILE || code == ENOMEM;
+}
+
 bool is_on_disk(CacheVisit& visit)
 {
     DiskTier* const disk = visit.cache.disk();
-    if (disk == nullptr || visit.disk_loads >= kMostLoads) {
+    if (disk == nullptr || avoids_disk(visit)) {
         return false;
     }
     shm::CacheRef purged;
@@ -242,8 +269,8 @@ loop::Task<void> load_from_disk(Request& request)
     }
     client.alarm.clear();
     bool is_stale = false;
-    if (!is_begun || !call.is_done() || call.code() == EMFILE || call.code() == ENFILE || call.code() == ENOMEM) {
-        visit.disk_loads = kMostLoads; // not now
+    if (!is_begun || !call.is_done() || is_for_want(call.code())) {
+        avoid_disk(visit); // not now
     } else if (call.code() != 0 || !is_asked_for(visit, loading->file.header.object())) {
         disk.forget_bad(entry.ref());
     } else {

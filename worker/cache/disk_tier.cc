@@ -13,8 +13,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr unsigned kThreads = 4;
-constexpr int kMostWrites = 2; ///< at once: the other threads are for reading
+constexpr unsigned kThreads = 8;
+constexpr int kMostWrites = 2; ///< at once; with kMostFetches: the other threads are for reading
 constexpr loop::Nanos kRetryAfter = 30'000'000'000;
 
 } // namespace
@@ -126,8 +126,7 @@ void DiskTier::forget_bad(const shm::CacheRef& ref) noexcept
 
 bool DiskTier::may_write() noexcept
 {
-    const bool is_set_aside = is_bad_ && loop_.now() < retry_at_;
-    if (!folder_ || writes_ >= kMostWrites || is_set_aside || (is_bad_ && writes_ > 0)) {
+    if (!folder_ || writes_ >= kMostWrites || is_set_aside() || (is_bad_ && writes_ > 0)) {
         metrics_.add(shm::Metric::cache_disk_write_refused);
         return false;
     }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DiskTier: one process's hands on the disk tier: its index (a CacheStore of its own, without texts), the folder, and the threads that
-// may wait for the disk. A worker's Cache owns one, and so does the caretaker; null where there is no disk tier.
+// DiskTier: one process's hands on the disk tier: its index (a CacheStore of its own, without texts), the folder, and the threads
+// that may wait for the disk. A worker's Cache owns one, and so does the caretaker; null where there is no disk tier.
 //
-// The disk is a source for fills (disk_load.h) and is written from complete objects in memory (disk_write.h); it serves nobody by
-// itself. What is newer in memory makes the one on disk go: forget(). Only a validation (304) leaves it there, where it is stale anyway:
-// the body is the same, it can do no more than be validated again, and writing it anew each time would wear the disk. After a failed write the tier is set aside, and tried again with
-// one write every 30 s; reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
+// The disk is a source for fills (disk_load.h) and is written from complete objects in memory (disk_write.h). What is too large for
+// memory is written as it comes (disk_fetch.h) and served from here (disk_source.h). What is newer in memory makes the one on disk
+// go: forget(). Only a validation (304) leaves it there, where it is stale anyway: the body is the same, it can do no more than be
+// validated again, and writing it anew each time would wear the disk. After a failed write the tier is set aside, and tried again
+// with one write every 30 s; reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
 #pragma once
 
 #include "common/http/freshness.h"
@@ -14,8 +15,10 @@
 #include "common/loop/task.h"
 #include "common/os/fd.h"
 #include "common/shm/cache_store.h"
+#include "common/shm/disk_files.h"
 #include "common/shm/rows.h"
 #include "worker/cache/disk_call.h"
+#include "worker/cache/open_files.h"
 
 #include <atomic>
 #include <cstdint>
@@ -54,6 +57,9 @@ public:
     /// Something that must be written could not be.
     void set_aside(int code) noexcept;
     void count_write(int change) noexcept { writes_ += change; }
+    /// Whether one more object may be fetched for the disk alone.
+    bool may_fetch() const noexcept { return folder_ && !is_set_aside() && fetches_ < kMostFetches; }
+    void count_fetch(int change) noexcept { fetches_ += change; }
 
     /// Claims the writing of this name, for all processes. Not `mine`: another writes it.
     shm::FillClaim begin_writing(const shm::CacheHash& hash) noexcept;
@@ -73,6 +79,8 @@ public:
     /// What functions in the pool hold while they run. Null after leave().
     const std::shared_ptr<os::Fd>& folder() const noexcept { return folder_; }
     FileJobs& jobs() noexcept { return *jobs_; }
+    /// Files that requests are answered from.
+    OpenFiles<shm::DiskFile>& open_files() noexcept { return open_files_; }
     shm::CacheStore& index() noexcept { return index_; }
     shm::ProcessRow& row() noexcept { return metrics_; }
     loop::Loop& loop() noexcept { return loop_; }
@@ -80,8 +88,12 @@ public:
     const std::shared_ptr<std::atomic<bool>>& is_stopping() const noexcept { return is_stopping_; }
 
 private:
+    static constexpr std::size_t kMostOpenFiles = 64; ///< each may have a header of 16 MiB
+    static constexpr int kMostFetches = 4;            ///< at once; they last as long as their servers take
+
     DiskTier(loop::Loop& loop, shm::CacheArena& index, std::uint32_t row, shm::ProcessRow& metrics, os::Fd folder);
     loop::Task<void> run_tidy();
+    bool is_set_aside() const noexcept { return is_bad_ && loop_.now() < retry_at_; }
 
     loop::Loop& loop_;
     shm::ProcessRow& metrics_;
@@ -89,7 +101,9 @@ private:
     shm::CacheStore index_;
     std::unique_ptr<FileJobs> jobs_;
     std::shared_ptr<std::atomic<bool>> is_stopping_ = std::make_shared<std::atomic<bool>>(false);
-    int writes_ = 0; ///< under way
+    OpenFiles<shm::DiskFile> open_files_{kMostOpenFiles};
+    int writes_ = 0;  ///< under way
+    int fetches_ = 0; ///< the same, of disk_fetch.h
     bool is_bad_ = false;
     loop::Nanos retry_at_ = 0;
     loop::Wake tidy_wake_;

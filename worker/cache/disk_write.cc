@@ -128,6 +128,7 @@ std::shared_ptr<Writing> describe(Cache& cache, const shm::CacheView& view, cons
     object.epoch = view.epoch();
     object.stored_ms = wall_clock_ms();
     object.body_bytes = view.filled();
+    object.number = view.is_on_disk() ? view.file() : 0;
     object.is_vary_record = view.is_vary_record();
     object.meta = text_of(view.meta());
     object.url = view.url();
@@ -177,7 +178,7 @@ bool is_news(DiskTier& disk, const shm::CacheView& view, const shm::CacheHash& h
 void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash& hash)
 {
     DiskTier& disk = *cache.disk();
-    if (!is_news(disk, view, hash) || !disk.may_write() || !cache.may_fetch()) {
+    if (view.is_on_disk() || !is_news(disk, view, hash) || !disk.may_write() || !cache.may_fetch()) {
         return;
     }
     std::shared_ptr<Writing> writing = describe(cache, view, hash);
@@ -197,6 +198,52 @@ void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash&
     }
     writing->object.number = begun->file();
     DiskWrite::start(std::make_unique<DiskWrite>(cache, claim, view.copy(), std::move(*begun), std::move(writing)));
+}
+
+/// A stub's header, which a server has confirmed, to its file.
+class HeadWrite final : public Errand {
+public:
+    HeadWrite(Cache& cache, shm::CacheView view, shm::CacheView entry, std::shared_ptr<Writing> writing)
+        : cache_(cache), view_(std::move(view)), entry_(std::move(entry)), writing_(std::move(writing)), wake_(cache.loop())
+    {
+    }
+    bool is_awaited() const noexcept override { return false; }
+    static void start(std::unique_ptr<HeadWrite> write);
+
+private:
+    loop::Task<void> run();
+
+    Cache& cache_;
+    shm::CacheView view_;  ///< the stub, in which the texts lie
+    shm::CacheView entry_; ///< of the index: nobody unlinks the file
+    std::shared_ptr<Writing> writing_;
+    loop::Wake wake_;
+    loop::Task<void> main_; ///< last: its frame uses all of the above
+};
+
+void HeadWrite::start(std::unique_ptr<HeadWrite> write)
+{
+    HeadWrite& started = *write;
+    started.cache_.adopt(std::move(write));
+    started.main_ = started.run();
+    started.main_.start();
+}
+
+loop::Task<void> HeadWrite::run()
+{
+    DiskTier& disk = *cache_.disk();
+    DiskCall call(disk.jobs(), wake_);
+    const bool is_begun = call.start([writing = writing_, folder = disk.folder(), is_stopping = disk.is_stopping()] {
+        const bool is_late = is_stopping->load(std::memory_order_relaxed);
+        return is_late ? ECANCELED : shm::write_disk_head(folder->get(), writing->object);
+    });
+    while (!call.is_done()) {
+        co_await wake_.wait();
+    }
+    if (!is_begun || call.code() != 0) {
+        disk.forget(entry_.ref()); // what it says is older than what is known
+    }
+    cache_.retire(*this);
 }
 
 bool is_worth_writing(const shm::CacheView& view) noexcept
@@ -226,6 +273,22 @@ void write_to_disk(Cache& cache, const shm::CacheView& view)
         begin_write(cache, record, primary.hash);
     }
     begin_write(cache, view, store.name(view.url(), view.variant()).hash);
+}
+
+void write_head_to_disk(Cache& cache, const shm::CacheView& view)
+{
+    DiskTier* const disk = cache.disk();
+    const shm::CacheHash hash = cache.store().name(view.url(), view.variant()).hash;
+    shm::CacheView entry = disk != nullptr ? disk->find(hash) : shm::CacheView();
+    if (!entry || entry.file() != view.file()) {
+        return; // whoever asks for the body will see that it is gone
+    }
+    std::shared_ptr<Writing> writing = cache.may_fetch() ? describe(cache, view, hash) : nullptr;
+    if (writing) {
+        HeadWrite::start(std::make_unique<HeadWrite>(cache, view.copy(), std::move(entry), std::move(writing)));
+    } else {
+        disk->forget(entry.ref());
+    }
 }
 
 void write_after_hit(Cache& cache, const shm::CacheView& view)

@@ -228,6 +228,9 @@ Found look_up(Request& request)
     shm::CacheFound found = find(request, visit);
     visit.view = std::move(found.view);
     visit.is_part = false;
+    if (visit.view && visit.view.is_on_disk() && avoids_disk(visit)) {
+        visit.view = {};
+    }
     if (!visit.view) {
         if (const std::optional<Found> load = claim_load(visit)) {
             return *load;

@@ -4,6 +4,7 @@
 #include "common/http/conditional.h"
 #include "worker/cache/answer_plan.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_source.h"
 #include "worker/cache/fill.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/obtain.h"
@@ -28,8 +29,8 @@ constexpr std::size_t kOutMost = 128 << 10;
 /// One stored answer on its way to its client.
 class Serving {
 public:
-    Serving(Request& request, AnswerPlan&& plan, std::shared_ptr<const os::Fd> file)
-        : request_(request), view_(request.cache->view), plan_(std::move(plan)), file_(std::move(file))
+    Serving(Request& request, AnswerPlan&& plan, std::shared_ptr<const os::Fd> file, std::unique_ptr<DiskSource> disk)
+        : request_(request), view_(request.cache->view), plan_(std::move(plan)), file_(std::move(file)), disk_(std::move(disk))
     {
         if (!plan_.parts.empty()) {
             position_ = plan_.parts.front().begin;
@@ -48,6 +49,16 @@ public:
     bool is_done() const noexcept { return request_.client.is_gone || (is_ended_ && request_.client.is_flushed()); }
     /// Whether it waits for bytes that are still being stored, not for the client.
     bool waits_for_body() const noexcept { return waits_for_body_; }
+    /// Whether the body comes from disk, from where alone it is to be had; takes the file away if that is why it ended.
+    bool forget_damaged_file() noexcept
+    {
+        if (disk_) {
+            disk_->forget_if_damaged();
+        }
+        return disk_ != nullptr;
+    }
+    /// Whether it waits for the disk, not for the client.
+    bool waits_for_disk() const noexcept { return disk_ && disk_->is_reading(); }
     /// How much of the body there was at the last step().
     std::uint64_t seen() const noexcept { return seen_; }
     /// Whether the object ended before its body did.
@@ -63,6 +74,7 @@ private:
     std::uint64_t find_end();
     bool send(std::uint64_t end);
     bool send_inline(std::uint64_t end);
+    bool send_from_disk(std::uint64_t end);
     bool send_chunk(std::uint64_t end);
     void next_part();
 
@@ -70,6 +82,7 @@ private:
     const shm::CacheView& view_;
     AnswerPlan plan_;
     std::shared_ptr<const os::Fd> file_;
+    std::unique_ptr<DiskSource> disk_;
     std::size_t part_ = 0;
     std::uint64_t position_ = 0; ///< in the object's body
     std::uint64_t seen_ = 0;
@@ -136,6 +149,26 @@ bool Serving::send_inline(std::uint64_t end)
     return sent != 0;
 }
 
+bool Serving::send_from_disk(std::uint64_t end)
+{
+    if (!request_.client.socket.may_write()) {
+        return false;
+    }
+    const std::string_view bytes = disk_->at(position_, end);
+    if (bytes.empty()) {
+        is_cut_ = disk_->is_bad();
+        return false;
+    }
+    const iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
+    const std::size_t sent = request_.client.flush_with(&vector, 1);
+    position_ += sent;
+    request_.body_sent += sent;
+    if (sent < bytes.size()) {
+        disk_->let_go(position_);
+    }
+    return sent != 0;
+}
+
 bool Serving::send_chunk(std::uint64_t end)
 {
     ClientConnection& client = request_.client;
@@ -159,6 +192,9 @@ bool Serving::send(std::uint64_t end)
 {
     if (plan_.form == BodyForm::chunked) {
         return send_chunk(end);
+    }
+    if (disk_) {
+        return send_from_disk(end);
     }
     if (!file_) {
         return send_inline(end);
@@ -235,7 +271,8 @@ loop::Task<bool> get_again(Request& request, Turn& turn, Serving& serving)
         }
     }
     std::shared_ptr<const os::Fd> file = visit.view.is_in_file() ? visit.cache.open_file(visit.view.file()) : nullptr;
-    const bool is_same = strong_etag_of(visit.view) == etag && !visit.is_part && (!visit.view.is_in_file() || file) &&
+    const bool is_at_hand = !visit.view.is_on_disk() && (!visit.view.is_in_file() || file);
+    const bool is_same = strong_etag_of(visit.view) == etag && !visit.is_part && is_at_hand &&
                          (length == shm::kBodyUnknown || visit.view.body_bytes() == length);
     if (is_same) {
         serving.change_source(std::move(file));
@@ -248,6 +285,25 @@ void cut_off(Request& request, BodyForm form)
     request.reason = Reason::server_cut;
     request.after = form == BodyForm::to_close ? After::abort : After::close;
     request.parts.row.add(shm::Metric::responses_cut);
+}
+
+/// The object ended before its body. True: it goes on, from elsewhere.
+loop::Task<bool> mend(Request& request, Turn& turn, Serving& serving)
+{
+    const Fill* const fill = request.cache->fill;
+    if (fill != nullptr && fill->state() == Fill::State::refused && serving.misses_only_end()) {
+        co_await pass_rest(request, turn, serving);
+        co_return false;
+    }
+    if (serving.forget_damaged_file()) {
+        cut_off(request, serving.form());
+        co_return false;
+    }
+    const bool goes_on = co_await get_again(request, turn, serving);
+    if (!goes_on) {
+        cut_off(request, serving.form());
+    }
+    co_return goes_on;
 }
 
 void count_hit(Request& request)
@@ -275,8 +331,17 @@ loop::Task<Served> serve(Request& request, Turn& turn)
     if (is_gone && !may_take_over) {
         co_return Served::again;
     }
+    AnswerPlan plan = plan_answer(request);
+    std::unique_ptr<DiskSource> disk;
+    if (visit.view.is_on_disk() && !plan.parts.empty()) {
+        disk = co_await open_disk_source(request, plan.parts.front().begin, plan.parts.front().end);
+        if (!disk) {
+            co_return Served::again;
+        }
+        request.parts.row.add(shm::Metric::cache_disk_serves);
+    }
     count_hit(request);
-    Serving serving(request, plan_answer(request), std::move(file));
+    Serving serving(request, std::move(plan), std::move(file), std::move(disk));
     serving.begin();
     client.alarm.set(request.timeouts().stall);
     for (;;) {
@@ -285,14 +350,8 @@ loop::Task<Served> serve(Request& request, Turn& turn)
             break;
         }
         if (serving.is_cut()) {
-            const bool may_pass_rest = visit.fill != nullptr && visit.fill->state() == Fill::State::refused && serving.misses_only_end();
-            if (may_pass_rest) {
-                co_await pass_rest(request, turn, serving);
-                break;
-            }
-            const bool goes_on = co_await get_again(request, turn, serving);
+            const bool goes_on = co_await mend(request, turn, serving);
             if (!goes_on) {
-                cut_off(request, serving.form());
                 break;
             }
             client.alarm.set(request.timeouts().stall);
@@ -300,7 +359,7 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         }
         if (moved) {
             client.alarm.set(request.timeouts().stall);
-            if (client.socket.may_write() && !serving.waits_for_body()) {
+            if (client.socket.may_write() && !serving.waits_for_body() && !serving.waits_for_disk()) {
                 client.wake.kick_later(); // it could go on: take turns with the other connections
             }
         }
@@ -310,7 +369,8 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         }
         co_await client.wake.wait();
         if (client.alarm.rang() && !(waiter && waiter->has_news())) {
-            request.reason = client.is_flushed() ? Reason::server_stalled : Reason::client_stalled;
+            const bool has_all_there_is = client.is_flushed() && (serving.waits_for_body() || serving.waits_for_disk());
+            request.reason = has_all_there_is ? Reason::server_stalled : Reason::client_stalled;
             request.after = After::abort;
             request.parts.row.add(shm::Metric::responses_cut);
             break;

@@ -9,6 +9,8 @@
 #include "worker/cache/begin_fill.h"
 #include "worker/cache/cache.h"
 #include "worker/cache/disk_tier.h"
+#include "worker/cache/disk_write.h"
+#include "worker/cache/large.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/parts.h"
 #include "worker/cache/stored_fields.h"
@@ -70,9 +72,9 @@ Settled settle_failure(Request& request, std::optional<Answer>& failed)
     return Settled::serve;
 }
 
-/// Whether `names` tells for whom a response is, by its Vary (lower case, sorted, "" = for all). Not so: it is for nobody else. That is
-/// "*", more names than are told apart, what is no name (RFC 9110 §12.5.5), and the fields that we write ourselves, anew for each client
-/// or request: what a client says in them is not what its server saw.
+/// Whether `names` tells for whom a response is, by its Vary (lower case, sorted, "" = for all). Not so: it is for nobody else.
+/// That is "*", more names than are told apart, what is no name (RFC 9110 §12.5.5), and the fields that we write ourselves, anew
+/// for each client or request: what a client says in them is not what its server saw.
 bool is_varying_by_names(const CacheVisit& visit, const http::Fields& response, std::string& names)
 {
     names.clear();
@@ -139,6 +141,13 @@ Merged merge(Request& request, const http::Fields& stored, const http::StoredFre
     return result;
 }
 
+/// Whether what a stub's file says of it would be believed without asking a server, or what is known now: if neither, the file may
+/// stay as it is. Else every request for what is always validated would write.
+bool counts_on_disk(const http::StoredMeta& meta)
+{
+    return http::judge(meta.freshness, {}, wall_clock_ms()).reuse != http::Reuse::validate;
+}
+
 /// Puts the same body under a new head. Not to be had now: false, and the old one stays as it is.
 bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& meta, std::string_view head)
 {
@@ -150,8 +159,14 @@ bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& me
     object.epoch = visit.epoch;
     auto freshened = visit.cache.store().freshen(view, object);
     if (freshened) {
+        const bool counts = counts_on_disk(http::StoredMeta::read(view.meta())) || counts_on_disk(meta);
+        const bool is_to_be_written = view.is_on_disk() && counts;
         view = std::move(*freshened);
-        visit.cache.outdate_head(view);
+        if (is_to_be_written) {
+            write_head_to_disk(visit.cache, view);
+        } else if (!view.is_on_disk()) {
+            visit.cache.outdate_head(view);
+        }
     }
     return freshened.has_value();
 }
@@ -268,19 +283,22 @@ bool remove_stored(CacheVisit& visit, const std::string& key)
     const std::string part = part_variant({});
     for (const shm::CacheName& name : {store.name(key), store.name(key, part)}) {
         store.fills().spoil(name.hash); // what is just being fetched is from before
+        const shm::CacheHash large = hash_of_large(name.hash);
+        const bool is_large_coming = store.fills().is_claimed(large);
+        store.fills().spoil(large);
         // The disk first: who loads it shows it in memory and looks at the disk then. Who writes it does it the other way round.
         remove_from_disk(visit, name.hash, key);
         // Without the record of its variants none of them is found again, as the next record has another mark.
         const shm::CacheView view = store.peek(name);
-        if ((view && !store.remove(view.ref())) || is_coming_to_disk(visit, name.hash)) {
+        if ((view && !store.remove(view.ref())) || is_large_coming || is_coming_to_disk(visit, name.hash)) {
             return false;
         }
     }
     return true;
 }
 
-/// RFC 9111 §4.4. The table of purges is used where nothing else finds what is stored: requests that change something are many, and each
-/// place that they took there would make what is remembered of other purges coarser, up to a cache that is empty.
+/// RFC 9111 §4.4. The table of purges is used where nothing else finds what is stored: requests that change something are many, and
+/// each place that they took there would make what is remembered of other purges coarser, up to a cache that is empty.
 void invalidate(Request& request, std::string_view url)
 {
     CacheVisit& visit = *request.cache;
@@ -338,6 +356,42 @@ bool is_lasting(http::NotStored reason) noexcept
     default:
         return true;
     }
+}
+
+http::StoreDecision decide(const Request& request, const std::string& url, const http::Policy& policy)
+{
+    const CacheVisit& visit = *request.cache;
+    http::StoreRules rules = visit.rules.rules;
+    rules.stores_parts = true;
+    http::StoreDecision decision =
+        http::decide_storing({request.head.method, request.head.fields, visit.directives, url, request.response.status,
+                              request.response.fields, policy, visit.request_ms, wall_clock_ms()},
+                             rules);
+    if (std::string names; decision.may_store() && !is_varying_by_names(visit, request.response.fields, names)) {
+        decision.reason = http::NotStored::vary_any;
+    }
+    return decision;
+}
+
+/// The response goes to the client as it is, as the request did to the server.
+Settled pass_as_it_is(Request& request, const std::string& url)
+{
+    CacheVisit& visit = *request.cache;
+    if (visit.is_known_uncacheable && request.response.status == 206) {
+        const http::StoreDecision decision = decide(request, url, http::find_policy(request.response.fields));
+        if (decision.may_store()) {
+            see_part_of_large(request, decision.freshness);
+        }
+    }
+    visit.end_claim(shm::FillEnd::over);
+    return Settled::pass;
+}
+
+/// How long requests for what was not stored go to the server without waiting for each other.
+std::uint64_t pause_after(const Request& request, bool is_lasting) noexcept
+{
+    const bool is_failure = http::is_server_error(request.response.status);
+    return is_lasting && !is_failure ? loop::to_nanos(request.live->config->cache.uncacheable_for) : kAfterFailureNs;
 }
 
 } // namespace
@@ -422,8 +476,7 @@ Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
         learn_from_head(request);
     }
     if (!visit.may_store) {
-        visit.end_claim(shm::FillEnd::over);
-        return Settled::pass;
+        return pass_as_it_is(request, url);
     }
     if (visit.joins != CacheVisit::Joins::nothing && (status == 206 || status == 416) &&
         !(status == 206 && shape_of_part(request, announced_bytes(turn)))) {
@@ -433,28 +486,21 @@ Settled settle(Request& request, Turn& turn, std::optional<Answer>& failed)
         visit.joins = CacheVisit::Joins::nothing;
     }
     const http::Policy policy = http::find_policy(request.response.fields);
-    http::StoreRules rules = visit.rules.rules;
-    rules.stores_parts = true;
-    http::StoreDecision decision =
-        http::decide_storing({request.head.method, request.head.fields, visit.directives, url, status, request.response.fields, policy,
-                              visit.request_ms, wall_clock_ms()},
-                             rules);
-    if (std::string names; decision.may_store() && !is_varying_by_names(visit, request.response.fields, names)) {
-        decision.reason = http::NotStored::vary_any;
-    }
+    const http::StoreDecision decision = decide(request, url, policy);
     visit.detail = http::name_of(decision.reason);
-    if (decision.may_store() && begin_fill(request, turn, decision, policy.directives)) {
+    const bool is_begun = decision.may_store() && begin_fill(request, turn, decision, policy.directives);
+    if (decision.may_store() && status == 206) {
+        see_part_of_large(request, decision.freshness);
+    }
+    if (is_begun) {
         return Settled::serve;
     }
     if (visit.view && replaces_stored(status) && decision.reason != http::NotStored::authorization) {
         visit.cache.remove(visit.view); // the server has another answer now, which is not to be kept
     }
     visit.view = {};
-    if (is_lasting(decision.reason)) {
-        end_claim_for(request, http::is_server_error(status) ? kAfterFailureNs
-                                                             : loop::to_nanos(request.live->config->cache.uncacheable_for));
-    } else if (decision.may_store()) {
-        end_claim_for(request, kAfterFailureNs); // the cache has no room for it now
+    if (is_lasting(decision.reason) || decision.may_store()) { // for which the cache has no room now
+        end_claim_for(request, pause_after(request, is_lasting(decision.reason) || visit.is_large));
     } else {
         visit.end_claim(shm::FillEnd::over);
     }

@@ -30,6 +30,7 @@ CacheVisit::~CacheVisit()
         fill->forsake();
     }
     end_claim(shm::FillEnd::over);
+    end_large_claim(shm::FillEnd::over);
 }
 
 void CacheVisit::end_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
@@ -37,6 +38,14 @@ void CacheVisit::end_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
     if (claim.outcome == shm::ClaimOutcome::mine) {
         cache.ring(cache.store().fills().finish(claim, end, until_ns));
         claim = {};
+    }
+}
+
+void CacheVisit::end_large_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
+{
+    if (large_claim.outcome == shm::ClaimOutcome::mine) {
+        cache.ring(cache.store().fills().finish(large_claim, end, until_ns));
+        large_claim = {};
     }
 }
 

@@ -30,6 +30,13 @@ class Fill;
 /// Unix time in milliseconds.
 std::int64_t wall_clock_ms() noexcept;
 
+/// A response that is too large for memory, as it is to be stored on disk.
+struct LargeObject {
+    std::string head;
+    std::vector<std::uint64_t> tags;
+    std::uint64_t body_bytes = 0;
+};
+
 /// How the request came out of the lookup.
 enum class Found : std::uint8_t {
     hit,  ///< `view` answers it
@@ -57,6 +64,8 @@ struct CacheVisit {
 
     /// Ends the claim, if the request has one, and wakes those who wait for it.
     void end_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
+    /// The same of the claim of a fetch for the disk.
+    void end_large_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
     /// Appends the Cache-Status line for the client, where the route shows it.
     void append_status_line(std::string& out) const;
 
@@ -99,6 +108,10 @@ struct CacheVisit {
     loop::Nanos waits_since = 0; ///< for another's fetch
     bool has_waited_enough = false;
     unsigned disk_loads = 0;    ///< tried: disk_load.h
+    bool is_in_background = false; ///< no client waits for the answer
+    bool is_large = false;       ///< the whole of what came is too large for memory, and not for the disk tier
+    std::unique_ptr<LargeObject> large; ///< in the background: the response that is to be written to disk, with the claim below
+    shm::FillClaim large_claim;  ///< under hash_of_large(): `mine` until it is finished
     bool has_resumed = false;    ///< the object ended in mid-body, and was got once more
 
     std::unique_ptr<ForgottenOnDisk> forgotten; ///< null = nothing

@@ -74,19 +74,28 @@ int DiskKeeper::list_subfolder(int folder, unsigned subfolder, std::uint64_t bel
         os::Fd(fd).reset();
         return ENOMEM;
     }
+    std::vector<std::pair<std::uint64_t, std::string>> heads;
     while (const dirent* entry = ::readdir(entries.get())) {
         const std::string_view file = entry->d_name;
-        const std::uint64_t number = shm::disk_number_of(subfolder, file);
-        const bool is_unfinished = file.ends_with(".new");
-        const std::uint64_t unfinished = is_unfinished ? shm::disk_number_of(subfolder, file.substr(0, file.size() - 4)) : 0;
-        if (number != 0 && number < below) {
+        const auto [kind, number] = shm::disk_owner_of(subfolder, file);
+        if (file == "." || file == ".." || number >= below) {
+            continue; // larger ones are this life's own
+        }
+        if (kind == shm::DiskFileKind::object) {
             out.numbers.push_back(number);
-        } else if (file != "." && file != ".." && number == 0 && (unfinished == 0 || unfinished < below)) {
+        } else if (kind == shm::DiskFileKind::head) {
+            heads.emplace_back(number, name + "/" + std::string(file));
+        } else {
             out.strangers.push_back(name + "/" + std::string(file));
         }
     }
     // The newest first: of two of one name it is the one that counts.
     std::sort(out.numbers.begin(), out.numbers.end(), std::greater<>());
+    for (auto& [number, head] : heads) {
+        if (!std::binary_search(out.numbers.begin(), out.numbers.end(), number, std::greater<>())) {
+            out.strangers.push_back(std::move(head));
+        }
+    }
     return 0;
 }
 

@@ -39,11 +39,12 @@ def test_what_cannot_be_read_is_fetched(kept, traced, calls):
 
 def test_what_cannot_be_read_on_is_fetched_from_there(kept, traced):
     """EIO in the middle of a body that is being served: the rest is the server's, where a strong ETag says that it is the same."""
-    proxy, server = kept(lambda request: reply(body_of(request.target, 3_000_000), headers=[*FRESH, ("ETag", '"strong"')]))
+    size = 6_000_000  # more reads than there are threads, each of which counts its own
+    proxy, server = kept(lambda request: reply(body_of(request.target, size), headers=[*FRESH, ("ETag", '"strong"')]), settings={"cache": {"memory": "64MiB"}})
 
     def ask():
         response = proxy.get("/x")
-        assert response.status == 200 and response.body == body_of("/x", 3_000_000)
+        assert response.status == 200 and response.body == body_of("/x", size)
         return True
     ask()
     waiting.until(lambda: ask() and disk(proxy)["objects"] == 1, "it on disk")

@@ -383,6 +383,69 @@ TEST_CASE("cache: a freshened object keeps its body, and its file moves over")
     CHECK(store.next_dead_file()->number == number);
 }
 
+TEST_CASE("cache: a stub has everything but a body, and its going leaves the file alone")
+{
+    auto arena = make_arena(8);
+    shm::CacheStore store(arena, 0);
+    auto object = make_object(store, "http://large/");
+    object.body_bytes = 700'000'000;
+    CHECK(store.begin(object).error() == shm::CacheRefusal::too_large);
+    CHECK(object.body_bytes > store.largest_body(object.name.hash, true));
+    object.head = "a head";
+    object.disk_file = 4711;
+    auto fill = store.begin(object);
+    REQUIRE(fill);
+    CHECK_FALSE(store.find(object.name).view);
+    fill->advance(object.body_bytes);
+    REQUIRE(fill->complete());
+    auto found = store.find(object.name);
+    REQUIRE(found.view);
+    CHECK(found.view.is_on_disk());
+    CHECK_FALSE(found.view.is_in_file());
+    CHECK(found.view.state() == shm::CacheState::complete);
+    CHECK(found.view.file() == 4711);
+    CHECK(found.view.body_bytes() == 700'000'000);
+    CHECK(found.view.filled() == 700'000'000);
+    CHECK(found.view.head() == "a head");
+    CHECK(found.view.stored_bytes() == 128);
+    CHECK(store.counts().file_bytes == 0);
+    iovec piece;
+    CHECK(found.view.body(0, 1000, &piece, 1) == 0);
+    CHECK(store.check() == "");
+
+    object = make_object(store, "http://large/");
+    object.head = "another head";
+    auto fresh = store.freshen(found.view, object);
+    REQUIRE(fresh);
+    CHECK(fresh->head() == "another head");
+    CHECK(fresh->is_on_disk());
+    CHECK(fresh->file() == 4711);
+    CHECK(fresh->filled() == 700'000'000);
+    found = {};
+    CHECK(store.check() == "");
+    *fresh = {};
+    REQUIRE(store.store(make_object(store, "http://large/"), "small"));
+    CHECK(read_body(store.find(store.name("http://large/")).view) == "small");
+    CHECK_FALSE(store.next_dead_file());
+    for (int i = 0; i < 200; ++i) { // its entry and cells serve others, which have no file
+        REQUIRE(store.store(make_object(store, "http://a/" + std::to_string(i)), "body"));
+    }
+    store.sweep();
+    CHECK_FALSE(store.next_dead_file());
+    CHECK(store.check() == "");
+
+    object = make_object(store, "http://large/2");
+    object.disk_file = 5;
+    object.body_bytes = 100;
+    {
+        auto left = store.begin(object); // the fill ends without its body
+        REQUIRE(left);
+    }
+    CHECK_FALSE(store.find(object.name).view);
+    CHECK_FALSE(store.next_dead_file());
+    CHECK(store.check() == "");
+}
+
 TEST_CASE("cache: an arena is adopted with its objects; one of another layout is not")
 {
     auto arena = make_arena(16);

@@ -179,11 +179,20 @@ TEST_CASE("an object in another's place, or something else there, is refused")
 TEST_CASE("names and numbers of disk objects belong together")
 {
     CHECK(std::string(shm::DiskFileName(0x1fe).text) == "fe/00000000000001fe");
-    CHECK(shm::disk_number_of(0xfe, "00000000000001fe") == 0x1fe);
-    CHECK(shm::disk_number_of(0xff, "00000000000001fe") == 0);
-    CHECK(shm::disk_number_of(0xfe, "00000000000001FE") == 0);
-    CHECK(shm::disk_number_of(0xfe, "1fe") == 0);
-    CHECK(shm::disk_number_of(0xfe, "00000000000001fe.new") == 0);
+    CHECK(shm::disk_owner_of(0xfe, "00000000000001fe").number == 0x1fe);
+    CHECK(shm::disk_owner_of(0xfe, "00000000000001fe").kind == shm::DiskFileKind::object);
+    CHECK(shm::disk_owner_of(0xfe, "00000000000001fe.head").number == 0x1fe);
+    CHECK(shm::disk_owner_of(0xfe, "00000000000001fe.head").kind == shm::DiskFileKind::head);
+    for (const char* name : {"00000000000001fe.new", "00000000000001fe.head.new"}) {
+        CHECK(shm::disk_owner_of(0xfe, name).number == 0x1fe);
+        CHECK(shm::disk_owner_of(0xfe, name).kind == shm::DiskFileKind::unfinished);
+    }
+    CHECK(shm::disk_owner_of(0xff, "00000000000001fe").number == 0);
+    for (const char* name :
+         {"00000000000001FE", "1fe", "", "00000000000001fe.old", "00000000000001fex", "00000000000001fe.new.head"}) {
+        CHECK(shm::disk_owner_of(0xfe, name).number == 0);
+        CHECK(shm::disk_owner_of(0xfe, name).kind == shm::DiskFileKind::stranger);
+    }
 }
 
 TEST_CASE("a cancelled write leaves nothing")
@@ -195,4 +204,71 @@ TEST_CASE("a cancelled write leaves nothing")
     source.memory = {{body.data(), body.size()}};
     CHECK(shm::write_disk_file(folder.fd(), make_object(9, body.size()), source, cancelled) == ECANCELED);
     CHECK(std::filesystem::is_empty(folder.path() + "/09"));
+}
+
+TEST_CASE("a disk object's file is written as its body comes, and is none before")
+{
+    Folder folder;
+    const std::string body = make_body(5, 20 * shm::kDiskBlockBytes + 17);
+    const shm::DiskObject object = make_object(0x0e, body.size());
+    shm::DiskFileWriter writer(folder.fd());
+    REQUIRE(writer.begin(object) == 0);
+    CHECK(writer.finish(object) == EINVAL); // not all of the body is there
+    for (std::size_t at = 0; at < body.size(); at += 8 * shm::kDiskBlockBytes) {
+        REQUIRE(writer.append(std::string_view(body).substr(at, 8 * shm::kDiskBlockBytes)) == 0);
+        CHECK(read_whole(folder, 0x0e).empty());
+    }
+    REQUIRE(writer.finish(object) == 0);
+    CHECK(read_whole(folder, 0x0e) == body);
+    CHECK(std::filesystem::file_size(folder.path_of(0x0e)) == shm::disk_header_bytes(object) + body.size());
+
+    shm::DiskFileWriter left(folder.fd());
+    REQUIRE(left.begin(make_object(0x10e, body.size())) == 0);
+    CHECK(std::filesystem::exists(folder.path_of(0x10e) + ".new"));
+    CHECK(shm::unlink_disk_file(folder.fd(), 0x10e) == 0);
+    CHECK_FALSE(std::filesystem::exists(folder.path_of(0x10e) + ".new"));
+}
+
+TEST_CASE("a disk object's newer header takes the first one's place, and goes with it")
+{
+    Folder folder;
+    std::string body = make_body(6, 3 * shm::kDiskBlockBytes + 5);
+    REQUIRE(write(folder, 0x0f, body) == 0);
+    shm::DiskObject newer = make_object(0x0f, body.size());
+    newer.head = "Content-Type: text/plain\r\nX-Longer: than the one before\r\n";
+    newer.epoch = 10;
+    newer.stored_ms += 5;
+    REQUIRE(shm::write_disk_head(folder.fd(), newer) == 0);
+    const auto head_now = [&folder] {
+        shm::DiskFile file;
+        REQUIRE(shm::open_disk_file(folder.fd(), 0x0f, true, file) == 0);
+        return std::string(file.header.object().head);
+    };
+    CHECK(head_now() == newer.head);
+    CHECK(read_whole(folder, 0x0f) == body);
+    shm::DiskObject older = make_object(0x0f, body.size());
+    older.head = "X: late\r\n";
+    older.stored_ms += 4;
+    CHECK(shm::write_disk_head(folder.fd(), older) == 0);
+    CHECK(head_now() == newer.head);
+    shm::DiskObject other = make_object(0x0f, body.size() + 1);
+    other.stored_ms += 9;
+    CHECK(shm::write_disk_head(folder.fd(), other) == shm::kDiskFileBad);
+
+    const std::string head_path = folder.path_of(0x0f) + ".head";
+    const std::string whole = content_of(head_path);
+    for (std::size_t at = 0; at < whole.size(); ++at) {
+        std::string flipped = whole;
+        flipped[at] = static_cast<char>(flipped[at] ^ 1);
+        put(head_path, flipped);
+        REQUIRE(read_whole(folder, 0x0f).empty());
+        put(head_path, whole.substr(0, at));
+        REQUIRE(read_whole(folder, 0x0f).empty());
+    }
+    put(head_path, whole);
+    std::filesystem::resize_file(folder.path_of(0x0f), std::filesystem::file_size(folder.path_of(0x0f)) - 1);
+    CHECK(read_whole(folder, 0x0f).empty());
+    CHECK(shm::unlink_disk_file(folder.fd(), 0x0f) == 0);
+    CHECK_FALSE(std::filesystem::exists(head_path));
+    CHECK(shm::write_disk_head(folder.fd(), newer) == ENOENT);
 }

@@ -1,0 +1,582 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is too large for memory is kept on disk alone: fetched there in the background, served from there block by block, and never a
+wrong byte of it."""
+
+import functools
+import hashlib
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.origin import reply
+
+from .disk_tier import crash, disk, end, files, kill, metric, restart, was_read
+
+SIZE = 5_000_003
+BLOCK = 65536
+TARGET = f"/{SIZE}/video"
+
+
+@functools.lru_cache(maxsize=16)
+def body_of(target, size):
+    """Bytes that only this target has."""
+    return hashlib.shake_128(target.encode()).digest(size)
+
+
+BODY = body_of(TARGET, SIZE)
+
+class Videos:
+    """/SIZE/NAME, with an ETag; answers conditions and single ranges. What tests change: version, control, before (a function)."""
+
+    def __init__(self):
+        self.version, self.control, self.more, self.before, self.whole = 1, "max-age=3600", [], None, []
+
+    def body(self, target):
+        return body_of(f"{target}" if self.version == 1 else f"{target}#{self.version}", int(target.split("/")[1]))
+
+    def __call__(self, request, connection):
+        headers = [("Cache-Control", self.control), ("ETag", f'"v{self.version}"'), ("Surrogate-Key", "videos"), ("Accept-Ranges", "bytes"), *self.more]
+        if request.headers.get("If-None-Match") == f'"v{self.version}"':
+            return reply(b"", 304, headers=headers, length=False)
+        if request.method == "POST":
+            return reply(b"changed")
+        body = self.body(request.target)
+        if request.method == "HEAD":
+            return reply(body, headers=headers)[: -len(body)]
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if asked and request.headers.get("If-Range") in (None, f'"v{self.version}"'):
+            first, last = int(asked[1]), min(int(asked[2] or len(body)), len(body) - 1)
+            return reply(body[first : last + 1], 206, headers=[*headers, ("Content-Range", f"bytes {first}-{last}/{len(body)}")])
+        self.whole.append(request)
+        if self.before:
+            return self.before(len(self.whole), reply(body, headers=headers), connection)
+        return reply(body, headers=headers)
+
+
+@pytest.fixture
+def large(ladle, origin):
+    """large(workers=2, settings={}) → (proxy, server, videos): 8 MiB of memory, so that 5 MB are too large for it."""
+    def make(workers=2, settings=None):
+        videos = Videos()
+        server = origin(videos)
+        proxy = ladle(server, {"server": {"workers": workers}, "site": {"*": {"cache": True}}}, start=False)
+        proxy.objects = proxy.path("objects")
+        proxy.configure({"cache": {"memory": "8MiB", "disk": {"size": "256MiB", "path": proxy.objects}}})
+        proxy.configure(settings or {})
+        proxy.start()
+        waiting.until(lambda: not disk(proxy)["is_being_read"], "the folder to be read")
+        return proxy, server, videos
+    return make
+
+
+def ask(proxy, target=TARGET, status=200, body=None, **more):
+    response = proxy.get(target, **more)
+    assert response.status == status
+    if body is not None:
+        assert hashlib.sha256(response.body).digest() == hashlib.sha256(body).digest(), f"{len(response.body)} wrong bytes"
+    return response
+
+
+def how(response):
+    return response.headers.get("Cache-Status")
+
+
+def is_idle(proxy):
+    return metric(proxy, "cache_fills_open") == 0 and metric(proxy, "file_jobs") == 0
+
+
+def put_on_disk(proxy, target=TARGET, body=BODY):
+    """Two requests; the second one brings it there."""
+    before = disk(proxy)["objects"]
+    for _ in range(2):
+        ask(proxy, target, body=body)
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] > before, f"{target} on disk")
+
+
+def ranged(proxy, value, **more):
+    return proxy.get(TARGET, headers=[("Range", f"bytes={value}"), *more.get("headers", [])])
+
+
+def leftovers(proxy):
+    """Everything in the folder that is no object's file."""
+    return [name for folder, _, names in os.walk(proxy.objects) for name in names if len(os.path.basename(folder)) == 2 and len(name) != 16]
+
+
+def test_the_second_request_brings_it_to_disk(large):
+    """The first one passes through; then a fetch in the background; then hits, without the server."""
+    proxy, server, _ = large()
+    first = ask(proxy, body=BODY)
+    assert how(first) == "ladle; fwd=uri-miss; detail=large"
+    assert metric(proxy, "cache_disk_fetches") == 0 and disk(proxy)["objects"] == 0
+    second = ask(proxy, body=BODY)
+    assert how(second) == "ladle; fwd=uri-miss; detail=large"
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    assert len(server.requests) == 3 and metric(proxy, "cache_disk_fetches") == 1 and metric(proxy, "cache_disk_writes") == 1
+    for _ in range(3):
+        assert how(ask(proxy, body=BODY)).startswith("ladle; hit; ttl=3")
+    assert len(server.requests) == 3 and metric(proxy, "cache_disk_serves") == 3
+    assert disk(proxy)["file_bytes"] >= SIZE and proxy.status()["cache"]["file_bytes"] == 0
+    assert not leftovers(proxy)
+
+
+def test_the_first_request_does_without_second_sight(large):
+    """second_sight = false."""
+    proxy, server, _ = large(settings={"cache": {"disk": {"second_sight": False}}})
+    ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    ask(proxy, body=BODY)
+    assert len(server.requests) == 2
+
+
+def test_many_at_once_make_one_fetch(large):
+    """Over three workers; nobody waits for it."""
+    proxy, _, videos = large(workers=3)
+    clients = [proxy.client(timeout=30) for _ in range(12)]
+    for client in clients:
+        client.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+    for client in clients:
+        assert client.response().body == BODY
+        client.close()
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    assert metric(proxy, "cache_disk_fetches") == 1 and len(videos.whole) == 13
+    for _ in range(9):
+        ask(proxy, body=BODY)
+    assert len(videos.whole) == 13
+
+
+def test_ranges_conditions_and_head(large):
+    """All that HTTP offers, from what is on disk."""
+    proxy, server, _ = large()
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    for first, last in [(0, 0), (0, 99), (BLOCK - 1, BLOCK), (1_000_000, 3_999_999), (SIZE - 1, SIZE - 1), (SIZE - 70_000, SIZE - 1), (4 * BLOCK, 5 * BLOCK - 1)]:
+        response = ranged(proxy, f"{first}-{last}")
+        assert response.status == 206 and response.body == BODY[first : last + 1], (first, last)
+        assert response.headers.get("Content-Range") == f"bytes {first}-{last}/{SIZE}"
+    assert ranged(proxy, "-5").body == BODY[-5:]
+    assert ranged(proxy, f"{SIZE}-").status == 416
+    several = ranged(proxy, "10-19,2000000-2000099,4900000-4999999")
+    assert several.status == 206
+    boundary = several.headers.get("Content-Type").split("boundary=")[1].encode()
+    parts = [part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n") for part in several.body.split(b"--" + boundary)[1:-1]]
+    assert parts == [BODY[10:20], BODY[2000000:2000100], BODY[4900000:5000000]]
+    assert ranged(proxy, "5-9", headers=[("If-Range", '"v1"')]).body == BODY[5:10]
+    assert ranged(proxy, "5-9", headers=[("If-Range", '"other"')]).body == BODY
+    head = proxy.get(TARGET, "HEAD")
+    assert head.status == 200 and head.headers.get("Content-Length") == str(SIZE) and how(head).startswith("ladle; hit")
+    assert proxy.get(TARGET, headers=[("If-None-Match", '"v1"')]).status == 304
+    assert proxy.get(TARGET, headers=[("If-Match", '"v2"')]).status == 412
+    assert len(server.requests) == asked
+    with proxy.client() as client:  # and a kept connection stays in step
+        for first in (0, 3_000_000, 77):
+            assert client.request(target=TARGET, headers=[("Range", f"bytes={first}-{first + 200_000}")]).body == BODY[first : first + 200_001]
+        assert client.request(target=TARGET).body == BODY
+        assert client.request(target=TARGET, headers=[("If-None-Match", '"v1"')]).status == 304
+
+
+def test_ranges_are_passed_on_and_count(large):
+    """A player that asks for ranges of what is not there gets them; from the second on the whole is fetched."""
+    proxy, _, videos = large()
+    assert ranged(proxy, "1000000-3999999").body == BODY[1000000:4000000]
+    assert metric(proxy, "cache_disk_fetches") == 0
+    assert ranged(proxy, "4000000-4999999").body == BODY[4000000:5000000]
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "the whole on disk")
+    assert len(videos.whole) == 1
+    assert how(ranged(proxy, "1-2000000")).startswith("ladle; hit")
+
+
+def test_conditions_pass_as_they_are_while_it_is_not_there(large):
+    """Who has it is told so by the server, and not sent 5 MB."""
+    proxy, server, _ = large()
+    ask(proxy, body=BODY)
+    assert proxy.get(TARGET, headers=[("If-None-Match", '"v1"')]).status == 304
+    assert server.requests[-1].headers.get("If-None-Match") == '"v1"'
+
+
+@pytest.mark.parametrize("again", [restart, crash])
+def test_it_outlives_a_start(large, again):
+    """Clean or not: a hit without the server, in parts and whole."""
+    proxy, server, _ = large()
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    again(proxy)
+    assert ranged(proxy, "3000000-3000009").body == BODY[3000000:3000010]
+    assert how(ask(proxy, body=BODY)).startswith("ladle; hit")
+    assert len(server.requests) == asked and metric(proxy, "cache_disk_serves") == 2
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at, os.SEEK_SET if at >= 0 else os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0x10]))
+
+
+@pytest.mark.parametrize("when", ["running", "stopped"])
+@pytest.mark.parametrize("kind", ["first block", "header", "truncated", "deleted", "emptied"])
+def test_a_damaged_file_is_never_served(large, kind, when):
+    """Seen before the first byte: the server is asked, and the file goes."""
+    proxy, server, _ = large()
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    if when == "stopped":
+        end(proxy)
+    else:
+        waiting.until(lambda: all(proxy.objects not in os.readlink(f"/proc/{pid}/fd/{fd}") or len(os.readlink(f"/proc/{pid}/fd/{fd}")) <= len(proxy.objects)
+                                  for pid in proxy.workers().values() for fd in os.listdir(f"/proc/{pid}/fd") if os.path.islink(f"/proc/{pid}/fd/{fd}")),
+                      "no worker to have it open")
+    path, = files(proxy)
+    if kind == "deleted":
+        os.unlink(path)
+    elif kind in ("truncated", "emptied"):
+        os.truncate(path, os.path.getsize(path) - 1 if kind == "truncated" else 0)
+    else:
+        flip(path, 20 if kind == "header" else os.path.getsize(path) - SIZE)
+    if when == "stopped":
+        proxy.start()
+    ask(proxy, body=BODY)
+    assert len(server.requests) > asked and metric(proxy, "cache_disk_bad_files") == 1
+    waiting.until(lambda: ask(proxy, body=BODY) and is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk again")
+    assert how(ask(proxy, body=BODY)).startswith("ladle; hit")
+
+
+def test_a_flipped_bit_late_in_the_body_cuts(large):
+    """The client has good bytes and an end that it sees; the next is served by the server."""
+    proxy, server, _ = large()
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    path, = files(proxy)
+    flip(path, -5)
+    with proxy.client() as client:
+        client.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        got, ending = client.drain(10)
+    body = got.split(b"\r\n\r\n", 1)[1]
+    assert ending != "open" and BODY.startswith(body) and 4_000_000 < len(body) < SIZE
+    assert ranged(proxy, f"{SIZE - 3}-").body == BODY[-3:]
+    assert len(server.requests) > asked and metric(proxy, "cache_disk_bad_files") == 1
+
+
+def test_slow_and_leaving_clients(large):
+    """A slow one gets every byte, whatever happens to the object meanwhile; one that leaves costs nothing."""
+    proxy, server, _ = large()
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    slow = proxy.client(receive_buffer=65536, timeout=30)
+    slow.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
+    for how_many in (1, 20_000):
+        with proxy.client(receive_buffer=4096) as leaving:
+            leaving.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+            leaving.sock.recv(how_many)
+            leaving.reset()
+    assert proxy.command("purge", "--all").returncode == 0
+    ask(proxy, body=BODY)
+    assert slow.response().body == BODY
+    slow.close()
+    assert len(server.requests) > asked
+    waiting.until(lambda: metric(proxy, "requests_in_flight") == 0 and is_idle(proxy), "the end of all")
+    assert metric(proxy, "ended_client_left") == 2
+
+
+def test_a_stalled_client_is_given_up(large):
+    """timeouts.stall counts here as well."""
+    proxy, _, _ = large(settings={"timeouts": {"stall": "500ms"}})
+    target = "/30000000/long"  # more than all buffers on the way
+    put_on_disk(proxy, target, body_of(target, 30_000_000))
+    with proxy.client(receive_buffer=4096) as client:
+        client.send(f"GET {target} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: metric(proxy, "ended_client_stalled") == 1, "it to be given up", 10)
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset", "stalled"])
+def test_a_server_that_ends_early_leaves_nothing(large, kind):
+    """No object, no file; the clients get what the server gave them."""
+    proxy, _, videos = large(settings={"timeouts": {"stall": "1s"}})
+
+    def halt(count, answer, connection):
+        if count != 3:  # the third one is the fetch for the disk
+            return answer
+        connection.send(answer[:3_000_000])
+        if kind == "stalled":
+            connection.is_ended_by_peer(10)
+        elif kind == "cut":
+            connection.close()
+        else:
+            connection.reset()
+        return None
+    videos.before = halt
+    ask(proxy, body=BODY)
+    ask(proxy, body=BODY)
+    waiting.until(lambda: len(videos.whole) == 3 and is_idle(proxy), "the end of the fetch")
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
+    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+    ask(proxy, body=BODY)
+    assert metric(proxy, "cache_disk_fetches") == 1, "not tried again at once"
+
+
+class Gate:
+    """Holds the fetch for the disk in mid-body until it is let go."""
+
+    def __init__(self, videos):
+        self.reached, self.go = threading.Event(), threading.Event()
+        videos.before = self
+
+    def __call__(self, count, answer, connection):
+        if count != 3:
+            return answer
+        connection.send(answer[:3_000_000])
+        self.reached.set()
+        self.go.wait(20)
+        connection.send(answer[3_000_000:])
+        return None
+
+
+def begin_fetch(proxy, videos):
+    gate = Gate(videos)
+    ask(proxy, body=BODY)
+    ask(proxy, body=BODY)
+    assert gate.reached.wait(10)
+    return gate
+
+
+@pytest.mark.parametrize("way", ["command", "tag", "method", "all", "post"])
+def test_a_purge_during_the_fetch_counts(large, way):
+    """What was fetched before is not stored."""
+    proxy, _, videos = large()
+    gate = begin_fetch(proxy, videos)
+    ask(proxy, body=BODY)  # nobody waits for it
+    if way in ("method", "post"):
+        assert proxy.get(TARGET, "PURGE" if way == "method" else "POST").status == 200
+    else:
+        what = {"command": [f"http://site.test{TARGET}"], "tag": ["--tag", "videos"], "all": ["--all"]}[way]
+        assert proxy.command("purge", *what).returncode == 0
+    gate.go.set()
+    waiting.until(lambda: is_idle(proxy), "the end of the fetch")
+    waiting.until(lambda: not files(proxy) and not leftovers(proxy), "the file to go")
+    assert disk(proxy)["objects"] == 0
+    videos.version, videos.before = 2, None
+    assert ask(proxy).body == videos.body(TARGET)
+
+
+@pytest.mark.parametrize("again", [None, restart, crash])
+@pytest.mark.parametrize("way", ["command", "tag", "method", "post"])
+def test_a_purge_takes_it_away(large, way, again):
+    """At once, and for good."""
+    proxy, _, videos = large()
+    put_on_disk(proxy)
+    videos.version = 2
+    if way in ("method", "post"):
+        assert proxy.get(TARGET, "PURGE" if way == "method" else "POST").status == 200
+        assert way == "method" or not files(proxy)
+    else:
+        assert proxy.command("purge", *(["--tag", "videos"] if way == "tag" else [f"http://site.test{TARGET}"])).returncode == 0
+    if again:
+        again(proxy)
+    for _ in range(2):
+        assert ask(proxy).body == videos.body(TARGET)
+    waiting.until(lambda: is_idle(proxy) and ask(proxy).body == videos.body(TARGET) and disk(proxy)["objects"] == 1, "the new one on disk")
+    assert how(ask(proxy, body=videos.body(TARGET))).startswith("ladle; hit")
+
+
+@pytest.mark.parametrize("again", [None, restart, crash])
+def test_a_validation_keeps_it(large, again):
+    """304: the same body under its new head, which also stands on disk."""
+    proxy, server, videos = large()
+    videos.control = "max-age=0"
+    put_on_disk(proxy)
+    videos.control = "max-age=1800"
+    videos.more = [("X-Confirmed", "yes")]
+    response = ask(proxy, body=BODY)
+    assert how(response).startswith("ladle; fwd=stale; fwd-status=304; stored")
+    waiting.until(lambda: is_idle(proxy) and leftovers(proxy), "the new header on disk")
+    asked = len(server.requests)
+    if again:
+        again(proxy)
+    response = ask(proxy, body=BODY)
+    assert how(response).startswith("ladle; hit; ttl=1") and response.headers.get("X-Confirmed") == "yes"
+    assert response.headers.get("Cache-Control") == "max-age=1800" and len(server.requests) == asked
+    assert disk(proxy)["objects"] == 1
+    assert proxy.command("purge", "--all").returncode == 0
+    ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy) and len(files(proxy)) <= 1 and not leftovers(proxy), "the header to go with its file")
+
+
+@pytest.mark.parametrize("control", ["no-cache", "max-age=0", "max-age=1"])
+def test_what_is_validated_all_the_time_stays(large, control):
+    """Many at once, each asks the server whether it is still good: the file is not lost, and hardly written."""
+    proxy, _, videos = large(workers=3)
+    videos.control = control
+    put_on_disk(proxy)
+    whole = len(videos.whole)
+    clients = [proxy.client(timeout=30) for _ in range(30)]
+    for client in clients:
+        client.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nRange: bytes=4000000-4000099\r\n\r\n")
+    for client in clients:
+        assert client.response().body == BODY[4000000:4000100]
+        client.close()
+    ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy), "the end of all")
+    assert len(videos.whole) == whole and disk(proxy)["objects"] == 1 and metric(proxy, "cache_disk_bad_files") == 0
+    assert len(leftovers(proxy)) <= (control == "max-age=1")
+
+
+def test_a_new_version_replaces_it(large):
+    """200 to a validation: it passes through, the old one goes, the new one is fetched."""
+    proxy, _, videos = large()
+    videos.control = "max-age=0"
+    put_on_disk(proxy)
+    videos.version, videos.control = 2, "max-age=3600"
+    new = videos.body(TARGET)
+    assert ask(proxy).body == new
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1 and len(files(proxy)) == 1, "the new one on disk")
+    assert how(ask(proxy, body=new)).startswith("ladle; hit")
+    assert proxy.command("cache", "--check").returncode == 0
+
+
+def test_a_smaller_version_takes_its_place(large):
+    """What fits memory is kept there; nothing of the large one is left."""
+    proxy, _, videos = large()
+    videos.control = "max-age=0"
+    put_on_disk(proxy)
+    videos.body = lambda target: b"small"
+    videos.version, videos.control = 2, "max-age=3600"
+    assert ask(proxy).body == b"small" and ask(proxy).body == b"small"
+    waiting.until(lambda: is_idle(proxy) and not any(os.path.getsize(path) > 5000 for path in files(proxy)), "the old file to go")
+
+
+def test_variants_of_it(large):
+    """Vary: each is kept for itself, and found again after a restart."""
+    proxy, server, videos = large()
+    videos.more = [("Vary", "Accept-Language")]
+
+    def get(language):
+        return ask(proxy, headers=[("Accept-Language", language)], body=BODY)
+    for language in ("de", "fr"):
+        waiting.until(lambda: how(get(language)).startswith("ladle; hit") or (waiting.until(lambda: is_idle(proxy), "idle"), False)[1], f"a hit for {language}")
+    waiting.until(lambda: disk(proxy)["objects"] == 3, "both and the record that leads to them on disk")
+    asked = len(server.requests)
+    restart(proxy)
+    assert how(get("fr")).startswith("ladle; hit") and how(get("de")).startswith("ladle; hit")
+    assert len(server.requests) == asked
+
+
+def test_a_worker_killed_in_the_middle_of_the_fetch(large):
+    """Nothing half written is published; its room is free again; the next fetch succeeds."""
+    proxy, _, videos = large(workers=2)
+    gate = begin_fetch(proxy, videos)
+    before = proxy.wait_workers(2)
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    gate.go.set()
+    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    assert disk(proxy)["objects"] == 0
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go", 10)
+    assert disk(proxy)["file_bytes"] == 0
+    put_on_disk(proxy)
+    assert how(ask(proxy, body=BODY)).startswith("ladle; hit")
+    assert proxy.command("cache", "--check").returncode == 0
+
+
+def test_all_killed_in_the_middle_of_the_fetch(large):
+    """After the crash the unfinished file goes, and the finished one stays."""
+    proxy, _, videos = large()
+    other = f"/{SIZE}/other"
+    put_on_disk(proxy, other, body_of(other, SIZE))
+    videos.whole.clear()
+    gate = begin_fetch(proxy, videos)
+    waiting.until(lambda: leftovers(proxy), "a beginning on disk")
+    kill(proxy)
+    gate.go.set()
+    proxy.start()
+    was_read(proxy)
+    assert not leftovers(proxy) and len(files(proxy)) == 1 and disk(proxy)["objects"] == 1
+    assert how(ask(proxy, other, body=body_of(other, SIZE))).startswith("ladle; hit")
+
+
+def test_workers_killed_while_they_serve_it(large):
+    """It stays, for those who come then."""
+    proxy, server, _ = large(workers=2)
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    clients = [proxy.client(receive_buffer=4096) for _ in range(4)]
+    for client in clients:
+        client.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        client.sock.recv(1000)
+    before = proxy.wait_workers(2)
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    assert how(ask(proxy, body=BODY)).startswith("ladle; hit") and len(server.requests) == asked
+    for client in clients:
+        client.close()
+    assert proxy.command("cache", "--check").returncode == 0
+
+
+def test_a_stop_in_the_middle_of_the_fetch_leaves_nothing(large):
+    """A clean stop does not wait for it; nothing of it is there after the next start."""
+    proxy, _, videos = large()
+    gate = begin_fetch(proxy, videos)
+    end(proxy)
+    gate.go.set()
+    proxy.start()
+    waiting.until(lambda: not files(proxy) and not leftovers(proxy), "the file to go", 10)
+    assert disk(proxy)["objects"] == 0
+
+
+def test_what_the_disk_has_no_room_for_passes(large):
+    """More than a quarter of the tier, or over [cache.object] max: as ever."""
+    for settings in ({"cache": {"disk": {"size": "16MiB"}}}, {"cache": {"object": {"max": "4MiB"}}}):
+        proxy, _, _ = large(settings=settings)
+        for _ in range(4):
+            assert how(ask(proxy, body=BODY)) == "ladle; fwd=uri-miss; detail=too-large"
+        assert metric(proxy, "cache_disk_fetches") == 0 and not files(proxy)
+
+
+def test_a_full_disk_fails_no_request(large, small_disk):
+    """A tmpfs of 4 MiB: the tier is set aside, nothing is left of it, and the clients get theirs."""
+    proxy, _, _ = large(settings={"cache": {"disk": {"path": str(small_disk / "objects")}}})
+    proxy.objects = str(small_disk / "objects")
+    for _ in range(3):
+        ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["is_bad"], "the tier to be set aside")
+    waiting.until(lambda: not files(proxy) and not leftovers(proxy), "the file to go")
+    assert metric(proxy, "cache_disk_errors") >= 1 and disk(proxy)["objects"] == 0
+
+
+def test_room_is_made_for_it(large):
+    """Older objects go, one after the other, and the budget holds."""
+    proxy, _, _ = large(settings={"cache": {"disk": {"size": "24MiB"}}})
+    for i in range(8):
+        target = f"/{SIZE}/{i}"
+        waiting.until(lambda: how(ask(proxy, target, body=body_of(target, SIZE))).startswith("ladle; hit") or
+                      (waiting.until(lambda: is_idle(proxy), "idle"), False)[1], f"a hit for {target}")
+    assert disk(proxy)["file_bytes"] <= 24 << 20 and disk(proxy)["evictions"] >= 3
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and len(files(proxy)) == disk(proxy)["objects"], "the dead files to go", 10)
+    ask(proxy, f"/{SIZE}/0", body=body_of(f"/{SIZE}/0", SIZE))
+    assert proxy.command("cache", "--check").returncode == 0
+
+
+def test_what_is_not_to_be_stored_is_not_fetched(large):
+    """no-store, private, and requests with Authorization: no fetch for the disk."""
+    proxy, _, videos = large()
+    videos.control = "no-store"
+    for value in (None, "0-99", "100-199", "200-299"):
+        proxy.get(TARGET, headers=[("Range", f"bytes={value}")] if value else [])
+    videos.control = "max-age=60"
+    for _ in range(3):
+        proxy.get(f"/{SIZE}/x", headers=[("Authorization", "Basic eDp5")])
+    assert metric(proxy, "cache_disk_fetches") == 0
+
+
+def test_ladle_cache_shows_it(large):
+    """The listing says what it is; memory is charged for its cells alone."""
+    proxy, _, _ = large()
+    empty = proxy.status()["cache"]["used_bytes"]
+    put_on_disk(proxy)
+    assert TARGET in proxy.command("cache").stdout
+    assert "the body on disk" in proxy.command("cache", f"http://site.test{TARGET}").stdout
+    assert proxy.status()["cache"]["used_bytes"] - empty < 10_000

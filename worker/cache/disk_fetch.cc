@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/cache/disk_fetch.h"
+
+#include "common/http/stored_meta.h"
+#include "worker/cache/cache.h"
+#include "worker/cache/disk_tier.h"
+#include "worker/cache/disk_write.h"
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kStep = 8 * shm::kDiskBlockBytes; ///< bytes of the body that are written in one go
+constexpr std::size_t kMostRead = 112 << 10;            ///< from the server at once
+constexpr std::chrono::milliseconds kPause{50};         ///< while files of dead objects are unlinked
+constexpr unsigned kMostPauses = 200;
+constexpr int kVectors = 64;
+
+/// Everything that functions in the pool use, so that it lives as long as they run.
+struct Work {
+    explicit Work(const DiskTier& disk) : folder(disk.folder()), is_stopping(disk.is_stopping()), writer(folder->get()) {}
+
+    std::shared_ptr<os::Fd> folder;
+    std::shared_ptr<std::atomic<bool>> is_stopping;
+    shm::DiskFileWriter writer;
+    std::string bytes; ///< that are written now
+    std::string meta;
+    std::string url;
+    std::string variant;
+    std::string head;
+    shm::DiskObject object; ///< its texts are those above
+};
+
+std::shared_ptr<Work> describe(const CacheVisit& visit, const DiskTier& disk)
+{
+    auto work = std::make_shared<Work>(disk);
+    const std::span<const std::byte> meta = visit.meta.bytes();
+    work->meta.assign(reinterpret_cast<const char*>(meta.data()), meta.size());
+    work->url = visit.key;
+    work->variant = visit.variant;
+    work->head = visit.large->head;
+    shm::DiskObject& object = work->object;
+    object.seed = visit.cache.store().arena().seed();
+    object.hash = visit.name.hash;
+    object.epoch = visit.epoch;
+    object.stored_ms = wall_clock_ms();
+    object.body_bytes = visit.large->body_bytes;
+    object.meta = work->meta;
+    object.url = work->url;
+    object.variant = work->variant;
+    object.head = work->head;
+    object.tags = visit.large->tags;
+    return work;
+}
+
+class DiskFetch {
+public:
+    DiskFetch(Request& request, Turn& turn)
+        : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_))
+    {
+        disk_.count_fetch(1);
+        visit_.cache.row().add(shm::Metric::cache_disk_fetches);
+        visit_.cache.row().add(shm::Metric::cache_fills_open);
+    }
+    DiskFetch(const DiskFetch&) = delete;
+    DiskFetch& operator=(const DiskFetch&) = delete;
+    ~DiskFetch()
+    {
+        disk_.count_fetch(-1);
+        visit_.cache.row().subtract(shm::Metric::cache_fills_open);
+    }
+
+    /// Room in the index; false: not now. `may_come`: files of dead objects stand in the way.
+    bool reserve(bool& may_come);
+    /// Begins what is to be done on the disk next; false = nothing, or something is under way.
+    bool work();
+    /// Takes in what the server has sent; false = nothing.
+    bool receive();
+    bool is_working() const noexcept { return call_.has_value(); }
+    /// The file is there, whole.
+    bool is_finished() const noexcept { return stage_ == Stage::finished; }
+    bool has_failed() const noexcept { return code_ != 0 || is_cut_; }
+    /// Gives the object its place, if it is still wanted.
+    void publish();
+    /// Tells the tier how it went.
+    void settle() noexcept;
+
+private:
+    enum class Stage : std::uint8_t { begin, body, finish, finished };
+    void take_result();
+    void call(std::function<int()> function);
+    bool is_outdated() const;
+    bool is_led_to() const;
+    bool store_stub();
+
+    Request& request_;
+    Turn& turn_;
+    CacheVisit& visit_;
+    DiskTier& disk_;
+    std::shared_ptr<Work> work_;
+    shm::CacheFill entry_; ///< of the index
+    std::optional<DiskCall> call_;
+    Stage stage_ = Stage::begin; ///< what is done next, or is under way
+    std::string next_;           ///< received, not being written yet
+    Chain incoming_;
+    bool is_cut_ = false; ///< by the server
+    int code_ = 0;
+};
+
+void DiskFetch::settle() noexcept
+{
+    if (is_finished()) {
+        disk_.wrote(0);
+    } else if (is_cut_ || code_ != 0) {
+        disk_.wrote(is_cut_ ? ECANCELED : code_);
+    } else {
+        disk_.wrote(is_working() ? ETIMEDOUT : ECANCELED); // the disk, or the server, is stuck
+    }
+}
+
+bool DiskFetch::reserve(bool& may_come)
+{
+    char bytes[16];
+    shm::CacheObject entry;
+    entry.name = shm::CacheStore::name_by_hash(visit_.name.hash, bytes);
+    const http::StoredFreshness freshness = http::StoredMeta::read(std::as_bytes(std::span(work_->object.meta))).freshness;
+    entry.meta = std::as_bytes(std::span(&freshness, 1)); // as disk_write.cc does
+    entry.tags = visit_.large->tags;
+    entry.epoch = visit_.epoch;
+    entry.body_bytes = shm::disk_header_bytes(work_->object) + work_->object.body_bytes;
+    entry.in_file = true;
+    auto begun = disk_.index().begin(entry);
+    if (!begun) {
+        // One reservation evicts only so many: the next one goes on.
+        may_come = begun.error() == shm::CacheRefusal::waiting_for_files || begun.error() == shm::CacheRefusal::no_space;
+        disk_.tidy();
+        return false;
+    }
+    entry_ = std::move(*begun);
+    work_->object.number = entry_.file();
+    return true;
+}
+
+void DiskFetch::call(std::function<int()> function)
+{
+    call_.emplace(disk_.jobs(), request_.client.wake);
+    const bool is_begun = call_->start([work = work_, function = std::move(function)] {
+        return work->is_stopping->load(std::memory_order_relaxed) ? ECANCELED : function();
+    });
+    if (!is_begun) {
+        call_.reset();
+        code_ = ECANCELED;
+    }
+}
+
+void DiskFetch::take_result()
+{
+    if (!call_ || !call_->is_done()) {
+        return;
+    }
+    code_ = call_->code();
+    call_.reset();
+    if (stage_ == Stage::begin) {
+        stage_ = Stage::body;
+    } else if (stage_ == Stage::finish) {
+        stage_ = code_ == 0 ? Stage::finished : stage_;
+    }
+}
+
+bool DiskFetch::work()
+{
+    const bool was_working = is_working();
+    take_result();
+    if (call_ || has_failed() || is_finished()) {
+        return was_working && !call_;
+    }
+    Work& work = *work_;
+    if (stage_ == Stage::begin) {
+        call([&work] { return work.writer.begin(work.object); });
+    } else if (turn_.body.is_complete() && next_.empty()) {
+        stage_ = Stage::finish;
+        call([&work] { return work.writer.finish(work.object); });
+    } else if (next_.size() >= kStep || turn_.body.is_complete()) {
+        const std::size_t size = turn_.body.is_complete() ? std::min(next_.size(), kStep) : kStep;
+        work.bytes.assign(next_, 0, size);
+        next_.erase(0, size);
+        call([&work] { return work.writer.append(work.bytes); });
+    } else {
+        return was_working;
+    }
+    return true;
+}
+
+bool DiskFetch::receive()
+{
+    bool moved = false;
+    while (!turn_.body.is_complete() && !is_cut_ && next_.size() < kStep &&
+           (!turn_.connection->input.empty() || turn_.connection->socket.may_read())) {
+        const std::uint64_t before = turn_.body.received();
+        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, kMostRead);
+        visit_.cache.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
+        if (pull == BodyReader::Pull::blocked) {
+            break;
+        }
+        iovec vectors[kVectors];
+        while (!incoming_.empty()) {
+            const int count = incoming_.vectors(vectors, kVectors);
+            for (int i = 0; i < count; ++i) {
+                next_.append(static_cast<const char*>(vectors[i].iov_base), vectors[i].iov_len);
+                incoming_.consume(vectors[i].iov_len);
+            }
+        }
+        moved = true;
+        is_cut_ = pull != BodyReader::Pull::progress && !turn_.body.is_complete();
+    }
+    if (is_cut_) {
+        visit_.cache.row().add(shm::Metric::server_bad_responses);
+    }
+    return moved;
+}
+
+/// Whether the vary record that leads to the object is still the one that named it.
+bool DiskFetch::is_led_to() const
+{
+    if (visit_.variant.empty()) {
+        return true;
+    }
+    shm::CacheStore& store = visit_.cache.store();
+    const shm::CacheView record = store.peek(store.name(visit_.key));
+    const std::string names = visit_.vary_names + "\n" + visit_.vary_mark;
+    return record && record.is_vary_record() && std::ranges::equal(record.meta(), std::as_bytes(std::span(names)));
+}
+
+/// Whether something that came later counts more: a purge, a request that changed something, a newer response.
+bool DiskFetch::is_outdated() const
+{
+    shm::CacheStore& store = visit_.cache.store();
+    if (store.fills().is_spoiled(visit_.large_claim) || !is_led_to() ||
+        store.purges().state(visit_.url_of_key, visit_.large->tags, visit_.epoch) == shm::PurgeState::hard) {
+        return true;
+    }
+    const shm::CacheView other = store.peek(visit_.name);
+    return other && !other.is_vary_record() && http::StoredMeta::read(other.meta()).request_ms > visit_.request_ms;
+}
+
+bool DiskFetch::store_stub()
+{
+    shm::CacheObject object;
+    object.name = visit_.name;
+    object.meta = visit_.meta.bytes();
+    object.head = visit_.large->head;
+    object.tags = visit_.large->tags;
+    object.epoch = visit_.epoch;
+    object.body_bytes = visit_.large->body_bytes;
+    object.disk_file = work_->object.number;
+    auto begun = visit_.cache.begin(object);
+    if (!begun) {
+        return false;
+    }
+    visit_.view = begun->view().copy();
+    begun->advance(object.body_bytes);
+    return begun->complete();
+}
+
+void DiskFetch::publish()
+{
+    if (is_outdated()) {
+        return;
+    }
+    const shm::CacheRef ref = entry_.view().ref();
+    entry_.advance(entry_.view().body_bytes());
+    if (!entry_.complete()) {
+        return;
+    }
+    // Who makes it invalid leaves word first and takes away what is stored then; here it is the other way round: one of the two
+    // sees the other.
+    if (is_outdated()) {
+        disk_.forget(ref);
+        return;
+    }
+    if (store_stub()) {                           // else the next request makes one
+        write_to_disk(visit_.cache, visit_.view); // the record that leads to it
+    }
+    visit_.cache.store().fills().forget(visit_.name.hash);
+    visit_.cache.row().add(shm::Metric::cache_stored);
+}
+
+/// Waits until the index has room. False: it has not.
+loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
+{
+    ClientConnection& nobody = request.client;
+    for (unsigned pauses = 0; pauses < kMostPauses; ++pauses) {
+        bool may_come = false;
+        if (fetch.reserve(may_come)) {
+            co_return true;
+        }
+        if (!may_come) {
+            break;
+        }
+        nobody.alarm.set(kPause);
+        while (!nobody.alarm.rang()) {
+            co_await nobody.wake.wait();
+        }
+    }
+    co_return false;
+}
+
+} // namespace
+
+loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
+{
+    ClientConnection& nobody = request.client;
+    bool is_finished = false;
+    {
+        DiskFetch fetch(request, turn);
+        const bool has_room = co_await wait_for_room(request, fetch);
+        if (!has_room) {
+            request.parts.row.add(shm::Metric::cache_disk_write_refused);
+        }
+        nobody.alarm.set(request.timeouts().stall);
+        while (has_room && !fetch.is_finished() && !fetch.has_failed() && !nobody.alarm.rang()) {
+            const bool has_received = fetch.receive();
+            const bool has_worked = fetch.work();
+            if (has_received || has_worked) {
+                nobody.alarm.set(request.timeouts().stall);
+                nobody.wake.kick_later(); // the other connections have a turn
+            }
+            if (!fetch.is_finished() && !fetch.has_failed()) {
+                co_await nobody.wake.wait();
+            }
+        }
+        if (has_room) {
+            fetch.settle();
+        }
+        if (fetch.is_finished()) {
+            is_finished = true;
+            turn.release();
+            fetch.publish();
+        }
+    }
+    request.cache->view = {};
+    if (is_finished) {
+        request.cache->end_large_claim(shm::FillEnd::over);
+    }
+    request.cache->cache.disk()->tidy();
+}
+
+} // namespace ladle::worker
