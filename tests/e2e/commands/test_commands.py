@@ -17,7 +17,7 @@ import pytest
 import websockets
 
 from tests.harness import waiting
-from tests.harness.ladle import BINARY, IS_SANITIZED, title
+from tests.harness.ladle import BINARY, IS_SANITIZED, is_zombie, title
 from tests.harness.raw_client import RawClient
 
 COMMANDS = ["run", "start", "stop", "reload", "upgrade", "restart", "status", "check", "demo", "version", "reopen", "purge", "cache", "help"]
@@ -492,7 +492,7 @@ def test_a_demo_that_is_killed_leaves_no_process(demo_folder):
     others = descendants(demo.process.pid)
     assert len(others) >= 5
     demo.end(signal.SIGKILL)
-    waiting.until(lambda: not [pid for pid in others if os.path.exists(f"/proc/{pid}")], "all processes of the demo to be gone")
+    waiting.until(lambda: all(is_zombie(pid) for pid in others), "all processes of the demo to be gone")
 
 
 def port_of(text):

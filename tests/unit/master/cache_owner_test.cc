@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The cache's folder on tmpfs, and what the master makes of the cache, hands over and repairs.
+#include "master/acting_as.h"
 #include "master/cache_folder.h"
 #include "master/cache_owner.h"
 
@@ -8,8 +9,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -267,4 +270,18 @@ TEST_CASE("an upgrade keeps the cache where it is still what is asked for")
     CHECK_FALSE(first.adopt({}, settings(place), {})); // the version before had none
     CHECK(first.exists());
     CHECK(first.has_files());
+}
+
+TEST_CASE("who acts as another user for a while still hears of its parent's death")
+{
+    int before = 0;
+    REQUIRE(::prctl(PR_GET_PDEATHSIG, &before) == 0);
+    REQUIRE(::prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0);
+    {
+        const master::ActingAs other(12345);
+    }
+    int after = 0;
+    CHECK(::prctl(PR_GET_PDEATHSIG, &after) == 0);
+    CHECK(after == SIGUSR2);
+    ::prctl(PR_SET_PDEATHSIG, before);
 }
