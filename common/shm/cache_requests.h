@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How often each key was asked for lately, in the cache's arena, over all processes: for `min_uses`. Approximate, in constant memory
+// How often each key was asked for lately, in the cache's arena, over all processes: for `min_uses`, and for what is too large for
+// memory (worker/cache/large.h). Approximate, in constant memory
 // (a count-min sketch of two rows over one table): a request may be counted for another key too, and all counts are halved now and
 // then. No lock: what is lost in a race, or with a process that dies in the middle of a halving, is a request more to be waited for.
 //
@@ -20,7 +21,7 @@ inline constexpr std::uint32_t kRequestCounters = 1u << 16;
 inline constexpr std::uint32_t kRequestsUntilHalved = 8 * kRequestCounters;
 
 struct RequestRegion {
-    std::atomic<std::uint32_t> counted; ///< since the last halving
+    std::atomic<std::uint32_t> counted; ///< in all, modulo 2^32
     alignas(64) std::atomic<std::uint8_t> counts[kRequestCounters];
 };
 
@@ -28,8 +29,7 @@ struct RequestRegion {
 inline std::uint32_t count_request(CacheArena& arena, const CacheHash& hash) noexcept
 {
     RequestRegion& region = *reinterpret_cast<RequestRegion*>(arena.base() + arena.header().requests_offset);
-    if (region.counted.fetch_add(1, std::memory_order_relaxed) + 1 == kRequestsUntilHalved) {
-        region.counted.store(0, std::memory_order_relaxed);
+    if ((region.counted.fetch_add(1, std::memory_order_relaxed) + 1) % kRequestsUntilHalved == 0) {
         for (auto& count : region.counts) {
             count.store(count.load(std::memory_order_relaxed) / 2, std::memory_order_relaxed);
         }
