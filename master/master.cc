@@ -466,6 +466,7 @@ void Master::on_child_exit(const Child& child, bool is_crash)
 
 void Master::fail_start(std::string why)
 {
+    os::log(os::Level::error, "not started", {{"reason", why}});
     start_failure_ = std::move(why);
     exit_status_ = 1;
     stop(true);

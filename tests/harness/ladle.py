@@ -137,7 +137,11 @@ class Ladle:
     def _serves(self):
         if self.process.poll() is not None:
             raise AssertionError(f"ladle ended with {self.process.returncode}: {self.output()}")
-        return os.path.exists(self.admin) and self.command("status", "--json").returncode == 0
+        # The master answers before its workers are ready, and a worker that dies by then ends the start.
+        if not os.path.exists(self.admin):
+            return False
+        answer = self.command("status", "--json")
+        return answer.returncode == 0 and json.loads(answer.stdout)["state"] == "serving"
 
     def stop(self, check=True):
         """Ends the proxy, and fails if a sanitizer or an assertion spoke."""
