@@ -128,20 +128,20 @@ class Ladle:
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 
-    def start(self):
+    def start(self, until=("serving",)):
+        """Waits for one of these states. The master answers before its workers are ready, and a worker that dies by then ends the start."""
         self.stderr = open(self.path("stderr.log"), "ab")
         self.process = subprocess.Popen([*self.wrap, self.binary, "run", "--config", self.config], stdout=self.stderr, stderr=self.stderr)
-        waiting.until(self._serves, "ladle to serve", 30 if self.wrap else None)
+        waiting.until(lambda: self._state() in until, f"ladle to be {until}", 30 if self.wrap else None)
         return self
 
-    def _serves(self):
+    def _state(self):
         if self.process.poll() is not None:
             raise AssertionError(f"ladle ended with {self.process.returncode}: {self.output()}")
-        # The master answers before its workers are ready, and a worker that dies by then ends the start.
         if not os.path.exists(self.admin):
-            return False
+            return None
         answer = self.command("status", "--json")
-        return answer.returncode == 0 and json.loads(answer.stdout)["state"] == "serving"
+        return json.loads(answer.stdout)["state"] if answer.returncode == 0 else None
 
     def stop(self, check=True):
         """Ends the proxy, and fails if a sanitizer or an assertion spoke."""

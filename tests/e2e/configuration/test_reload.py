@@ -42,7 +42,8 @@ def test_sighup_reloads(ladle, origin):
 def test_a_reload_asked_for_while_starting_is_done_then(ladle, origin, cleanup, how):
     """Neither a command nor a SIGHUP that comes too early is refused or lost: it waits until Ladle serves."""
     cleanup.append(silent := Dns({"silent.ladle.test": None}))
-    proxy = ladle(origin(reply(b"old")), {"server": {"resolvers": [silent.text]}, "upstream": {"slow": {"servers": ["silent.ladle.test:80"]}}})
+    settings = {"server": {"resolvers": [silent.text]}, "upstream": {"slow": {"servers": ["silent.ladle.test:80"]}}}
+    proxy = ladle(origin(reply(b"old")), settings, start=False).start(until=("starting", "serving"))
     assert proxy.status()["state"] == "starting", "a name that is not answered holds the start up for a second"
     proxy.configure({"site": {"*": {"upstream": origin(reply(b"new")).url}}})
     if how == "signal":
