@@ -125,7 +125,9 @@ void pass_through(Bench& bench, Spool& spool, unsigned seed, std::uint64_t total
             moved = take(spool, at, 1 + random() % 131072) > 0;
         }
         if (!moved) {
-            bench.pump();
+            if (bench.value(shm::Metric::file_jobs) != 0) {
+                bench.pump();
+            }
             take(spool, at, 1);
         }
         idle = moved ? 0 : idle + 1;
