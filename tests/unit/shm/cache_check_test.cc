@@ -14,7 +14,7 @@ using namespace cache_testing;
 
 namespace {
 
-constexpr int kDamages = 400; ///< to each part
+constexpr int kDamages = kThinned > 1 ? 100 : 400; ///< to each part
 
 struct Part {
     const char* name;

@@ -14,6 +14,13 @@ namespace cache_testing {
 
 using namespace ladle;
 
+/// Sanitized, each case of the large tests costs thirty times as much: then every tenth has to do. The release build takes all.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr int kThinned = 10;
+#else
+inline constexpr int kThinned = 1;
+#endif
+
 inline shm::CacheArena make_arena(std::uint64_t mib, std::uint64_t file_budget = 0, std::uint64_t seed = 42)
 {
     return std::move(*shm::CacheArena::make({mib << 20, file_budget, seed}));
