@@ -24,17 +24,15 @@ public:
     void validate(const CacheVisit& cause, const shm::FillClaim& claim);
     /// To write it to disk; `claim` likewise.
     void write_to_disk(const shm::FillClaim& claim) noexcept { request_.cache->large_claim = claim; }
-    static void start(std::unique_ptr<BackgroundFetch> fetch);
     bool is_awaited() const noexcept override { return false; }
 
 private:
-    loop::Task<void> run();
+    loop::Task<void> run() override;
 
     Cache& cache_;
     ClientConnection nobody_; ///< without a socket: nothing is said to it, and it never leaves
     Request request_;
     Turn turn_;
-    loop::Task<void> main_; ///< last: its frame uses all of the above
 };
 
 /// The same request once more; it shares the block that the texts stand in.
@@ -90,17 +88,9 @@ void BackgroundFetch::validate(const CacheVisit& cause, const shm::FillClaim& cl
     request_.cache->claim = claim;
 }
 
-void BackgroundFetch::start(std::unique_ptr<BackgroundFetch> fetch)
-{
-    BackgroundFetch& started = *fetch;
-    started.cache_.row().add(shm::Metric::cache_background);
-    started.cache_.adopt(std::move(fetch));
-    started.main_ = started.run();
-    started.main_.start();
-}
-
 loop::Task<void> BackgroundFetch::run()
 {
+    cache_.row().add(shm::Metric::cache_background);
     prepare_to_ask(request_);
     std::optional<Answer> failed = co_await ask_servers(request_, turn_);
     std::ignore = settle(request_, turn_, failed); // what it does not store is of no use to anybody
@@ -129,7 +119,7 @@ void revalidate_in_background(Request& request)
     if (claim.outcome == shm::ClaimOutcome::mine) {
         auto fetch = std::make_unique<BackgroundFetch>(request);
         fetch->validate(visit, claim);
-        BackgroundFetch::start(std::move(fetch));
+        visit.cache.start(std::move(fetch));
     }
 }
 
@@ -143,7 +133,7 @@ void fetch_to_disk_in_background(Request& request, const shm::CacheHash& hash)
     if (claim.outcome == shm::ClaimOutcome::mine) {
         auto fetch = std::make_unique<BackgroundFetch>(request);
         fetch->write_to_disk(claim);
-        BackgroundFetch::start(std::move(fetch));
+        visit.cache.start(std::move(fetch));
     }
 }
 

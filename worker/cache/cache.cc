@@ -69,10 +69,15 @@ Cache::~Cache()
     if (disk_) {
         disk_->stop(); // what it writes lies in objects that errands hold
     }
-    for (loop::Link* list : {&errands_, &ended_}) {
-        while (list->is_linked()) {
-            delete static_cast<Errand*>(list->next);
-        }
+    destroy_all(errands_);
+    destroy_all(ended_);
+}
+
+void Cache::destroy_all(loop::Link& errands) noexcept
+{
+    while (errands.is_linked()) {
+        const std::unique_ptr<Errand> errand(static_cast<Errand*>(errands.next));
+        errand->main_ = {};
     }
 }
 
@@ -171,10 +176,13 @@ std::expected<shm::CacheFill, shm::CacheRefusal> Cache::begin(const shm::CacheOb
     }
 }
 
-void Cache::adopt(std::unique_ptr<Errand> errand) noexcept
+void Cache::start(std::unique_ptr<Errand> errand)
 {
     ++errand_count_;
-    errand.release()->insert_before(errands_); // owned by the list from here on
+    Errand& started = *errand.release(); // owned by the list from here on
+    started.insert_before(errands_);
+    started.main_ = started.run();
+    started.main_.start();
 }
 
 void Cache::retire(Errand& errand) noexcept
@@ -186,10 +194,7 @@ void Cache::retire(Errand& errand) noexcept
 
 void Cache::on_reap(void* self)
 {
-    auto& cache = *static_cast<Cache*>(self);
-    while (cache.ended_.is_linked()) {
-        delete static_cast<Errand*>(cache.ended_.next);
-    }
+    destroy_all(static_cast<Cache*>(self)->ended_);
 }
 
 std::size_t Cache::awaited_count() const noexcept

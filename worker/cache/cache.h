@@ -33,6 +33,12 @@ public:
     Errand& operator=(const Errand&) = delete;
     /// Whether another process reads what it brings.
     virtual bool is_awaited() const noexcept = 0;
+
+private:
+    friend class Cache;
+    /// All that it does; ends with Cache::retire().
+    virtual loop::Task<void> run() = 0;
+    loop::Task<void> main_; ///< run(): the Cache destroys it first, as its frame uses all that the errand has
 };
 
 /// Something in the cache that a coroutine waits for, from its construction to its end.
@@ -93,8 +99,8 @@ public:
     /// Begins to store an object; files of dead objects make room where they stand in the way.
     std::expected<shm::CacheFill, shm::CacheRefusal> begin(const shm::CacheObject& object) noexcept;
 
-    /// Takes an errand over until it retires.
-    void adopt(std::unique_ptr<Errand> errand) noexcept;
+    /// Takes an errand over until it retires, and begins it.
+    void start(std::unique_ptr<Errand> errand);
     /// The errand has ended; it is destroyed soon, outside its own code.
     void retire(Errand& errand) noexcept;
     /// Whether one more may be begun that nobody waits for.
@@ -114,6 +120,7 @@ private:
     static void on_bell(void* self, loop::Ready what);
     static void on_stir(void* self);
     static void on_reap(void* self);
+    static void destroy_all(loop::Link& errands) noexcept;
     void wake_waiters() noexcept;
 
     loop::Loop& loop_;

@@ -56,10 +56,9 @@ public:
     bool is_awaited() const noexcept override { return object_ && object_.rows_reading() != 0; }
     /// Takes what came with the header. True: that was all of it.
     bool begin();
-    static void start(std::unique_ptr<DiskLoad> load);
 
 private:
-    loop::Task<void> run();
+    loop::Task<void> run() override;
     bool store(std::string_view bytes, bool is_in_file);
     void end(bool is_complete) noexcept;
 
@@ -68,7 +67,6 @@ private:
     std::shared_ptr<Loading> loading_;
     loop::Wake wake_;
     shm::CacheFill object_;
-    loop::Task<void> main_; ///< last: its frame uses all of the above
 };
 
 bool DiskLoad::store(std::string_view bytes, bool is_in_file)
@@ -106,14 +104,6 @@ bool DiskLoad::begin()
         return true;
     }
     return false;
-}
-
-void DiskLoad::start(std::unique_ptr<DiskLoad> load)
-{
-    DiskLoad& started = *load;
-    started.cache_.adopt(std::move(load));
-    started.main_ = started.run();
-    started.main_.start();
 }
 
 loop::Task<void> DiskLoad::run()
@@ -186,7 +176,7 @@ void begin_load(Request& request, const shm::CacheRef& entry, const std::shared_
     }
     auto load = std::make_unique<DiskLoad>(visit.cache, entry, loading, std::move(*begun));
     if (!load->begin()) {
-        DiskLoad::start(std::move(load));
+        visit.cache.start(std::move(load));
     }
 }
 

@@ -44,10 +44,9 @@ public:
         cache_.disk()->count_write(-1);
     }
     bool is_awaited() const noexcept override { return false; }
-    static void start(std::unique_ptr<DiskWrite> write);
 
 private:
-    loop::Task<void> run();
+    loop::Task<void> run() override;
     bool keep();
 
     Cache& cache_;
@@ -56,16 +55,7 @@ private:
     shm::CacheFill entry_; ///< of the index
     std::shared_ptr<Writing> writing_;
     loop::Wake wake_;
-    loop::Task<void> main_; ///< last: its frame uses all of the above
 };
-
-void DiskWrite::start(std::unique_ptr<DiskWrite> write)
-{
-    DiskWrite& started = *write;
-    started.cache_.adopt(std::move(write));
-    started.main_ = started.run();
-    started.main_.start();
-}
 
 loop::Task<void> DiskWrite::run()
 {
@@ -197,7 +187,7 @@ void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash&
         return;
     }
     writing->object.number = begun->file();
-    DiskWrite::start(std::make_unique<DiskWrite>(cache, claim, view.copy(), std::move(*begun), std::move(writing)));
+    cache.start(std::make_unique<DiskWrite>(cache, claim, view.copy(), std::move(*begun), std::move(writing)));
 }
 
 /// A stub's header, which a server has confirmed, to its file.
@@ -208,26 +198,16 @@ public:
     {
     }
     bool is_awaited() const noexcept override { return false; }
-    static void start(std::unique_ptr<HeadWrite> write);
 
 private:
-    loop::Task<void> run();
+    loop::Task<void> run() override;
 
     Cache& cache_;
     shm::CacheView view_;  ///< the stub, in which the texts lie
     shm::CacheView entry_; ///< of the index: nobody unlinks the file
     std::shared_ptr<Writing> writing_;
     loop::Wake wake_;
-    loop::Task<void> main_; ///< last: its frame uses all of the above
 };
-
-void HeadWrite::start(std::unique_ptr<HeadWrite> write)
-{
-    HeadWrite& started = *write;
-    started.cache_.adopt(std::move(write));
-    started.main_ = started.run();
-    started.main_.start();
-}
 
 loop::Task<void> HeadWrite::run()
 {
@@ -285,7 +265,7 @@ void write_head_to_disk(Cache& cache, const shm::CacheView& view)
     }
     std::shared_ptr<Writing> writing = cache.may_fetch() ? describe(cache, view, hash) : nullptr;
     if (writing) {
-        HeadWrite::start(std::make_unique<HeadWrite>(cache, view.copy(), std::move(entry), std::move(writing)));
+        cache.start(std::make_unique<HeadWrite>(cache, view.copy(), std::move(entry), std::move(writing)));
     } else {
         disk->forget(entry.ref());
     }

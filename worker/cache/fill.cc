@@ -48,11 +48,9 @@ Fill::~Fill()
 
 void Fill::start(std::unique_ptr<Fill> fill)
 {
-    Fill& started = *fill;
-    started.is_started_ = true;
-    started.cache_.adopt(std::move(fill));
-    started.main_ = started.run();
-    started.main_.start();
+    Cache& cache = fill->cache_;
+    fill->is_started_ = true;
+    cache.start(std::move(fill));
 }
 
 void Fill::publish() noexcept

@@ -62,7 +62,7 @@ public:
     void forsake() noexcept;
 
 private:
-    loop::Task<void> run();
+    loop::Task<void> run() override;
     bool store(Chain& bytes);
     bool store_part(const shm::CacheView& part);
     bool store_inline(Chain& bytes) noexcept;
@@ -93,7 +93,6 @@ private:
     State state_ = State::arriving;
     bool is_started_ = false;
     bool has_left_ = false;
-    loop::Task<void> main_; ///< last: its frame uses all of the above
 };
 
 } // namespace ladle::worker
