@@ -87,14 +87,18 @@ public:
     bool work();
     /// Takes in what the server has sent; false = nothing.
     bool receive();
-    bool is_working() const noexcept { return call_.has_value(); }
+    /// Whether the pool is at work on the file.
+    bool is_working() const noexcept { return call_ && !call_->is_done(); }
     /// The file is there, whole.
     bool is_finished() const noexcept { return stage_ == Stage::finished; }
-    bool has_failed() const noexcept { return code_ != 0 || is_cut_; }
-    /// Gives the object its place, if it is still wanted.
-    void publish();
+    bool has_failed() const noexcept { return code_ != 0; }
+    bool is_over() const noexcept { return is_finished() || has_failed(); }
+    /// It waited too long: for the disk, or for the server.
+    void give_up() noexcept { code_ = is_working() ? ETIMEDOUT : ECANCELED; }
     /// Tells the tier how it went.
-    void settle() noexcept;
+    void report() noexcept { disk_.wrote(code_); }
+    /// Gives the object its place, if nothing that came later counts more.
+    void publish();
 
 private:
     enum class Stage : std::uint8_t { begin, body, finish, finished };
@@ -114,20 +118,8 @@ private:
     Stage stage_ = Stage::begin; ///< what is done next, or is under way
     std::string next_;           ///< received, not being written yet
     Chain incoming_;
-    bool is_cut_ = false; ///< by the server
-    int code_ = 0;
+    int code_ = 0; ///< why it failed: of the disk, or ECANCELED
 };
-
-void DiskFetch::settle() noexcept
-{
-    if (is_finished()) {
-        disk_.wrote(0);
-    } else if (is_cut_ || code_ != 0) {
-        disk_.wrote(is_cut_ ? ECANCELED : code_);
-    } else {
-        disk_.wrote(is_working() ? ETIMEDOUT : ECANCELED); // the disk, or the server, is stuck
-    }
-}
 
 bool DiskFetch::reserve(bool& may_come)
 {
@@ -169,7 +161,7 @@ void DiskFetch::take_result()
     if (!call_ || !call_->is_done()) {
         return;
     }
-    code_ = call_->code();
+    code_ = code_ == 0 ? call_->code() : code_;
     call_.reset();
     if (stage_ == Stage::begin) {
         stage_ = Stage::body;
@@ -180,9 +172,9 @@ void DiskFetch::take_result()
 
 bool DiskFetch::work()
 {
-    const bool was_working = is_working();
+    const bool was_working = call_.has_value();
     take_result();
-    if (call_ || has_failed() || is_finished()) {
+    if (call_ || is_over()) {
         return was_working && !call_;
     }
     Work& work = *work_;
@@ -205,7 +197,8 @@ bool DiskFetch::work()
 bool DiskFetch::receive()
 {
     bool moved = false;
-    while (!turn_.body.is_complete() && !is_cut_ && next_.size() < kStep &&
+    bool is_cut = false;
+    while (!turn_.body.is_complete() && !is_cut && next_.size() < kStep &&
            (!turn_.connection->input.empty() || turn_.connection->socket.may_read())) {
         const std::uint64_t before = turn_.body.received();
         const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, kMostRead);
@@ -222,10 +215,11 @@ bool DiskFetch::receive()
             }
         }
         moved = true;
-        is_cut_ = pull != BodyReader::Pull::progress && !turn_.body.is_complete();
+        is_cut = pull != BodyReader::Pull::progress && !turn_.body.is_complete();
     }
-    if (is_cut_) {
+    if (is_cut) {
         visit_.cache.row().add(shm::Metric::server_bad_responses);
+        code_ = ECANCELED;
     }
     return moved;
 }
@@ -316,44 +310,63 @@ loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
     co_return false;
 }
 
+/// Receives and writes, until it is over.
+loop::Task<void> run_fetch(Request& request, DiskFetch& fetch)
+{
+    ClientConnection& nobody = request.client;
+    nobody.alarm.set(request.timeouts().stall);
+    for (;;) {
+        const bool has_received = fetch.receive();
+        const bool has_worked = fetch.work();
+        if (fetch.is_over()) {
+            break;
+        }
+        if (has_received || has_worked) {
+            nobody.alarm.set(request.timeouts().stall);
+            nobody.wake.kick_later(); // the other connections have a turn
+        }
+        co_await nobody.wake.wait();
+        if (nobody.alarm.rang()) {
+            fetch.give_up();
+            break;
+        }
+    }
+    nobody.alarm.clear();
+    fetch.report();
+}
+
 } // namespace
 
 loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
 {
-    ClientConnection& nobody = request.client;
+    CacheVisit& visit = *request.cache;
     bool is_finished = false;
     {
         DiskFetch fetch(request, turn);
         const bool has_room = co_await wait_for_room(request, fetch);
-        if (!has_room) {
+        if (has_room) {
+            co_await run_fetch(request, fetch);
+        } else {
             request.parts.row.add(shm::Metric::cache_disk_write_refused);
         }
-        nobody.alarm.set(request.timeouts().stall);
-        while (has_room && !fetch.is_finished() && !fetch.has_failed() && !nobody.alarm.rang()) {
-            const bool has_received = fetch.receive();
-            const bool has_worked = fetch.work();
-            if (has_received || has_worked) {
-                nobody.alarm.set(request.timeouts().stall);
-                nobody.wake.kick_later(); // the other connections have a turn
-            }
-            if (!fetch.is_finished() && !fetch.has_failed()) {
-                co_await nobody.wake.wait();
-            }
-        }
-        if (has_room) {
-            fetch.settle();
-        }
-        if (fetch.is_finished()) {
-            is_finished = true;
+        is_finished = fetch.is_finished();
+        if (is_finished) {
             turn.release();
             fetch.publish();
+        } else {
+            turn.connection.reset();
+            turn.lease.end();
+        }
+        // What is under way may be about to make the file, or to give it its name: unlinked before that, it would stay for ever.
+        while (fetch.is_working()) {
+            co_await request.client.wake.wait();
         }
     }
-    request.cache->view = {};
+    visit.view = {};
     if (is_finished) {
-        request.cache->end_large_claim(shm::FillEnd::over);
+        visit.end_large_claim(shm::FillEnd::over);
     }
-    request.cache->cache.disk()->tidy();
+    visit.cache.disk()->tidy();
 }
 
 } // namespace ladle::worker

@@ -318,6 +318,29 @@ def test_a_server_that_ends_early_leaves_nothing(large, kind):
     assert metric(proxy, "cache_disk_fetches") == 1, "not tried again at once"
 
 
+def test_a_file_that_is_made_late_goes_too(large, traced):
+    """The server has ended before a slow disk has made the file."""
+    proxy, _, videos = large()
+    go = threading.Event()
+
+    def cut(count, answer, connection):
+        if count != 3:
+            return answer
+        connection.send(answer[:1000])
+        go.wait(20)
+        connection.close()
+        return None
+    videos.before = cut
+    with traced(proxy, "openat:delay_enter=500000"):
+        ask(proxy, body=BODY)
+        ask(proxy, body=BODY)
+        waiting.until(lambda: metric(proxy, "file_jobs") > 0, "the file to be made")
+        go.set()
+        waiting.until(lambda: is_idle(proxy), "the end of the fetch")
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not leftovers(proxy), "the file to go")
+    assert disk(proxy)["file_bytes"] == 0
+
+
 class Gate:
     """Holds the fetch for the disk in mid-body until it is let go."""
 
