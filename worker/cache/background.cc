@@ -23,7 +23,7 @@ public:
     /// To validate what `cause` has found; `claim` is ended by this fetch.
     void validate(const CacheVisit& cause, const shm::FillClaim& claim);
     /// To write it to disk; `claim` likewise.
-    void write_to_disk(const shm::FillClaim& claim) noexcept { request_.cache->large_claim = claim; }
+    void write_to_disk(const shm::FillClaim& claim) noexcept { request_.cache->take_large_claim(claim); }
     bool is_awaited() const noexcept override { return false; }
 
 private:

@@ -69,17 +69,12 @@ public:
     DiskFetch(Request& request, Turn& turn)
         : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_))
     {
-        disk_.count_fetch(1);
         visit_.cache.row().add(shm::Metric::cache_disk_fetches);
         visit_.cache.row().add(shm::Metric::cache_fills_open);
     }
     DiskFetch(const DiskFetch&) = delete;
     DiskFetch& operator=(const DiskFetch&) = delete;
-    ~DiskFetch()
-    {
-        disk_.count_fetch(-1);
-        visit_.cache.row().subtract(shm::Metric::cache_fills_open);
-    }
+    ~DiskFetch() { visit_.cache.row().subtract(shm::Metric::cache_fills_open); }
 
     /// Room in the index; false: not now. `may_come`: files of dead objects stand in the way.
     bool reserve(bool& may_come);

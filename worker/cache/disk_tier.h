@@ -59,6 +59,7 @@ public:
     void count_write(int change) noexcept { writes_ += change; }
     /// Whether one more object may be fetched for the disk alone.
     bool may_fetch() const noexcept { return folder_ && !is_set_aside() && fetches_ < kMostFetches; }
+    /// From its beginning, when its server has not answered yet.
     void count_fetch(int change) noexcept { fetches_ += change; }
 
     /// Claims the writing of this name, for all processes. Not `mine`: another writes it.

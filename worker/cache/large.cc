@@ -72,7 +72,10 @@ bool see_large(Request& request, std::uint64_t bytes, const http::StoredFreshnes
         return false;
     }
     if (visit.large_claim.outcome != shm::ClaimOutcome::mine && visit.cache.disk()->may_fetch()) { // begun to validate something
-        visit.large_claim = visit.cache.store().fills().claim(hash_of_large(visit.name.hash), loop::clock_now());
+        const shm::FillClaim claim = visit.cache.store().fills().claim(hash_of_large(visit.name.hash), loop::clock_now());
+        if (claim.outcome == shm::ClaimOutcome::mine) {
+            visit.take_large_claim(claim);
+        }
     }
     return visit.large_claim.outcome == shm::ClaimOutcome::mine;
 }

@@ -4,6 +4,7 @@
 #include "common/config/config.h"
 #include "common/shm/purge_log.h"
 #include "worker/cache/cache.h"
+#include "worker/cache/disk_tier.h"
 #include "worker/cache/fill.h"
 
 #include <time.h>
@@ -41,9 +42,16 @@ void CacheVisit::end_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
     }
 }
 
+void CacheVisit::take_large_claim(const shm::FillClaim& taken) noexcept
+{
+    large_claim = taken;
+    cache.disk()->count_fetch(1);
+}
+
 void CacheVisit::end_large_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
 {
     if (large_claim.outcome == shm::ClaimOutcome::mine) {
+        cache.disk()->count_fetch(-1);
         cache.ring(cache.store().fills().finish(large_claim, end, until_ns));
         large_claim = {};
     }

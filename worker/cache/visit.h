@@ -64,7 +64,9 @@ struct CacheVisit {
 
     /// Ends the claim, if the request has one, and wakes those who wait for it.
     void end_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
-    /// The same of the claim of a fetch for the disk.
+    /// Takes over the claim of a fetch for the disk, which is `mine`.
+    void take_large_claim(const shm::FillClaim& taken) noexcept;
+    /// Ends it.
     void end_large_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
     /// Appends the Cache-Status line for the client, where the route shows it.
     void append_status_line(std::string& out) const;

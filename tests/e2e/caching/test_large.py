@@ -341,6 +341,25 @@ def test_a_file_that_is_made_late_goes_too(large, traced):
     assert disk(proxy)["file_bytes"] == 0
 
 
+def test_only_so_many_are_fetched_at_once(large):
+    """Four by each worker, counted from when the server is asked."""
+    proxy, _, videos = large(workers=1)
+    go = threading.Event()
+
+    def hold_the_third(_, answer, connection):
+        target = connection.requests[-1].target
+        if sum(request.target == target for request in list(videos.whole)) == 3:
+            go.wait(20)
+        return answer
+    videos.before = hold_the_third
+    for i in range(8):
+        for _ in range(2):
+            ask(proxy, f"/{SIZE}/{i}")
+    go.set()
+    waiting.until(lambda: disk(proxy)["objects"] >= 4 and is_idle(proxy), "four of them on disk")
+    assert metric(proxy, "cache_disk_fetches") == 4 and disk(proxy)["objects"] == 4
+
+
 class Gate:
     """Holds the fetch for the disk in mid-body until it is let go."""
 
