@@ -78,7 +78,8 @@ struct Cache {
     std::string files = "auto";                ///< a folder on tmpfs, in which the master makes its own for larger bodies
     std::uint64_t object_bytes = 1ull << 30;   ///< object.max: larger bodies are not stored; a route's `max` overrides it
     std::uint64_t inline_bytes = 48ull << 10;  ///< object.inline: a body up to here lies in the arena; past it sendfile costs less
-    std::uint64_t finish_bytes = 16ull << 20;  ///< object.finish: so much may still be due of a body that nobody waits for any more
+    /// object.finish: so much may still be due of a body that nobody waits for any more; of one for disk alone: may still come
+    std::uint64_t finish_bytes = 16ull << 20;
     Duration uncacheable_for{60'000};          ///< how long a key is remembered as not to be stored
     /// How long a request waits for another's fetch of the same key before it asks the server itself. A fetch that brings nothing
     /// in that time is either for a broken server, which more requests would not mend, or slow by nature; a waiter then has a right

@@ -95,7 +95,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"cache_object", "max", Type::size, "1GiB", "0B..256GiB", "larger bodies are not kept; nor, but on disk, those of more than a quarter of the memory, or of 1GiB of it"},
     {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
         "larger pieces are hard to place"},
-    {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing"},
+    {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing; one for the disk alone goes on by so much"},
 
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},

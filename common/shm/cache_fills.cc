@@ -10,6 +10,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr std::uint32_t kSectionPlaces = kFillSets * kFillWays;
+constexpr std::uint64_t kMostWanted = 0xffff; ///< more are not told from so many, who are taken to want it for ever
 
 constexpr FillState state_of(std::uint64_t word) noexcept
 {
@@ -43,6 +44,12 @@ bool is_live(const FillPlace& place, std::uint64_t word, std::uint64_t now_ns) n
            (state_of(word) == FillState::uncacheable && place.until_ns.load(std::memory_order_relaxed) > now_ns);
 }
 
+/// Whether FillPlace::wanted says that somebody wants what is fetched under this claim.
+bool counts_for(std::uint64_t wanted, const FillClaim& claim) noexcept
+{
+    return wanted >> 16 == claim.word >> 16 && (wanted & kMostWanted) != 0;
+}
+
 } // namespace
 
 FillTable::FillTable(CacheArena& arena, std::uint32_t row) noexcept
@@ -54,6 +61,11 @@ FillPlace* FillTable::set_of(const CacheHash& hash) const noexcept
 {
     const auto set = static_cast<std::uint32_t>(hash.low >> 32) % kFillSets;
     return region_->sections[section_of(hash)].places + set * kFillWays;
+}
+
+FillPlace& FillTable::place_of(const FillClaim& claim) const noexcept
+{
+    return region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
 }
 
 FillClaim FillTable::claim(const CacheHash& hash, std::uint64_t now_ns) noexcept
@@ -106,7 +118,7 @@ std::uint64_t FillTable::finish(const FillClaim& claim, FillEnd end, std::uint64
     if (claim.outcome != ClaimOutcome::mine) {
         return 0;
     }
-    FillPlace& place = region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
+    FillPlace& place = place_of(claim);
     if (place.word.load(std::memory_order_relaxed) != claim.word) {
         return 0;
     }
@@ -130,7 +142,7 @@ void FillTable::spoil(const CacheHash& hash) noexcept
 
 bool FillTable::is_spoiled(const FillClaim& claim) const noexcept
 {
-    const FillPlace& place = region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
+    const FillPlace& place = place_of(claim);
     return claim.outcome == ClaimOutcome::mine && place.until_ns.load(std::memory_order_acquire) != 0;
 }
 
@@ -141,8 +153,38 @@ std::uint64_t FillTable::mark_uncacheable(const CacheHash& hash, std::uint64_t n
 
 bool FillTable::is_over(const FillClaim& claim) const noexcept
 {
-    const FillPlace& place = region_->sections[claim.place / kSectionPlaces].places[claim.place % kSectionPlaces];
-    return place.word.load(std::memory_order_acquire) != claim.word;
+    return place_of(claim).word.load(std::memory_order_acquire) != claim.word;
+}
+
+void FillTable::want(const FillClaim& claim) noexcept
+{
+    if ((claim.outcome != ClaimOutcome::mine && claim.outcome != ClaimOutcome::others) || is_over(claim)) {
+        return;
+    }
+    std::atomic<std::uint64_t>& wanted = place_of(claim).wanted;
+    const std::uint64_t generation = claim.word >> 16;
+    std::uint64_t now = wanted.load(std::memory_order_relaxed);
+    std::uint64_t next = 0;
+    do {
+        if (now >> 16 > generation || (now >> 16 == generation && (now & kMostWanted) == kMostWanted)) {
+            return;
+        }
+        next = (now >> 16 == generation ? now : generation << 16) + 1;
+    } while (!wanted.compare_exchange_weak(now, next, std::memory_order_relaxed));
+}
+
+void FillTable::want_no_more(const FillClaim& claim) noexcept
+{
+    std::atomic<std::uint64_t>& wanted = place_of(claim).wanted;
+    std::uint64_t now = wanted.load(std::memory_order_relaxed);
+    while (counts_for(now, claim) && (now & kMostWanted) != kMostWanted &&
+           !wanted.compare_exchange_weak(now, now - 1, std::memory_order_relaxed)) {
+    }
+}
+
+bool FillTable::is_wanted(const FillClaim& claim) const noexcept
+{
+    return counts_for(place_of(claim).wanted.load(std::memory_order_relaxed), claim);
 }
 
 bool FillTable::is_uncacheable(const CacheHash& hash, std::uint64_t now_ns) const noexcept

@@ -34,7 +34,9 @@ struct alignas(64) FillPlace {
     std::atomic<std::uint64_t> word;     ///< generation << 16 | FillState << 8 | owner row
     std::atomic<std::uint64_t> waiters;  ///< bit per process row
     std::atomic<std::uint64_t> until_ns; ///< CLOCK_MONOTONIC: end of `uncacheable`; of a claim: not 0 = spoiled
+    std::atomic<std::uint64_t> wanted;   ///< generation << 16 | by how many; of an earlier generation: by nobody
 };
+static_assert(sizeof(FillPlace) == 64);
 
 struct FillSection {
     alignas(64) CacheLockWord lock;
@@ -84,6 +86,12 @@ public:
     /// Marks a key as uncacheable that nobody has claimed. Returns the rows to wake.
     std::uint64_t mark_uncacheable(const CacheHash& hash, std::uint64_t now_ns, std::uint64_t until_ns) noexcept;
 
+    /// Somebody wants what is fetched under a claim, one's own or the `others` that stood in the way, or does so no more. Lock-free;
+    /// nothing where the claim has ended. Who dies with a want is taken to go on wanting.
+    void want(const FillClaim& claim) noexcept;
+    void want_no_more(const FillClaim& claim) noexcept;
+    bool is_wanted(const FillClaim& claim) const noexcept;
+
     /// Whether a claim, one's own or the `others` that stood in the way, has ended (lock-free): what a waiter asks when its row is woken.
     bool is_over(const FillClaim& claim) const noexcept;
 
@@ -102,6 +110,7 @@ public:
 
 private:
     FillPlace* set_of(const CacheHash& hash) const noexcept;
+    FillPlace& place_of(const FillClaim& claim) const noexcept;
 
     FillRegion* region_;
     std::uint32_t row_;

@@ -126,10 +126,13 @@ void revalidate_in_background(Request& request)
 void fetch_to_disk_in_background(Request& request, const shm::CacheHash& hash)
 {
     CacheVisit& visit = *request.cache;
-    if (!visit.cache.may_fetch() || !visit.cache.disk()->may_fetch()) {
+    shm::FillTable& fills = visit.cache.store().fills();
+    const shm::FillClaim claim = fills.claim(hash, loop::clock_now());
+    if (claim.outcome == shm::ClaimOutcome::mine && !(visit.cache.may_fetch() && visit.cache.disk()->may_fetch())) {
+        visit.cache.ring(fills.finish(claim, shm::FillEnd::over));
         return;
     }
-    const shm::FillClaim claim = visit.cache.store().fills().claim(hash, loop::clock_now());
+    visit.want_large(claim);
     if (claim.outcome == shm::ClaimOutcome::mine) {
         auto fetch = std::make_unique<BackgroundFetch>(request);
         fetch->write_to_disk(claim);

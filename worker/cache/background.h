@@ -12,7 +12,7 @@ namespace ladle::worker {
 void revalidate_in_background(Request& request);
 
 /// Fetches the whole of what `request` asks for and writes it to disk, unless somebody is at it (hash: hash_of_large()), lately
-/// nothing came of it, or too much is under way.
+/// nothing came of it, or too much is under way. The request wants it from then on, whoever fetches it.
 void fetch_to_disk_in_background(Request& request, const shm::CacheHash& hash);
 
 } // namespace ladle::worker

@@ -67,7 +67,8 @@ std::shared_ptr<Work> describe(const CacheVisit& visit, const DiskTier& disk)
 class DiskFetch {
 public:
     DiskFetch(Request& request, Turn& turn)
-        : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_))
+        : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_)),
+          left_when_wanted_(turn.body.left())
     {
         visit_.cache.row().add(shm::Metric::cache_disk_fetches);
         visit_.cache.row().add(shm::Metric::cache_fills_open);
@@ -88,6 +89,10 @@ public:
     bool is_finished() const noexcept { return stage_ == Stage::finished; }
     bool has_failed() const noexcept { return code_ != 0; }
     bool is_over() const noexcept { return is_finished() || has_failed(); }
+    /// Whether it is to go on; asked after each receive().
+    bool is_wanted() noexcept;
+    /// Nobody wants it.
+    void leave() noexcept { code_ = ECANCELED; }
     /// It waited too long: for the disk, or for the server.
     void give_up() noexcept { code_ = is_working() ? ETIMEDOUT : ECANCELED; }
     /// Tells the tier how it went.
@@ -113,6 +118,7 @@ private:
     Stage stage_ = Stage::begin; ///< what is done next, or is under way
     std::string next_;           ///< received, not being written yet
     Chain incoming_;
+    std::uint64_t left_when_wanted_; ///< of the body, when somebody wanted it last
     int code_ = 0; ///< why it failed: of the disk, or ECANCELED
 };
 
@@ -219,6 +225,16 @@ bool DiskFetch::receive()
     return moved;
 }
 
+bool DiskFetch::is_wanted() noexcept
+{
+    const std::uint64_t left = turn_.body.left();
+    if (visit_.cache.store().fills().is_wanted(visit_.large_claim)) {
+        left_when_wanted_ = left;
+    }
+    const std::uint64_t most = request_.live->config->cache.finish_bytes;
+    return left <= most || left_when_wanted_ - left <= most;
+}
+
 /// Whether the vary record that leads to the object is still the one that named it.
 bool DiskFetch::is_led_to() const
 {
@@ -305,13 +321,19 @@ loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
     co_return false;
 }
 
-/// Receives and writes, until it is over.
-loop::Task<void> run_fetch(Request& request, DiskFetch& fetch)
+/// Receives and writes, until it is over. False: nobody wants it any more.
+loop::Task<bool> run_fetch(Request& request, DiskFetch& fetch)
 {
     ClientConnection& nobody = request.client;
+    bool is_wanted = true;
     nobody.alarm.set(request.timeouts().stall);
     for (;;) {
         const bool has_received = fetch.receive();
+        if (!fetch.is_wanted()) {
+            is_wanted = false;
+            fetch.leave();
+            break;
+        }
         const bool has_worked = fetch.work();
         if (fetch.is_over()) {
             break;
@@ -328,6 +350,7 @@ loop::Task<void> run_fetch(Request& request, DiskFetch& fetch)
     }
     nobody.alarm.clear();
     fetch.report();
+    co_return is_wanted;
 }
 
 } // namespace
@@ -335,17 +358,17 @@ loop::Task<void> run_fetch(Request& request, DiskFetch& fetch)
 loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
 {
     CacheVisit& visit = *request.cache;
-    bool is_finished = false;
+    bool may_be_tried_again = false;
     {
         DiskFetch fetch(request, turn);
         const bool has_room = co_await wait_for_room(request, fetch);
         if (has_room) {
-            co_await run_fetch(request, fetch);
+            const bool is_wanted = co_await run_fetch(request, fetch);
+            may_be_tried_again = fetch.is_finished() || !is_wanted;
         } else {
             request.parts.row.add(shm::Metric::cache_disk_write_refused);
         }
-        is_finished = fetch.is_finished();
-        if (is_finished) {
+        if (fetch.is_finished()) {
             turn.release();
             fetch.publish();
         } else {
@@ -358,7 +381,7 @@ loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
         }
     }
     visit.view = {};
-    if (is_finished) {
+    if (may_be_tried_again) {
         visit.end_large_claim(shm::FillEnd::over);
     }
     visit.cache.disk()->tidy();

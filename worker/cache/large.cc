@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t kLargeMark = 0x6c61726765206f62;
 constexpr unsigned kSecondSight = 2;
+constexpr std::uint64_t kLeastTaken = shm::kDiskBlockBytes; ///< players ask for a byte or two, to see whether ranges are to be had
 
 /// Whether the disk takes a body of this length, and the response is worth it.
 bool is_for_disk(Request& request, std::uint64_t bytes, const http::StoredFreshness& freshness)
@@ -54,6 +55,13 @@ void fetch_if_seen(Request& request)
 
 } // namespace
 
+void leave_large(Request& request) noexcept
+{
+    if (request.reason != Reason::ok || request.body_sent < kLeastTaken) {
+        request.cache->want_large_no_more();
+    }
+}
+
 shm::CacheHash hash_of_large(const shm::CacheHash& hash) noexcept
 {
     return {hash.low ^ kLargeMark, hash.high ^ kLargeMark};
@@ -75,6 +83,7 @@ bool see_large(Request& request, std::uint64_t bytes, const http::StoredFreshnes
         const shm::FillClaim claim = visit.cache.store().fills().claim(hash_of_large(visit.name.hash), loop::clock_now());
         if (claim.outcome == shm::ClaimOutcome::mine) {
             visit.take_large_claim(claim);
+            visit.cache.store().fills().want(claim); // the client who was shown the old one has left with that
         }
     }
     return visit.large_claim.outcome == shm::ClaimOutcome::mine;

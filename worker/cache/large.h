@@ -18,6 +18,10 @@ bool see_large(Request& request, std::uint64_t bytes, const http::StoredFreshnes
 /// A 206 has come: the same, if the whole that it is a part of is too large for memory.
 void see_part_of_large(Request& request, const http::StoredFreshness& freshness);
 
+/// The request is over. If it did not get what it asked for, or only some bytes, a fetch that it began, or that was under way, goes on
+/// no longer for its sake.
+void leave_large(Request& request) noexcept;
+
 /// Under what the fetch of a large object is claimed, and the requests for it are counted: what others wait for, and what min_uses
 /// counts, is something else.
 shm::CacheHash hash_of_large(const shm::CacheHash& hash) noexcept;

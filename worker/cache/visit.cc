@@ -48,6 +48,21 @@ void CacheVisit::take_large_claim(const shm::FillClaim& taken) noexcept
     cache.disk()->count_fetch(1);
 }
 
+void CacheVisit::want_large(const shm::FillClaim& fetch) noexcept
+{
+    want_large_no_more();
+    cache.store().fills().want(fetch);
+    wanted_large = fetch;
+}
+
+void CacheVisit::want_large_no_more() noexcept
+{
+    if (wanted_large.outcome != shm::ClaimOutcome::alone) {
+        cache.store().fills().want_no_more(wanted_large);
+        wanted_large = {};
+    }
+}
+
 void CacheVisit::end_large_claim(shm::FillEnd end, std::uint64_t until_ns) noexcept
 {
     if (large_claim.outcome == shm::ClaimOutcome::mine) {

@@ -66,7 +66,10 @@ struct CacheVisit {
     void end_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
     /// Takes over the claim of a fetch for the disk, which is `mine`.
     void take_large_claim(const shm::FillClaim& taken) noexcept;
-    /// Ends it.
+    /// The fetch for the disk under this claim, somebody's, goes on for this request's sake too.
+    void want_large(const shm::FillClaim& fetch) noexcept;
+    void want_large_no_more() noexcept;
+    /// Ends the claim of a fetch for the disk, if it is `mine`.
     void end_large_claim(shm::FillEnd end, std::uint64_t until_ns = 0) noexcept;
     /// Appends the Cache-Status line for the client, where the route shows it.
     void append_status_line(std::string& out) const;
@@ -114,6 +117,7 @@ struct CacheVisit {
     bool is_large = false;       ///< the whole of what came is too large for memory, and not for the disk tier
     std::unique_ptr<LargeObject> large; ///< in the background: the response that is to be written to disk, with the claim below
     shm::FillClaim large_claim;  ///< under hash_of_large(): `mine` until it is finished
+    shm::FillClaim wanted_large; ///< see want_large(); `alone`: none
     bool has_resumed = false;    ///< the object ended in mid-body, and was got once more
 
     std::unique_ptr<ForgottenOnDisk> forgotten; ///< null = nothing

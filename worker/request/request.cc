@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/request.h"
 
+#include "worker/cache/large.h"
+
 namespace ladle::worker {
 
 Request::Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config)
@@ -13,6 +15,9 @@ Request::Request(WorkerParts& worker_parts, ClientConnection& connection, std::s
 
 Request::~Request()
 {
+    if (cache) {
+        leave_large(*this);
+    }
     parts.row.subtract(shm::Metric::requests_in_flight);
 }
 

@@ -19,6 +19,7 @@ from .disk_tier import crash, disk, end, files, kill, metric, restart, was_read
 SIZE = 5_000_003
 BLOCK = 65536
 TARGET = f"/{SIZE}/video"
+LONG = "/30000000/long"  # more than all buffers on the way
 
 
 @functools.lru_cache(maxsize=16)
@@ -99,6 +100,14 @@ def put_on_disk(proxy, target=TARGET, body=BODY):
 
 def ranged(proxy, value, **more):
     return proxy.get(TARGET, headers=[("Range", f"bytes={value}"), *more.get("headers", [])])
+
+
+def begin_to_take(proxy):
+    """A client who takes no more than the beginning."""
+    client = proxy.client(receive_buffer=4096)
+    client.send(f"GET {LONG} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    client.sock.recv(1000)
+    return client
 
 
 def leftovers(proxy):
@@ -285,10 +294,8 @@ def test_slow_and_leaving_clients(large):
 def test_a_stalled_client_is_given_up(large):
     """timeouts.stall counts here as well."""
     proxy, _, _ = large(settings={"timeouts": {"stall": "500ms"}})
-    target = "/30000000/long"  # more than all buffers on the way
-    put_on_disk(proxy, target, body_of(target, 30_000_000))
-    with proxy.client(receive_buffer=4096) as client:
-        client.send(f"GET {target} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    put_on_disk(proxy, LONG, body_of(LONG, 30_000_000))
+    with begin_to_take(proxy):
         waiting.until(lambda: metric(proxy, "ended_client_stalled") == 1, "it to be given up", 10)
 
 
@@ -383,6 +390,61 @@ def begin_fetch(proxy, videos):
     ask(proxy, body=BODY)
     assert gate.reached.wait(10)
     return gate
+
+
+def test_a_fetch_that_nobody_waits_for_ends(large):
+    """All who asked have left: it goes on by object.finish, no more. The next one begins it anew."""
+    proxy, _, videos = large(settings={"cache": {"object": {"finish": "1MiB"}}})
+    gate = Gate(videos)
+    clients = [begin_to_take(proxy), begin_to_take(proxy)]
+    assert gate.reached.wait(10)
+    waiting.until(lambda: metric(proxy, "cache_disk_fetches") == 1, "the fetch")
+    for client in clients:
+        client.reset()
+    waiting.until(lambda: metric(proxy, "ended_client_left") == 2, "them to have left")
+    gate.go.set()
+    waiting.until(lambda: is_idle(proxy), "the end of the fetch")
+    assert disk(proxy)["objects"] == 0 and not disk(proxy)["is_bad"]
+    waiting.until(lambda: not leftovers(proxy), "the file to go")
+    put_on_disk(proxy, LONG, body_of(LONG, 30_000_000))
+    assert metric(proxy, "cache_disk_fetches") == 2
+
+
+def test_a_fetch_goes_on_for_those_who_came_later(large):
+    """On whatever worker: it is not begun anew for them."""
+    proxy, _, videos = large(workers=3, settings={"cache": {"object": {"finish": "0B"}}})
+    gate = Gate(videos)
+    first = [begin_to_take(proxy), begin_to_take(proxy)]
+    assert gate.reached.wait(10)
+    later = [begin_to_take(proxy) for _ in range(4)]
+    for client in first:
+        client.reset()
+    waiting.until(lambda: metric(proxy, "ended_client_left") == 2, "them to have left")
+    gate.go.set()
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    assert metric(proxy, "cache_disk_fetches") == 1
+    for client in later:
+        client.close()
+
+
+def test_a_fetch_goes_on_for_those_who_got_it(large):
+    """Who has taken all of it has not left."""
+    proxy, _, videos = large(settings={"cache": {"object": {"finish": "0B"}}})
+    begin_fetch(proxy, videos).go.set()
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+
+
+def test_who_asks_for_two_bytes_is_no_reason_to_fetch_all(large):
+    """As players do, to see whether ranges are to be had."""
+    proxy, _, videos = large(settings={"cache": {"object": {"finish": "64KiB"}}})
+    before, go = metric(proxy, "requests"), threading.Event()
+    videos.before = lambda count, answer, connection: go.wait(20) and answer
+    for first in (0, 1000):
+        assert ranged(proxy, f"{first}-{first + 1}").body == BODY[first : first + 2]
+    waiting.until(lambda: len(videos.whole) == 1 and metric(proxy, "requests") == before + 2, "the fetch, and both answered")
+    go.set()
+    waiting.until(lambda: metric(proxy, "requests_in_flight") == 0 and is_idle(proxy), "the end of the fetch")
+    assert disk(proxy)["objects"] == 0
 
 
 @pytest.mark.parametrize("way", ["command", "tag", "method", "all", "post"])

@@ -199,6 +199,39 @@ TEST_CASE("fills: what is not cacheable is remembered for its time")
     CHECK(store.fills().claim(hash, 6000).outcome == ClaimOutcome::mine);
 }
 
+TEST_CASE("fills: what is fetched is wanted by those who said so, under this claim alone")
+{
+    auto arena = make_arena(8);
+    shm::CacheStore first(arena, 1);
+    shm::CacheStore second(arena, 2);
+    const auto hash = first.name("http://a/").hash;
+    const auto mine = first.fills().claim(hash, 1);
+    const auto others = second.fills().claim(hash, 1);
+    REQUIRE(others.outcome == ClaimOutcome::others);
+    CHECK_FALSE(first.fills().is_wanted(mine));
+    first.fills().want(mine);
+    second.fills().want(others);
+    first.fills().want_no_more(mine);
+    CHECK(first.fills().is_wanted(mine));
+    second.fills().want_no_more(others);
+    CHECK_FALSE(first.fills().is_wanted(mine));
+    first.fills().want_no_more(mine); // one too many
+    CHECK_FALSE(first.fills().is_wanted(mine));
+    second.fills().want(others);
+    first.fills().finish(mine, shm::FillEnd::over);
+    const auto next = first.fills().claim(hash, 2);
+    REQUIRE(next.place == mine.place);
+    CHECK_FALSE(first.fills().is_wanted(next));
+    first.fills().want(next);
+    second.fills().want_no_more(others); // of the claim before
+    second.fills().want(others);
+    CHECK(first.fills().is_wanted(next));
+    first.fills().want_no_more(next);
+    CHECK_FALSE(first.fills().is_wanted(next));
+    first.fills().want({}); // no claim at all
+    CHECK_FALSE(first.fills().is_wanted({}));
+}
+
 TEST_CASE("fills: a full table lets go alone, and thousands find a place")
 {
     auto arena = make_arena(8);
