@@ -173,7 +173,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"route_cache", "key", Type::texts, "", "", "what tells two responses apart: \"scheme\", \"host\", \"path\", \"query\", \"query:NAMES\", \"query:!NAMES\", "
                                               "\"query:sorted\", \"header:NAME\", \"cookie:NAME\"; default: the URL",
         kSiteRoute},
-    {"route_cache", "bypass", Type::texts, "", "", "requests that go past the cache: \"cookie:session\", \"header:X-No-Cache=1*\", \"query:preview\"", kSiteRoute},
+    {"route_cache", "bypass", Type::texts, "", "", "requests that go past the cache: \"cookie:session\", \"header:X-No-Cache=1*\", \"query:preview\"; those with X-Original-URL, X-Rewrite-URL, X-HTTP-Method-Override, X-HTTP-Method or X-Method-Override always do, unless it is in the key", kSiteRoute},
     {"route_cache", "min_uses", Type::integer, "1", "1..255", "kept from this request for it on", kSiteRoute, "counts are kept in one byte"},
     {"route_cache", "methods", Type::texts, "", "", "\"GET\", \"HEAD\", \"POST\"; default: all three, POST only where the response gives it a URL", kSiteRoute},
     {"route_cache", "tags", Type::texts, "", "", "response headers whose words are tags for ladle purge; default: Surrogate-Key and Cache-Tag", kSiteRoute},

@@ -68,7 +68,12 @@
     N(x_forwarded_for, "X-Forwarded-For") \
     N(x_forwarded_host, "X-Forwarded-Host") \
     N(x_forwarded_proto, "X-Forwarded-Proto") \
-    N(x_request_id, "X-Request-Id")
+    N(x_http_method, "X-HTTP-Method") \
+    N(x_http_method_override, "X-HTTP-Method-Override") \
+    N(x_method_override, "X-Method-Override") \
+    N(x_original_url, "X-Original-URL") \
+    N(x_request_id, "X-Request-Id") \
+    N(x_rewrite_url, "X-Rewrite-URL")
 
 namespace ladle::http {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/look_up.h"
 
+#include "common/http/fields.h"
 #include "common/http/grammar.h"
 #include "common/http/vary.h"
 #include "common/shm/cache_requests.h"
@@ -9,6 +10,9 @@
 #include "worker/cache/disk_load.h"
 #include "worker/cache/disk_write.h"
 #include "worker/cache/parts.h"
+
+#include <algorithm>
+#include <string>
 
 namespace ladle::worker {
 
@@ -74,6 +78,19 @@ bool is_bypassed(const Request& request, const config::RouteCache& rules)
         }
     }
     return false;
+}
+
+/// Whether a field may make the server take the request for another one, by its method or its target, while the key does not tell
+/// the two apart: then a client could have any answer stored in the place of another (cache poisoning).
+bool is_overridden(const Request& request, const config::RouteCache& rules)
+{
+    constexpr FieldName kOverrides[] = {FieldName::x_http_method, FieldName::x_http_method_override, FieldName::x_method_override,
+                                        FieldName::x_original_url, FieldName::x_rewrite_url};
+    return std::ranges::any_of(kOverrides, [&](FieldName id) {
+        return request.head.fields.has(id) && std::ranges::none_of(rules.key.headers, [id](const std::string& name) {
+                   return http::equals_ignoring_case(name, http::spelling(id));
+               });
+    });
 }
 
 bool has_body(const Request& request) noexcept
@@ -204,7 +221,10 @@ void begin_visit(Request& request)
         visit.directives = http::request_directives(request.head.fields);
     }
     const http::Method method = request.head.method;
-    if (method != http::Method::get && !(method == http::Method::head && visit.rules.answers_head)) {
+    if (is_overridden(request, visit.rules)) {
+        visit.forwarded = Forwarded::bypass;
+        visit.detail = "override";
+    } else if (method != http::Method::get && !(method == http::Method::head && visit.rules.answers_head)) {
         visit.forwarded = Forwarded::method;
         visit.may_store = method == http::Method::post && visit.rules.rules.stores_post;
     } else if (is_bypassed(request, visit.rules)) {

@@ -77,6 +77,47 @@ def test_a_field_of_the_key_that_the_server_does_not_see(caching):
     assert proxy.get("/", headers=[("X-Who", "alice")]).body == b"alice"
 
 
+OVERRIDES = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"]
+
+
+def overridden(request):
+    """A server that believes such a field, whatever its case."""
+    values = [request.headers.get(name) for name in OVERRIDES]
+    return reply(next((value for value in values if value), "plain").encode(), headers=FRESH)
+
+
+@pytest.mark.parametrize("name", [*OVERRIDES, "x-original-URL"])
+def test_what_overrides_the_request_goes_past_the_cache(caching, name):
+    """Neither stored in the place of the plain request's answer, nor answered by it."""
+    proxy, server = caching(overridden)
+    poisoned = proxy.get("/", headers=[(name, "evil")])
+    assert poisoned.body == b"evil" and poisoned.headers.get("Cache-Status") == "ladle; fwd=bypass; detail=override"
+    assert proxy.get("/").body == b"plain"
+    assert proxy.get("/").headers.get("Cache-Status").startswith("ladle; hit") and len(server.requests) == 2
+    assert proxy.get("/", headers=[(name, "evil")]).body == b"evil"
+    assert proxy.get("/").body == b"plain" and len(server.requests) == 3
+
+
+def test_what_overrides_a_post_is_not_stored(caching):
+    """Nor is the answer to a POST, which says that it is what its URL shows."""
+    def answer(request):
+        return reply(b"evil" if request.method == "POST" else b"plain", headers=FRESH + [("Content-Location", "/")])
+    proxy, _ = caching(answer)
+    for headers, body in (([], b"evil"), ([("X-Original-URL", "/admin")], b"plain")):
+        assert proxy.get("/", "POST", body=b"x", headers=headers).body == b"evil"
+        assert proxy.get("/").body == body
+
+
+def test_what_overrides_and_is_in_the_key_is_cached(caching):
+    """The route says that its servers do that."""
+    proxy, server = caching(overridden, cache={"key": ["host", "path", "query", "header:X-Original-URL"]})
+    for _ in range(2):
+        assert proxy.get("/", headers=[("X-Original-URL", "/other")]).body == b"/other"
+        assert proxy.get("/").body == b"plain"
+        assert proxy.get("/", headers=[("X-Rewrite-URL", "evil")]).body == b"evil"
+    assert len(server.requests) == 4
+
+
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Request-Id"])
 def test_what_varies_by_a_field_of_ours_is_not_shared(caching, name):
     """The server decides by a field that we write, for each client or request another: the client's own text says nothing."""
