@@ -89,7 +89,12 @@ void Cache::set_disk(std::unique_ptr<DiskTier> disk) noexcept
 void Cache::remove(const shm::CacheView& view) noexcept
 {
     std::ignore = store_.remove(view.ref());
-    outdate(view);
+    shm::CacheView stored = disk_ && view.is_on_disk() ? disk_->peek(store_.name(view.url(), view.variant()).hash) : shm::CacheView();
+    const bool is_another = stored && stored.file() != view.file();
+    stored = {}; // what is pinned does not go
+    if (!is_another) {
+        outdate(view);
+    }
 }
 
 void Cache::outdate(const shm::CacheView& view) noexcept

@@ -78,7 +78,7 @@ public:
     DiskTier* disk() noexcept { return disk_.get(); }
     void set_disk(std::unique_ptr<DiskTier> disk) noexcept;
 
-    /// Takes an object out of memory, and what the disk has of it.
+    /// Takes an object out of memory, and what the disk has of it; with a stub its own file, not one that has come in its place.
     void remove(const shm::CacheView& view) noexcept;
     /// What the disk has under this object's name is older than what memory has now.
     void outdate(const shm::CacheView& view) noexcept;

@@ -541,6 +541,26 @@ def test_a_new_version_replaces_it(large):
     assert proxy.command("cache", "--check").returncode == 0
 
 
+def test_an_answer_that_comes_late_takes_away_no_newer_one(large):
+    """Two ask whether it is still good; the one who is told so late removes what he asked for, not what the other brought."""
+    proxy, _, videos = large()
+    videos.control = "max-age=0"
+    put_on_disk(proxy)
+    videos.version, videos.control = 2, "max-age=3600"
+    asked, go = len(videos.whole), threading.Event()
+    videos.before = lambda count, answer, connection: (count != asked + 1 or go.wait(20)) and answer
+    with proxy.client(timeout=30) as late:
+        late.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: len(videos.whole) == asked + 1, "the first question")
+        new = videos.body(TARGET)
+        ask(proxy, body=new)
+        waiting.until(lambda: is_idle(proxy) and len(videos.whole) == asked + 3 and disk(proxy)["objects"] == 1, "the new one on disk")
+        go.set()
+        assert late.response().body == new
+    assert how(ask(proxy, body=new)).startswith("ladle; hit")
+    assert disk(proxy)["objects"] == 1
+
+
 def test_a_smaller_version_takes_its_place(large):
     """What fits memory is kept there; nothing of the large one is left."""
     proxy, _, videos = large()
