@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,6 +36,13 @@ struct SideName {
         std::snprintf(text, sizeof text, "%s%.*s", DiskFileName(number).text, static_cast<int>(suffix.size()), suffix.data());
     }
 };
+
+std::int64_t unix_ms() noexcept
+{
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
 
 /// Reads exactly so much; 0, an errno, or kDiskFileBad where the file ends before.
 int read_exactly(int fd, char* into, std::size_t bytes, std::uint64_t offset, DiskWait wait = DiskWait::allowed) noexcept
@@ -363,7 +371,7 @@ int write_disk_head(int folder, const DiskObject& object)
     if (old.hash != object.hash || old.body_bytes != object.body_bytes) {
         return kDiskFileBad;
     }
-    if (old.stored_ms > object.stored_ms) {
+    if (old.stored_ms > object.stored_ms && old.stored_ms <= unix_ms()) {
         return 0;
     }
     if (disk_header_bytes(object) == 0) {

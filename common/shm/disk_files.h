@@ -94,8 +94,8 @@ struct DiskBody {
 /// Writes an object's file. Gives up (ECANCELED) when `is_cancelled` becomes true. 0 or an errno.
 int write_disk_file(int folder, const DiskObject& object, const DiskBody& body, const std::atomic<bool>& is_cancelled);
 
-/// Gives an object's file another header: `object` says the same name, number and body. One that was written later stays. 0, an
-/// errno, or kDiskFileBad.
+/// Gives an object's file another header: `object` says the same name, number and body. One that was written later stays, but for one
+/// from after now: the clock was set back since. 0, an errno, or kDiskFileBad.
 int write_disk_head(int folder, const DiskObject& object);
 
 /// With all that belongs to it; the unfinished one too, where a writer died. 0 also when there was none.

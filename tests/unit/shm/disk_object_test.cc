@@ -251,8 +251,16 @@ TEST_CASE("a disk object's newer header takes the first one's place, and goes wi
     older.stored_ms += 4;
     CHECK(shm::write_disk_head(folder.fd(), older) == 0);
     CHECK(head_now() == newer.head);
+    shm::DiskObject ahead = newer;
+    ahead.stored_ms = 4'000'000'000'000; // in 2096: the clock was wrong, and is set back then
+    REQUIRE(shm::write_disk_head(folder.fd(), ahead) == 0);
+    older.stored_ms += 2;
+    CHECK(shm::write_disk_head(folder.fd(), older) == 0);
+    CHECK(head_now() == older.head);
+    newer.stored_ms += 9;
+    REQUIRE(shm::write_disk_head(folder.fd(), newer) == 0);
     shm::DiskObject other = make_object(0x0f, body.size() + 1);
-    other.stored_ms += 9;
+    other.stored_ms += 19;
     CHECK(shm::write_disk_head(folder.fd(), other) == shm::kDiskFileBad);
 
     const std::string head_path = folder.path_of(0x0f) + ".head";
