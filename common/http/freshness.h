@@ -155,6 +155,9 @@ bool is_fresh(const StoredFreshness& stored, std::int64_t now_ms) noexcept;
 /// Seconds of freshness left, negative when stale: `ttl=` of Cache-Status.
 std::int64_t remaining_s(const StoredFreshness& stored, std::int64_t now_ms) noexcept;
 
+/// Whether all that `older` may be used for without asking a server ends no later than what `newer` may be used for.
+bool ends_no_later(const StoredFreshness& older, const StoredFreshness& newer) noexcept;
+
 /// Whether `older`, of the same representation as `newer`, may from `now_ms` on be used for nothing that `newer` may not be used
 /// for: it is stale, and what else is allowed with it ends earlier. So it may be kept in its place: at worst it is validated once
 /// more.

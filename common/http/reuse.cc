@@ -81,19 +81,20 @@ std::int64_t remaining_s(const StoredFreshness& stored, std::int64_t now_ms) noe
     return left_ms >= 0 ? left_ms / 1000 : (left_ms - 999) / 1000;
 }
 
-bool permits_no_more(const StoredFreshness& older, const StoredFreshness& newer, std::int64_t now_ms) noexcept
+bool ends_no_later(const StoredFreshness& older, const StoredFreshness& newer) noexcept
 {
-    if (older.has(Flag::kAlwaysValidate)) {
-        return true;
-    }
     const auto ends_earlier = [&](std::uint32_t older_s, std::uint32_t newer_s) {
         return older.born_ms + lifetime_ms(older) + std::int64_t{older_s} * 1000 <=
                newer.born_ms + lifetime_ms(newer) + std::int64_t{newer_s} * 1000;
     };
     const bool is_as_strict = may_use_stale(newer) || !may_use_stale(older);
-    return !is_fresh(older, now_ms) && is_as_strict && ends_earlier(0, 0) &&
-           ends_earlier(older.stale_while_revalidate_s, newer.stale_while_revalidate_s) &&
+    return is_as_strict && ends_earlier(0, 0) && ends_earlier(older.stale_while_revalidate_s, newer.stale_while_revalidate_s) &&
            ends_earlier(older.stale_if_error_s, newer.stale_if_error_s);
+}
+
+bool permits_no_more(const StoredFreshness& older, const StoredFreshness& newer, std::int64_t now_ms) noexcept
+{
+    return older.has(Flag::kAlwaysValidate) || (!is_fresh(older, now_ms) && ends_no_later(older, newer));
 }
 
 Judgement judge(const StoredFreshness& stored, const RequestDirectives& request, std::int64_t now_ms, Purged purged) noexcept

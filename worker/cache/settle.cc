@@ -141,11 +141,19 @@ Merged merge(Request& request, const http::Fields& stored, const http::StoredFre
     return result;
 }
 
-/// Whether what a stub's file says of it would be believed without asking a server, or what is known now: if neither, the file may
-/// stay as it is. Else every request for what is always validated would write.
-bool counts_on_disk(const http::StoredMeta& meta)
+/// Whether the header of a stub's file is to follow, from what it says at most to what is known now. Not so where a server is asked
+/// before either is used; nor where the old one may be used for no more than the new one, and for half as long at least. Else each
+/// request for what is always validated would write, and each client who reloads.
+bool is_news_for_disk(const http::StoredFreshness& old, const http::StoredFreshness& fresh)
 {
-    return http::judge(meta.freshness, {}, wall_clock_ms()).reuse != http::Reuse::validate;
+    const std::int64_t now_ms = wall_clock_ms();
+    const auto counts = [now_ms](const http::StoredFreshness& freshness) {
+        return http::judge(freshness, {}, now_ms).reuse != http::Reuse::validate;
+    };
+    if (!counts(old) || !counts(fresh)) {
+        return counts(old) || counts(fresh);
+    }
+    return !http::ends_no_later(old, fresh) || 2 * http::remaining_s(old, now_ms) < http::remaining_s(fresh, now_ms);
 }
 
 /// Puts the same body under a new head. Not to be had now: false, and the old one stays as it is.
@@ -159,8 +167,8 @@ bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& me
     object.epoch = visit.epoch;
     auto freshened = visit.cache.store().freshen(view, object);
     if (freshened) {
-        const bool counts = counts_on_disk(http::StoredMeta::read(view.meta())) || counts_on_disk(meta);
-        const bool is_to_be_written = view.is_on_disk() && counts;
+        const bool is_to_be_written =
+            view.is_on_disk() && is_news_for_disk(http::StoredMeta::read(view.meta()).freshness, meta.freshness);
         view = std::move(*freshened);
         if (is_to_be_written) {
             write_head_to_disk(visit.cache, view);

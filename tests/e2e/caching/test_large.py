@@ -509,6 +509,16 @@ def test_a_validation_keeps_it(large, again):
     waiting.until(lambda: is_idle(proxy) and len(files(proxy)) <= 1 and not leftovers(proxy), "the header to go with its file")
 
 
+def test_who_reloads_writes_nothing(large):
+    """A client has a fresh one validated, again and again: its file says enough as it is."""
+    proxy, _, _ = large()
+    put_on_disk(proxy)
+    for _ in range(3):
+        assert "fwd-status=304" in how(ask(proxy, body=BODY, headers=[("Cache-Control", "no-cache")]))
+    waiting.until(lambda: is_idle(proxy), "the end of all")
+    assert not leftovers(proxy)
+
+
 @pytest.mark.parametrize("control", ["no-cache", "max-age=0", "max-age=1"])
 def test_what_is_validated_all_the_time_stays(large, control):
     """Many at once, each asks the server whether it is still good: the file is not lost, and hardly written."""
