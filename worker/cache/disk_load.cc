@@ -164,6 +164,7 @@ void begin_load(Request& request, const shm::CacheRef& entry, const std::shared_
         if (!begun->complete()) {
             avoid_disk(visit);
         }
+        loading->file.body = {}; // it is kept open for its body's hashes alone
         visit.cache.disk()->open_files().add(found.number, {loading, &loading->file});
         return;
     }

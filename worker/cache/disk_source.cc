@@ -5,7 +5,6 @@
 #include "worker/cache/disk_load.h"
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 namespace ladle::worker {
@@ -149,8 +148,8 @@ loop::Task<std::unique_ptr<DiskSource>> open_disk_source(Request& request, std::
             avoid_disk(visit); // if its file is good the next request makes the stub again
         }
     }
-    if (!source) {
-        std::ignore = visit.cache.store().remove(visit.view.ref());
+    if (!source && !visit.cache.store().remove(visit.view.ref())) {
+        avoid_disk(visit); // it would be found again
     }
     co_return source;
 }
