@@ -197,6 +197,12 @@ public:
         : cache_(cache), view_(std::move(view)), entry_(std::move(entry)), writing_(std::move(writing)), wake_(cache.loop())
     {
     }
+    ~HeadWrite() override
+    {
+        if (!is_written_) {
+            cache_.disk()->forget(entry_.ref()); // what the file says is older than what is known
+        }
+    }
     bool is_awaited() const noexcept override { return false; }
 
 private:
@@ -207,6 +213,7 @@ private:
     shm::CacheView entry_; ///< of the index: nobody unlinks the file
     std::shared_ptr<Writing> writing_;
     loop::Wake wake_;
+    bool is_written_ = false; ///< not known either where the worker ends before that
 };
 
 loop::Task<void> HeadWrite::run()
@@ -220,9 +227,7 @@ loop::Task<void> HeadWrite::run()
     while (!call.is_done()) {
         co_await wake_.wait();
     }
-    if (!is_begun || call.code() != 0) {
-        disk.forget(entry_.ref()); // what it says is older than what is known
-    }
+    is_written_ = is_begun && call.code() == 0;
     cache_.retire(*this);
 }
 

@@ -509,6 +509,20 @@ def test_a_validation_keeps_it(large, again):
     waiting.until(lambda: is_idle(proxy) and len(files(proxy)) <= 1 and not leftovers(proxy), "the header to go with its file")
 
 
+def test_a_header_that_was_not_written_before_a_stop_is_not_believed(large, traced):
+    """A 304 said no-cache, and the disk was slow, and failed, while Ladle stopped."""
+    proxy, server, videos = large()
+    put_on_disk(proxy)
+    videos.control = "no-cache"
+    with traced(proxy, "renameat:error=EIO:delay_enter=1000000"):
+        ask(proxy, body=BODY, headers=[("Cache-Control", "no-cache")])
+        end(proxy)
+    proxy.start()
+    asked = len(server.requests)
+    ask(proxy, body=BODY)
+    assert len(server.requests) > asked
+
+
 def test_who_reloads_writes_nothing(large):
     """A client has a fresh one validated, again and again: its file says enough as it is."""
     proxy, _, _ = large()
