@@ -164,6 +164,8 @@ struct CacheHeader {
     alignas(64) std::atomic<std::uint64_t> next_file;
     /// The disk tier's index after a crash: files of smaller numbers are of a life before, and are looked through. 0 = all are known.
     std::atomic<std::uint64_t> unread_below;
+    /// Of the folder's 256 subfolders, which have been looked through: a bit for each.
+    std::atomic<std::uint64_t> read_subfolders[4];
 };
 
 static_assert(std::is_standard_layout_v<CacheStripe> && std::is_standard_layout_v<CacheHeader>);

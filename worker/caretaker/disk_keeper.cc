@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <numeric>
 #include <span>
 #include <tuple>
 #include <utility>
@@ -208,24 +207,28 @@ loop::Task<void> DiskKeeper::run()
     if (below == 0) {
         co_return;
     }
-    std::vector<unsigned> left(kSubfolders);
-    std::iota(left.begin(), left.end(), 0u);
-    for (;;) {
-        std::vector<unsigned> unread;
-        for (const unsigned subfolder : left) {
+    // What a caretaker before has taken up may be gone from the index since, and its file not yet: it is not taken up again.
+    auto& done = tier_->index().arena().header().read_subfolders;
+    for (bool is_first = true;; is_first = false) {
+        unsigned unread = 0;
+        for (unsigned subfolder = 0; subfolder < kSubfolders; ++subfolder) {
+            const std::uint64_t bit = std::uint64_t{1} << subfolder % 64;
+            if ((done[subfolder / 64].load() & bit) != 0) {
+                continue;
+            }
             const bool is_read = co_await read_subfolder(subfolder, below);
-            if (!is_read) {
-                unread.push_back(subfolder);
+            if (is_read) {
+                done[subfolder / 64].fetch_or(bit);
+            } else {
+                ++unread;
             }
         }
-        if (unread.empty()) {
+        if (unread == 0) {
             break;
         }
-        if (left.size() == kSubfolders) {
-            os::log(os::Level::error, "some of the disk tier cannot be read: tried again every 30 s",
-                    {{"subfolders", unread.size()}});
+        if (is_first) {
+            os::log(os::Level::error, "some of the disk tier cannot be read: tried again every 30 s", {{"subfolders", unread}});
         }
-        left = std::move(unread);
         co_await wait_until(loop_.now() + kRetryAfter);
     }
     unread_below.store(0);

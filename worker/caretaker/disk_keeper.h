@@ -4,7 +4,7 @@
 // all files, subfolder by subfolder, takes up those that are good in the index, and removes the others, while the workers serve.
 // Slowly: some thousand files a second, so that the disk has time for the workers too. The index says that this is to be done, and
 // up to which number (CacheHeader::unread_below): larger ones are this life's own. A subfolder that cannot be read is tried again
-// every 30 s.
+// every 30 s. Where a caretaker is killed the next one goes on, with the subfolder that the first one was at.
 //
 // A file is taken up if its header is whole, it is of this tier's seed, no purge has touched it, and nothing newer of its name is
 // known.

@@ -5,6 +5,7 @@ is a client's."""
 import json
 import os
 import pwd
+import re
 import signal
 
 import pytest
@@ -382,6 +383,21 @@ def test_an_unsafe_request_while_the_file_is_being_written(kept, traced):
     asked = len(server.requests)
     get(proxy, "/1000/a")
     assert len(server.requests) == asked + 1
+
+
+def test_a_caretaker_goes_on_where_the_last_one_was_killed(kept):
+    """It takes nothing up that has been taken up once: that may have left the index since, and its file is about to go."""
+    proxy, _ = kept(settings={"cache": {"disk": {"second_sight": False}}})
+    targets = [f"/1000/{i}" for i in range(60)]
+    waiting.until(lambda: [get(proxy, target) for target in targets] and disk(proxy)["objects"] == len(targets), "all on disk")
+    kill(proxy)
+    proxy.start()
+    waiting.until(lambda: 20 <= disk(proxy)["objects"], "some to be taken up")
+    os.kill(proxy.caretaker(), signal.SIGKILL)
+    was_read(proxy)
+    assert disk(proxy)["objects"] == len(targets)
+    told = re.search(r'"the disk tier was read" objects=(\d+)', proxy.output())
+    assert told and int(told[1]) < len(targets) - 10  # at most one subfolder was read twice
 
 
 def test_an_unsafe_request_while_the_file_is_being_read(kept, traced):
