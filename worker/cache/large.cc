@@ -35,11 +35,18 @@ bool is_seen_enough(const Request& request, const shm::CacheHash& hash)
     return seen >= kSecondSight || visit.rules.min_uses >= kSecondSight || !request.live->config->cache.disk.second_sight;
 }
 
-/// Whether a fetch that has ended while this request was under way has brought it.
+/// Whether a fetch that has ended while this request was under way has brought it. It may have begun before this request did; then
+/// it counts where this request would not have been made if it had ended earlier.
 bool is_stored_by_now(const CacheVisit& visit, const shm::CacheName& name)
 {
-    const shm::CacheView stored = visit.cache.store().peek(name);
-    return stored && stored.is_on_disk() && http::StoredMeta::read(stored.meta()).request_ms >= visit.request_ms;
+    shm::CacheStore& store = visit.cache.store();
+    const shm::CacheView stored = store.peek(name);
+    if (!stored || !stored.is_on_disk()) {
+        return false;
+    }
+    const http::StoredMeta meta = http::StoredMeta::read(stored.meta());
+    const bool is_good = store.purges().state(visit.url_of_key, stored.tags(), stored.epoch()) == shm::PurgeState::none;
+    return meta.request_ms >= visit.request_ms || (!visit.view && is_good && http::is_fresh(meta.freshness, wall_clock_ms()));
 }
 
 void fetch_if_seen(Request& request)

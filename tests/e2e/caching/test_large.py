@@ -427,6 +427,22 @@ def test_a_fetch_goes_on_for_those_who_came_later(large):
         client.close()
 
 
+def test_who_came_during_the_fetch_and_is_answered_after_it_begins_none(large):
+    """It has been brought meanwhile."""
+    proxy, _, videos = large()
+    gate, go = begin_fetch(proxy, videos), threading.Event()
+    videos.before = lambda count, answer, connection: go.wait(20) and answer
+    with proxy.client(timeout=30) as late:
+        late.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        waiting.until(lambda: len(videos.whole) == 4, "the late one at the server")
+        gate.go.set()
+        waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+        go.set()
+        assert late.response().body == BODY
+    waiting.until(lambda: metric(proxy, "requests_in_flight") == 0, "the end of all")
+    assert metric(proxy, "cache_disk_fetches") == 1
+
+
 def test_a_fetch_goes_on_for_those_who_got_it(large):
     """Who has taken all of it has not left."""
     proxy, _, videos = large(settings={"cache": {"object": {"finish": "0B"}}})
