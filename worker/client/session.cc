@@ -152,6 +152,7 @@ loop::Task<std::optional<Answer>> Session::receive_head(Request& request)
             if (progress == http::Progress::complete) {
                 request.head_block = client_.input.block();
                 client_.input.consume(request.head.size());
+                request.body_has_begun = !client_.input.empty();
                 request.times.head = loop::clock_now();
                 co_return std::nullopt;
             }

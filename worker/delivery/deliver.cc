@@ -3,7 +3,6 @@
 
 #include "common/os/log.h"
 #include "worker/response/response_writer.h"
-#include "worker/upstream/request_writer.h"
 
 #include <algorithm>
 
@@ -195,11 +194,7 @@ bool Delivery::receive()
 void Delivery::put_out(Chain&& part)
 {
     request_.body_sent += part.bytes();
-    if (form_ == BodyForm::chunked) {
-        append_chunk(request_.client.out, std::move(part));
-    } else {
-        request_.client.out.append(std::move(part));
-    }
+    request_.client.send_body(std::move(part));
 }
 
 void Delivery::line_up()
@@ -213,8 +208,8 @@ void Delivery::line_up()
     }
     if (has_received_all_ && spool_.is_drained() && !is_ended_) {
         is_ended_ = true;
-        if (form_ == BodyForm::chunked && !is_cut_) {
-            append_last_chunk(request_.client.out, request_.trailers ? &*request_.trailers : nullptr);
+        if (!is_cut_) {
+            request_.client.finish_body(request_.trailers ? &*request_.trailers : nullptr);
         }
     }
 }
@@ -222,7 +217,7 @@ void Delivery::line_up()
 bool Delivery::step()
 {
     bool moved = receive();
-    ClientConnection& client = request_.client;
+    ClientStream& client = request_.client;
     for (;;) {
         line_up();
         const std::size_t before = client.out.bytes();
@@ -232,7 +227,7 @@ bool Delivery::step()
             break;
         }
     }
-    if (is_events_ && client.socket.peer_has_finished()) {
+    if (is_events_ && client.has_finished) {
         client.is_gone = true; // nobody listens to an event stream any more
     }
     if (client.is_gone) {
@@ -263,7 +258,7 @@ void Delivery::give_up_waiting() noexcept
 
 loop::Task<void> run_delivery(Request& request, Delivery& delivery)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     for (;;) {
         const bool moved = delivery.step();
         if (delivery.is_done()) {

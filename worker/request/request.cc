@@ -5,8 +5,8 @@
 
 namespace ladle::worker {
 
-Request::Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config)
-    : parts(worker_parts), client(connection), live(std::move(live_config)), head(live->config->request_limits.header_count),
+Request::Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config)
+    : parts(worker_parts), client(stream), live(std::move(live_config)), head(live->config->request_limits.header_count),
       response(2 * live->config->request_limits.header_count)
 {
     times.begun = loop::clock_now();

@@ -144,36 +144,4 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     text.finish();
 }
 
-void append_chunk(Chain& out, Chain&& data)
-{
-    if (data.empty()) {
-        return;
-    }
-    char size[24];
-    char* end = std::to_chars(size, size + sizeof size, data.bytes(), 16).ptr;
-    *end++ = '\r';
-    *end++ = '\n';
-    out.append_copy({size, static_cast<std::size_t>(end - size)});
-    out.append(std::move(data));
-    out.append_copy("\r\n");
-}
-
-void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers)
-{
-    out.append_copy("0\r\n");
-    http::Fields fields(1000);
-    if (trailers != nullptr && trailers->trailer_bytes().size() > 2 && trailers->parse_trailers(fields)) {
-        mark_hop_by_hop(fields);
-        for (const http::Field& field : fields) {
-            if (!field.is_dropped && !is_forbidden_trailer(field.id, fields.name(field))) {
-                out.append_copy(fields.name(field));
-                out.append_copy(": ");
-                out.append_copy(fields.value(field));
-                out.append_copy("\r\n");
-            }
-        }
-    }
-    out.append_copy("\r\n");
-}
-
 } // namespace ladle::worker
