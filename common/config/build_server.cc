@@ -210,6 +210,8 @@ void Builder::build_limits()
     config_->request_limits.header_count = static_cast<std::uint32_t>(request.number("request", "headers"));
     config_->request_limits.uri_bytes = static_cast<std::uint32_t>(request.number("request", "uri"));
     config_->request_limits.body_bytes = request.number("request", "body");
+    const Inherited http2 = defence.sub("http2");
+    config_->http2_limits.streams = static_cast<std::uint32_t>(http2.number("http2", "streams"));
     config_->connection_limits.total = static_cast<std::uint32_t>(defence.sub("connections").number("connections", "total"));
     if (const Node* node = request.find("uri");
         node != nullptr && config_->request_limits.uri_bytes > config_->request_limits.head_bytes) {

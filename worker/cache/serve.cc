@@ -23,7 +23,6 @@ namespace {
 
 constexpr std::uint64_t kFileStep = 2 << 20;  // of a file in one system call: then the other connections have a turn
 constexpr std::size_t kCopyStep = 64 << 10;   // of a body without a length, which goes out in chunks
-constexpr std::size_t kOutMost = 128 << 10;
 
 /// One stored answer on its way to its client.
 class Serving {
@@ -169,7 +168,7 @@ bool Serving::send_from_disk(std::uint64_t end)
 bool Serving::send_chunk(std::uint64_t end)
 {
     ClientStream& client = request_.client;
-    if (client.out.bytes() >= kOutMost) {
+    if (client.out.bytes() >= client.out_most) {
         return false;
     }
     Chain chunk;

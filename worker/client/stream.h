@@ -30,10 +30,13 @@ enum class BodyForm : std::uint8_t { none, length, chunked, to_close };
 /// What happens to the client's connection after the exchange. Of an HTTP/2 client `close` means: nothing.
 enum class After : std::uint8_t { keep, close, abort };
 
+enum class Protocol : std::uint8_t { http_1, http_2 };
+
 /// What the end of a response's head depends on, beside its fields.
 struct HeadEnd {
     std::uint16_t status;
     BodyForm form = BodyForm::none;
+    std::uint64_t length = 0; ///< of BodyForm::length
     After after = After::keep;
     http::Version version = http::Version::http_1_1; ///< of the request
     std::string_view upgrade;                        ///< the protocol, of a 101
@@ -91,6 +94,8 @@ public:
     /// Whether a body without a length goes out in HTTP/1.1's chunks.
     bool is_chunked() const noexcept { return is_chunked_; }
 
+    const Protocol protocol;
+    const std::size_t out_most; ///< bytes lined up in `out` before the spool takes over
     loop::Wake wake;
     Alarm alarm;
     BodyReader body;           ///< of the request
@@ -101,9 +106,15 @@ public:
     bool has_finished = false; ///< of HTTP/1: it had closed its sending side at the last flush()
 
 protected:
-    explicit ClientStream(loop::Loop& loop) noexcept : wake(loop), alarm(wake), head_room_(out) {}
-    /// Heads are composed in `head_room` instead of in `out`.
-    ClientStream(loop::Loop& loop, Chain& head_room) noexcept : wake(loop), alarm(wake), head_room_(head_room) {}
+    explicit ClientStream(loop::Loop& loop) noexcept
+        : protocol(Protocol::http_1), out_most(128 << 10), wake(loop), alarm(wake), head_room_(out)
+    {
+    }
+    /// One of several streams of a connection; heads are composed in `head_room` instead of in `out`.
+    ClientStream(loop::Loop& loop, Chain& head_room) noexcept
+        : protocol(Protocol::http_2), out_most(32 << 10), wake(loop), alarm(wake), head_room_(head_room)
+    {
+    }
     ~ClientStream() = default;
 
     bool is_chunked_ = false;

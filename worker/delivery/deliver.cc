@@ -10,7 +10,6 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kOutMost = 128 << 10;   // bytes lined up for the client's socket before the spool takes over
 constexpr std::size_t kFirstRead = 16 << 10;  // most answers are small
 constexpr std::size_t kLaterReads = 112 << 10;
 constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
@@ -130,7 +129,7 @@ std::size_t Delivery::room() noexcept
 {
     const std::size_t outside = request_.client.out.bytes();
     if (streams_) {
-        return outside < kOutMost ? read_size_ : 0;
+        return outside < request_.client.out_most ? read_size_ : 0;
     }
     return spool_.room(outside, read_size_ == kFirstRead ? kFirstRead : kReadsPerTurn * kLaterReads);
 }
@@ -138,7 +137,7 @@ std::size_t Delivery::room() noexcept
 /// The straight way while the client keeps up, else the spool.
 void Delivery::take_in(Chain&& part)
 {
-    if (spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+    if (spool_.is_drained() && request_.client.out.bytes() < request_.client.out_most) {
         put_out(std::move(part));
     } else {
         spool_.append(std::move(part));
@@ -184,7 +183,7 @@ bool Delivery::receive()
                 }
             }
             finish_server();
-        } else if (request_.client.out.bytes() >= kOutMost) {
+        } else if (request_.client.out.bytes() >= request_.client.out_most) {
             request_.client.flush(); // let the client's socket take part before the spool must
         }
     }
@@ -199,9 +198,9 @@ void Delivery::put_out(Chain&& part)
 
 void Delivery::line_up()
 {
-    while (!spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+    while (!spool_.is_drained() && request_.client.out.bytes() < request_.client.out_most) {
         Chain part;
-        if (spool_.take(part, kOutMost) == 0) {
+        if (spool_.take(part, request_.client.out_most) == 0) {
             return;
         }
         put_out(std::move(part));

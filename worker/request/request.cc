@@ -21,4 +21,12 @@ Request::~Request()
     parts.row.subtract(shm::Metric::requests_in_flight);
 }
 
+std::string_view protocol_version(const Request& request) noexcept
+{
+    if (request.client.protocol == Protocol::http_2) {
+        return "2.0";
+    }
+    return request.head.version == http::Version::http_1_1 ? "1.1" : "1.0";
+}
+
 } // namespace ladle::worker

@@ -103,4 +103,7 @@ struct Request {
     Times times;
 };
 
+/// "1.0", "1.1" or "2.0": what the client spoke.
+std::string_view protocol_version(const Request& request) noexcept;
+
 } // namespace ladle::worker

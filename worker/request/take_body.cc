@@ -18,7 +18,7 @@ Answer failure_of(BodyReader::Pull pull) noexcept
 /// Keeps the trailers, or refuses the body because of them.
 std::optional<Answer> finish_body(Request& request)
 {
-    if (request.framing.kind != http::BodyKind::chunked) {
+    if (!request.client.body.may_have_trailers()) {
         return std::nullopt;
     }
     request.trailers = request.client.body.chunks();

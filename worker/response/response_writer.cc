@@ -10,9 +10,9 @@ namespace {
 
 using http::FieldName;
 
-HeadEnd head_end(const Request& request, std::uint16_t status, BodyForm form) noexcept
+HeadEnd head_end(const Request& request, std::uint16_t status, BodyForm form, std::uint64_t length = 0) noexcept
 {
-    return {status, form, request.after, request.head.version, {}};
+    return {status, form, length, request.after, request.head.version, {}};
 }
 
 void count_status(Request& request, std::uint16_t status)
@@ -100,7 +100,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
                response.status != 101) {
         text.field("Content-Length", response.fields.value_of(FieldName::content_length)); // of HEAD and 304: for information
     }
-    HeadEnd end = head_end(request, response.status, form);
+    HeadEnd end = head_end(request, response.status, form, length);
     end.upgrade = request.upgrade;
     request.client.finish_head(text, end);
     request.response_begun = true;
@@ -117,7 +117,7 @@ void write_stored_head(Request& request, const StoredHead& head)
     if (head.form == BodyForm::length || head.shows_length) {
         text << "Content-Length: " << head.length << "\r\n";
     }
-    request.client.finish_head(text, head_end(request, head.status, head.form));
+    request.client.finish_head(text, head_end(request, head.status, head.form, head.length));
     request.response_begun = true;
     count_status(request, head.status);
 }
@@ -139,7 +139,7 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
         text << "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n";
     }
     const bool sends_body = has_body && request.head.method != http::Method::head;
-    request.client.finish_head(text, head_end(request, status, sends_body ? BodyForm::length : BodyForm::none));
+    request.client.finish_head(text, head_end(request, status, sends_body ? BodyForm::length : BodyForm::none, body.size()));
     if (sends_body) {
         request.client.out.append_copy(body);
         request.body_sent += body.size();

@@ -138,7 +138,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     } else if (fields.list_has(FieldName::te, "trailers")) {
         text << "Connection: TE\r\nTE: trailers\r\n";
     }
-    write_list(text, request, FieldName::via, request.head.version == http::Version::http_1_1 ? "1.1" : "1.0", " ladle");
+    write_list(text, request, FieldName::via, protocol_version(request), " ladle");
     write_forwarded(text, request);
     text.field("X-Request-Id", request.id);
     text.finish();
