@@ -106,6 +106,12 @@ struct ConnectionLimits {
 /// [defence] http2: what one HTTP/2 connection may do.
 struct Http2Limits {
     std::uint32_t streams = 100; ///< requests in work
+    std::uint32_t glitches = 100;
+    std::uint32_t glitches_per_s = 10; ///< forgiven
+    std::uint32_t resets = 100;        ///< by the client, at once
+    std::uint32_t resets_per_s = 20;
+    std::uint32_t min_rate_per_s = 500; ///< bytes through a client's windows; 0 = any
+    Duration grace{10'000};
 };
 
 enum class Balance : std::uint8_t { least_busy, round_robin };

@@ -115,6 +115,13 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"http2", "streams", Type::integer, "100", "1..1000", "requests at once on one connection, counted until their work is over; more are refused", kServer,
         "each holds memory of its own"},
+    {"http2", "glitches", Type::integer, "100", "10..1000000", "early resets, stream errors, odd control frames: at three quarters the client is told to go, at this its "
+                                                              "connection is closed"},
+    {"http2", "glitches_per_second", Type::integer, "10", "1..1000000", "so many of them are forgiven"},
+    {"http2", "resets", Type::integer, "100", "1..1000000", "streams that the client may reset at once; past it the connection is closed"},
+    {"http2", "resets_per_second", Type::integer, "20", "1..1000000", "so many more each second"},
+    {"http2", "min_rate", Type::integer, "500", "0..1000000000", "bytes per second that a client's windows must let through while something waits for them; 0 is no rule"},
+    {"http2", "grace", Type::duration, "10s", "1s..1h", "how long it may be slower", kServer, "it is looked at in such steps"},
 
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},

@@ -7,11 +7,13 @@
 #include "worker/client/session.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ladle::worker {
 
 namespace {
 
+constexpr std::size_t kFrameHead = 9;  ///< bytes before each frame
 constexpr std::size_t kMostAcks = 100; ///< answers to PING and SETTINGS that wait to be sent
 constexpr std::size_t kMostSettings = 32; ///< entries of one SETTINGS frame
 constexpr std::size_t kMostContinuations = 8; ///< frames behind one HEADERS
@@ -36,6 +38,8 @@ nghttp2_session_callbacks* H2Connection::callbacks()
         nghttp2_session_callbacks_set_on_begin_headers_callback(made, &H2Connection::on_begin_headers);
         nghttp2_session_callbacks_set_on_header_callback(made, &H2Connection::on_header);
         nghttp2_session_callbacks_set_on_invalid_header_callback(made, &H2Connection::on_invalid_header);
+        nghttp2_session_callbacks_set_on_begin_frame_callback(made, &H2Connection::on_begin_frame);
+        nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, &H2Connection::on_invalid_frame);
         nghttp2_session_callbacks_set_on_frame_recv_callback(made, &H2Connection::on_frame);
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, &H2Connection::on_body);
         nghttp2_session_callbacks_set_on_stream_close_callback(made, &H2Connection::on_close);
@@ -46,7 +50,7 @@ nghttp2_session_callbacks* H2Connection::callbacks()
     return all;
 }
 
-nghttp2_session* H2Connection::make_session(H2Connection& self)
+nghttp2_session* H2Connection::make_session(H2Connection& self, const config::Http2Limits& limits)
 {
     nghttp2_option* options = nullptr;
     LADLE_ASSERT(nghttp2_option_new(&options) == 0);
@@ -54,6 +58,7 @@ nghttp2_session* H2Connection::make_session(H2Connection& self)
     nghttp2_option_set_max_outbound_ack(options, kMostAcks);
     nghttp2_option_set_max_settings(options, kMostSettings);
     nghttp2_option_set_max_continuations(options, kMostContinuations);
+    nghttp2_option_set_stream_reset_rate_limit(options, limits.resets, limits.resets_per_s);
     nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
     nghttp2_session* made = nullptr;
     LADLE_ASSERT(nghttp2_session_server_new2(&made, callbacks(), &self, options) == 0);
@@ -93,10 +98,44 @@ int H2Connection::on_header(nghttp2_session*, const nghttp2_frame* frame, const 
 
 /// RFC 9113 §8.1.1: a malformed request is a stream error.
 int H2Connection::on_invalid_header(nghttp2_session* frames, const nghttp2_frame* frame, const std::uint8_t*, std::size_t,
-                                    const std::uint8_t*, std::size_t, std::uint8_t, void*)
+                                    const std::uint8_t*, std::size_t, std::uint8_t, void* self)
 {
+    connection_of(self).is_head_open_ = false;
     nghttp2_submit_rst_stream(frames, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+/// nghttp2 resets the stream: what it does not say is that the head has ended.
+int H2Connection::on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int, void* self)
+{
+    H2Connection& connection = connection_of(self);
+    connection.is_head_open_ = connection.is_head_open_ && frame->hd.type != NGHTTP2_HEADERS;
+    return 0;
+}
+
+/// What frames cost, before anything is done with them.
+int H2Connection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame, void* self)
+{
+    H2Connection& connection = connection_of(self);
+    const bool is_answer = (frame->flags & NGHTTP2_FLAG_ACK) != 0;
+    const bool is_payload = frame->type == NGHTTP2_DATA || frame->type == NGHTTP2_HEADERS || frame->type == NGHTTP2_CONTINUATION;
+    if (is_payload && frame->length > 0) {
+        connection.budget_.count_payload(frame->length);
+        return 0;
+    }
+    connection.budget_.count_control(frame->length + kFrameHead);
+    if (frame->type == NGHTTP2_DATA && (frame->flags & NGHTTP2_FLAG_END_STREAM) == 0) {
+        connection.charge(H2Budget::Cost::empty_data);
+    } else if (frame->type == NGHTTP2_SETTINGS && !is_answer) {
+        connection.charge(H2Budget::Cost::settings);
+    } else if (frame->type == NGHTTP2_PING) {
+        connection.charge(H2Budget::Cost::ping);
+    } else if (frame->type == NGHTTP2_PRIORITY && frame->stream_id == 0) { // RFC 9113 §6.3; nghttp2 looks at none of them
+        connection.go_away(NGHTTP2_PROTOCOL_ERROR);
+    } else if (frame->type == NGHTTP2_PRIORITY || frame->type == NGHTTP2_PRIORITY_UPDATE) {
+        connection.charge(H2Budget::Cost::priority);
+    }
+    return 0;
 }
 
 int H2Connection::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self)
@@ -107,6 +146,11 @@ int H2Connection::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* s
     } else if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
         if (H2Stream* stream = connection.stream_of(frame->hd.stream_id); stream != nullptr) {
             stream->on_request_end();
+        }
+    } else if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        H2Stream* stream = connection.stream_of(frame->hd.stream_id);
+        if (stream != nullptr && !stream->is_answered) {
+            connection.charge(H2Budget::Cost::early_reset);
         }
     }
     return 0;
@@ -147,6 +191,11 @@ int H2Connection::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* se
     const bool has_end = (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     H2Connection& connection = connection_of(self);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        connection.charge_reset(frame->rst_stream.error_code);
+    } else if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+        connection.parts_.row.add(shm::Metric::h2_cut, std::exchange(connection.has_failed_, true) ? 0 : 1);
+    }
     H2Stream* stream = has_end ? connection.stream_of(frame->hd.stream_id) : nullptr;
     if (stream == nullptr) {
         return 0;
@@ -156,6 +205,20 @@ int H2Connection::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* se
         connection.reset(*stream, NGHTTP2_NO_ERROR); // RFC 9113 §8.1: the rest of the request is not wanted
     }
     return 0;
+}
+
+/// RST_STREAM that we send because of what the client did: it costs us a request's work as its own would.
+void H2Connection::charge_reset(std::uint32_t code) noexcept
+{
+    switch (code) {
+    case NGHTTP2_NO_ERROR:
+    case NGHTTP2_CANCEL:
+    case NGHTTP2_INTERNAL_ERROR: return;
+    case NGHTTP2_REFUSED_STREAM:
+        parts_.row.add(shm::Metric::h2_refused_streams);
+        return charge(H2Budget::Cost::refused_stream);
+    default: return charge(H2Budget::Cost::stream_error);
+    }
 }
 
 ssize_t H2Connection::on_read(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t size, std::uint32_t* flags,

@@ -15,14 +15,18 @@ constexpr unsigned kReadsPerTurn = 8;   // then the other connections have a tur
 constexpr unsigned kWritesPerTurn = 16;
 constexpr std::uint32_t kConnectionWindow = 1 << 20; // of request bodies received and not taken, all streams together
 constexpr std::int32_t kWideWindow = 512 << 10;      // of a stream whose body is being taken
+constexpr std::int32_t kSmallWindow = 1024;          // less is what a stream waits for
 constexpr std::chrono::milliseconds kNoticeTime{1000}; // between the two GOAWAYs: what is on its way still arrives
 constexpr std::chrono::milliseconds kGiveUpTime{5000}; // for exchanges whose client has gone
 
 } // namespace
 
 H2Connection::H2Connection(Session& session, ClientConnection& client)
-    : session_(session), client_(client), parts_(session.parts()), frames_(make_session(*this)), drain_alarm_(client.wake)
+    : session_(session), client_(client), parts_(session.parts()), frames_(make_session(*this, session.http2_limits())),
+      drain_alarm_(client.wake), rate_alarm_(client.wake),
+      budget_(session.http2_limits().glitches, session.http2_limits().glitches_per_s)
 {
+    parts_.row.add(shm::Metric::h2_connections);
 }
 
 H2Connection::~H2Connection()
@@ -53,8 +57,10 @@ loop::Task<After> H2Connection::run()
     begin();
     for (;;) {
         receive();
+        enforce_budget();
         start_requests();
         follow_drain();
+        watch_rates();
         write();
         reap();
         if (is_over()) {
@@ -75,6 +81,7 @@ loop::Task<After> H2Connection::run()
     }
     client_.alarm.clear();
     drain_alarm_.clear();
+    rate_alarm_.clear();
     co_return client_.is_gone ? After::abort : After::close;
 }
 
@@ -110,7 +117,7 @@ void H2Connection::follow_drain()
         go_away(NGHTTP2_NO_ERROR);
         return;
     }
-    const bool is_asked = session_.is_closing() || parts_.is_draining || session_.listener_is_gone();
+    const bool is_asked = session_.is_closing() || parts_.is_draining || session_.listener_is_gone() || is_strained_;
     if (is_asked && !has_said_leaving_) {
         has_said_leaving_ = true;
         nghttp2_submit_shutdown_notice(frames_);
@@ -119,6 +126,66 @@ void H2Connection::follow_drain()
         is_leaving_ = true;
         const std::int32_t last = nghttp2_session_get_last_proc_stream_id(frames_);
         nghttp2_submit_goaway(frames_, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
+    }
+}
+
+void H2Connection::charge(H2Budget::Cost cost) noexcept
+{
+    budget_.charge(cost, parts_.loop.now());
+    parts_.row.add(shm::Metric::h2_glitches);
+}
+
+void H2Connection::enforce_budget()
+{
+    if (budget_.is_spent() && !is_cut_) {
+        os::log(os::Level::debug, "an HTTP/2 connection is closed for abuse", {{"client", client_.peer_text}});
+        go_away(NGHTTP2_ENHANCE_YOUR_CALM);
+        write_some();
+        is_cut_ = true;
+    } else if (budget_.is_strained() && !is_strained_) {
+        is_strained_ = true;
+        parts_.row.add(shm::Metric::h2_strained);
+    }
+}
+
+/// Whether it waited for its client's windows all the time since the last look, and got less through than min_rate.
+bool H2Connection::is_too_slow(H2Stream& stream) noexcept
+{
+    const config::Http2Limits& limits = session_.http2_limits();
+    const std::uint64_t least = limits.min_rate_per_s * static_cast<std::uint64_t>(limits.grace.count()) / 1000;
+    const bool is_open = stream.is_answered && !stream.is_closed && !stream.is_end_sent;
+    const bool waits = is_open && (stream.available() > 0 || stream.wants_room());
+    const bool by_stream = waits && nghttp2_session_get_stream_remote_window_size(frames_, stream.id) < kSmallWindow;
+    const bool by_connection = waits && nghttp2_session_get_remote_window_size(frames_) < kSmallWindow;
+    const bool was_blocked = std::exchange(stream.was_blocked, by_stream || by_connection);
+    const std::uint64_t framed = std::exchange(stream.framed, 0);
+    return was_blocked && ((by_stream && framed < least) || (by_connection && framed_ < least));
+}
+
+/// A client that opens its windows byte by byte, or reads so, would hold its requests for ever with what counts as progress.
+void H2Connection::watch_rates()
+{
+    const config::Http2Limits& limits = session_.http2_limits();
+    if (is_watching_ && rate_alarm_.rang() && limits.min_rate_per_s != 0) {
+        const std::uint64_t least = limits.min_rate_per_s * static_cast<std::uint64_t>(limits.grace.count()) / 1000;
+        for (loop::Link* at = streams_.next; at != &streams_; at = at->next) {
+            auto& stream = static_cast<H2Stream&>(*at);
+            if (is_too_slow(stream)) {
+                parts_.row.add(shm::Metric::h2_slow);
+                reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+            }
+        }
+        const bool is_blocked = !out_.empty() && !client_.socket.may_write();
+        if (std::exchange(was_blocked_, is_blocked) && is_blocked && written_ < least) {
+            parts_.row.add(shm::Metric::h2_slow);
+            client_.is_gone = true;
+        }
+        framed_ = written_ = 0;
+        is_watching_ = false;
+    }
+    if (!is_watching_ && (in_work_ > 0 || !out_.empty())) {
+        is_watching_ = true;
+        rate_alarm_.set(limits.grace);
     }
 }
 
@@ -214,7 +281,7 @@ void H2Connection::start_or_refuse(H2Stream& stream)
         stream.insert_before(ended_); // taken back at once: no work was begun
         return;
     }
-    if (in_work_ >= session_.newest_config()->config->http2_limits.streams) {
+    if (in_work_ >= session_.http2_limits().streams) {
         reset(stream, NGHTTP2_REFUSED_STREAM);
         return;
     }
@@ -322,6 +389,12 @@ void H2Connection::frame()
 void H2Connection::take_frame(H2Stream& stream, std::string_view head, std::size_t length)
 {
     stream.left -= stream.left == H2Stream::kUnknown ? 0 : length;
+    stream.framed += length;
+    framed_ += length;
+    budget_.count_payload(length);
+    if (gathered_count_ == Socket::kMoreVectors) {
+        flush_gathered();
+    }
     const std::size_t of_blocks = std::min(length, stream.out.bytes());
     std::size_t of_borrowed = length - of_blocks;
     if (of_borrowed == 0 || of_blocks > 0 || gathered_count_ == 0) {
@@ -385,6 +458,7 @@ void H2Connection::count(const Io& io) noexcept
 {
     parts_.row.add(shm::Metric::bytes_to_clients, io.bytes);
     has_written_ = has_written_ || io.bytes > 0;
+    written_ += io.bytes;
     client_.is_gone = client_.is_gone || io.state == IoState::failed;
 }
 
@@ -462,6 +536,7 @@ void H2Connection::submit_head(H2Stream& stream, std::string_view text, const He
             return http::equals_ignoring_case(known, "sec-websocket-accept"); // RFC 8441 §5
         });
     }
+    stream.is_answered = status >= 200;
     int code = 0;
     if (status < 200) {
         code = nghttp2_submit_headers(frames_, NGHTTP2_FLAG_NONE, stream.id, nullptr, fields_.data(), fields_.size(), nullptr);

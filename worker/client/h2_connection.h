@@ -12,6 +12,7 @@
 
 #include "common/loop/task.h"
 #include "worker/client/connection.h"
+#include "worker/client/h2_budget.h"
 #include "worker/client/h2_stream.h"
 #include "worker/request/parts.h"
 
@@ -54,6 +55,8 @@ public:
     void widen_window(H2Stream& stream) noexcept;
     /// The exchange is over.
     void on_done(H2Stream& stream);
+    /// The client has done something that honest ones seldom do.
+    void charge(H2Budget::Cost cost) noexcept;
 
     static constexpr std::size_t kOutMost = 64 << 10;
     static constexpr std::size_t kGatherMost = 64 << 10;
@@ -61,7 +64,7 @@ public:
 private:
     enum class Waits : std::uint8_t { nothing, exchanges, client, head, request };
 
-    static nghttp2_session* make_session(H2Connection& self);
+    static nghttp2_session* make_session(H2Connection& self, const config::Http2Limits& limits);
     static nghttp2_session_callbacks* callbacks();
     void begin();
     void receive();
@@ -77,6 +80,10 @@ private:
     void count(const Io& io) noexcept;
     void wake_waiting();
     void follow_drain();
+    void enforce_budget();
+    void charge_reset(std::uint32_t code) noexcept;
+    void watch_rates();
+    bool is_too_slow(H2Stream& stream) noexcept;
     void go_away(std::uint32_t code);
     void give_up();
     void set_alarm();
@@ -94,6 +101,8 @@ private:
                          const std::uint8_t* value, std::size_t value_size, std::uint8_t flags, void* self);
     static int on_invalid_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
                                  const std::uint8_t* value, std::size_t value_size, std::uint8_t flags, void* self);
+    static int on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int code, void* self);
+    static int on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame, void* self);
     static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self);
     static int on_body(nghttp2_session*, std::uint8_t flags, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
                        void* self);
@@ -109,6 +118,13 @@ private:
     WorkerParts& parts_;
     nghttp2_session* frames_;
     Alarm drain_alarm_;
+    Alarm rate_alarm_;
+    H2Budget budget_;
+    std::uint64_t framed_ = 0;      ///< bytes of bodies sent since rates were looked at
+    std::uint64_t written_ = 0;     ///< likewise, of anything
+    bool was_blocked_ = false;      ///< the socket took nothing more then
+    bool is_watching_ = false;      ///< the rates
+    bool is_strained_ = false;      ///< three quarters of the budget were used up
     loop::Link streams_; ///< all that are not ended
     loop::Link ended_;   ///< to be destroyed by reap()
     std::vector<H2Stream*> begun_; ///< heads that are complete and not started
@@ -128,6 +144,7 @@ private:
     bool some_want_room_ = false;
     bool has_said_leaving_ = false; ///< the first GOAWAY of two
     bool is_leaving_ = false;       ///< the final GOAWAY was submitted
+    bool has_failed_ = false;       ///< it was told of an error
     bool is_cut_ = false;           ///< nothing more can be said
 };
 

@@ -68,6 +68,9 @@ loop::Task<void> H2Stream::run()
     Request request(connection_.parts(), *this, session.newest_config());
     request.listen = session.listen();
     const std::optional<Answer> refused = take_head(request);
+    if (refused && refused->status == 400) {
+        connection_.charge(H2Budget::Cost::malformed);
+    }
     if (refused) {
         co_await run_refused(request, *refused);
     } else {

@@ -67,7 +67,11 @@ public:
     bool is_pushing = false;         ///< frames are made at this stream's own wish: it needs no news of them
     bool is_done = false;            ///< the exchange is over
     bool is_closed = false;
+    bool is_answered = false;        ///< its final head has been sent
+    std::uint64_t framed = 0;        ///< bytes of its body sent since its rate was looked at
+    bool was_blocked = false;        ///< it waited for its client's window then
 
+    bool wants_room() const noexcept { return wants_room_; }
     /// Whether it waits for room to send; asking forgets it.
     bool take_want() noexcept { return std::exchange(wants_room_, false); }
 

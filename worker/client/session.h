@@ -38,6 +38,7 @@ public:
     WorkerParts& parts() noexcept;
     /// What the next request begins with.
     const std::shared_ptr<LiveConfig>& newest_config();
+    const config::Http2Limits& http2_limits() const noexcept { return live_->config->http2_limits; }
     std::uint32_t listen() const noexcept { return listen_; }
     /// Whether a reload took the connection's listener away: no request should follow.
     bool listener_is_gone() const noexcept { return listener_is_gone_; }

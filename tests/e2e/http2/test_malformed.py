@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What HTTP/1 could read in two ways never reaches a server: refused with a status, or the stream is reset (RFC 9113 §8)."""
 
+import threading
+import time
+
 import pytest
 
 from tests.harness.h2_client import DATA, END_HEADERS, END_STREAM, HEADERS, H2Client, PROTOCOL_ERROR
+from tests.harness.origin import reply
 
 GOOD = [(":method", "GET"), (":scheme", "http"), (":authority", "site.test"), (":path", "/")]
 
@@ -76,6 +80,19 @@ def test_a_body_that_is_not_its_length(relay, sent):
         assert client.response(stream).reset == PROTOCOL_ERROR
         client.ping()
     assert len(relay.origin.requests) == asked
+
+
+@pytest.mark.parametrize("case", ["no path", "connection", "another host"])
+def test_a_malformed_request_takes_no_other_along(ladle, origin, case):
+    """A request under way is answered long after a malformed one of the same connection: that one's head is over."""
+    go = threading.Event()
+    proxy = ladle(origin(lambda request: go.wait(10) and reply()), {"timeouts": {"header": "300ms"}})
+    with H2Client(proxy.address) as client:
+        stream = client.start()
+        client.send(client.request_frames(pseudo=REFUSED[case])[1])
+        time.sleep(1)
+        go.set()
+        assert client.response(stream).status == 200
 
 
 def test_a_host_that_says_the_same_is_one_host(relay):
