@@ -210,6 +210,15 @@ void Builder::build_limits()
     config_->request_limits.header_count = static_cast<std::uint32_t>(request.number("request", "headers"));
     config_->request_limits.uri_bytes = static_cast<std::uint32_t>(request.number("request", "uri"));
     config_->request_limits.body_bytes = request.number("request", "body");
+    const Inherited http2 = defence.sub("http2");
+    const auto http2_number = [&http2](std::string_view key) { return static_cast<std::uint32_t>(http2.number("http2", key)); };
+    config_->http2_limits.streams = http2_number("streams");
+    config_->http2_limits.glitches = http2_number("glitches");
+    config_->http2_limits.glitches_per_s = http2_number("glitches_per_second");
+    config_->http2_limits.resets = http2_number("resets");
+    config_->http2_limits.resets_per_s = http2_number("resets_per_second");
+    config_->http2_limits.min_rate_per_s = http2_number("min_rate");
+    config_->http2_limits.grace = duration_of(http2.number("http2", "grace"));
     config_->connection_limits.total = static_cast<std::uint32_t>(defence.sub("connections").number("connections", "total"));
     if (const Node* node = request.find("uri");
         node != nullptr && config_->request_limits.uri_bytes > config_->request_limits.head_bytes) {

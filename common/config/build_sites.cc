@@ -34,6 +34,7 @@ void Builder::build_listens()
         if (node.state != Node::State::good) {
             continue;
         }
+        build_protocols(listen, node, path);
         const Node* bind = node.find("bind");
         if (bind == nullptr || (bind->state == Node::State::good && bind->children.empty())) {
             findings_.error(bind == nullptr ? node.key_place : bind->place, path, fmt::format("[{}] has no address", path),
@@ -54,6 +55,26 @@ void Builder::build_listens()
             }
             listen.bind.push_back(std::move(*address));
         }
+    }
+}
+
+void Builder::build_protocols(Listen& listen, const Node& node, const std::string& path)
+{
+    const Node* protocols = node.find("protocols");
+    if (protocols == nullptr || protocols->state != Node::State::good) {
+        return;
+    }
+    listen.speaks_h1 = listen.speaks_h2 = false;
+    for (const Node* item : good_items(protocols)) {
+        if (item->text != "h1" && item->text != "h2") {
+            findings_.error(item->place, path + ".protocols", fmt::format("expected \"h2\" or \"h1\", got \"{}\"", item->text));
+        }
+        listen.speaks_h1 = listen.speaks_h1 || item->text == "h1";
+        listen.speaks_h2 = listen.speaks_h2 || item->text == "h2";
+    }
+    if (protocols->children.empty()) {
+        findings_.error(protocols->place, path + ".protocols", "expected at least one protocol",
+                        "write protocols = [\"h2\", \"h1\"]");
     }
 }
 

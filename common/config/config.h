@@ -45,6 +45,8 @@ struct Cidr {
 struct Listen {
     std::string name;
     std::vector<BindAddress> bind;
+    bool speaks_h1 = true; ///< `protocols`: one of the two is true
+    bool speaks_h2 = true;
 };
 
 /// [timeouts]; also per site and per route.
@@ -99,6 +101,17 @@ struct RequestLimits {
 /// [defence] connections.
 struct ConnectionLimits {
     std::uint32_t total = 50'000; ///< clients of the whole proxy; a worker at its share stops accepting until one leaves
+};
+
+/// [defence] http2: what one HTTP/2 connection may do.
+struct Http2Limits {
+    std::uint32_t streams = 100; ///< requests in work
+    std::uint32_t glitches = 100;
+    std::uint32_t glitches_per_s = 10; ///< forgiven
+    std::uint32_t resets = 100;        ///< by the client, at once
+    std::uint32_t resets_per_s = 20;
+    std::uint32_t min_rate_per_s = 500; ///< bytes through a client's windows; 0 = any
+    Duration grace{10'000};
 };
 
 enum class Balance : std::uint8_t { least_busy, round_robin };
@@ -245,6 +258,7 @@ struct Config {
     Cache cache;
     RequestLimits request_limits;
     ConnectionLimits connection_limits;
+    Http2Limits http2_limits;
     Log log;
     std::vector<Listen> listens;
     std::vector<Upstream> upstreams;

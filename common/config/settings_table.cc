@@ -26,6 +26,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"defence",     "[defence]",         "What clients may ask for."},
     {"request",     "[defence.request]", "What one request may be."},
     {"connections", "[defence.connections]", "How many clients may be connected."},
+    {"http2",       "[defence.http2]",   "What one HTTP/2 connection may do."},
     {"upstream",    "[upstream.NAME]",   "A named group of servers."},
     {"server_entry", "servers of [upstream.NAME]", "One server, where an address alone does not say enough."},
     {"keepalive",   "keepalive of [upstream.NAME]", "Idle connections kept to each server."},
@@ -69,6 +70,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"listen", "bind", Type::texts, "", "", "addresses: \"0.0.0.0:80\", \"[::]:80\", \"unix:/run/ladle/web.sock\""},
 
+    {"listen", "protocols", Type::texts, "", "", "what clients may speak: \"h2\", \"h1\", or a list; without TLS a client speaks HTTP/2 by saying so (prior knowledge); "
+                                                "default: both"},
+
     {"trust", "forwarded_from", Type::texts, "", "", "address ranges of proxies whose Forwarded and X-Forwarded-* are believed"},
 
     {"timeouts", "header", Type::duration, "10s", "1ms..1h", "for a whole request head to arrive", kServer, kWhyTimeout},
@@ -99,6 +103,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
+    {"defence", "http2", Type::table, "", "http2", "what one HTTP/2 connection may do"},
 
     {"request", "head", Type::size, "32KiB", "1KiB..1MiB", "bytes of request line and headers; else 431", kServer, "a head is held in memory"},
     {"request", "headers", Type::integer, "100", "1..10000", "number of headers; else 431", kServer, "a head is held in memory"},
@@ -107,6 +112,16 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"connections", "total", Type::integer, "50000", "1..4000000", "clients connected at once; more wait in the kernel's queue", kServer,
         "each needs a file descriptor"},
+
+    {"http2", "streams", Type::integer, "100", "1..1000", "requests at once on one connection, counted until their work is over; more are refused", kServer,
+        "each holds memory of its own"},
+    {"http2", "glitches", Type::integer, "100", "10..1000000", "early resets, stream errors, odd control frames: at three quarters the client is told to go, at this its "
+                                                              "connection is closed"},
+    {"http2", "glitches_per_second", Type::integer, "10", "1..1000000", "so many of them are forgiven"},
+    {"http2", "resets", Type::integer, "100", "1..1000000", "streams that the client may reset at once; past it the connection is closed"},
+    {"http2", "resets_per_second", Type::integer, "20", "1..1000000", "so many more each second"},
+    {"http2", "min_rate", Type::integer, "500", "0..1000000000", "bytes per second that a client's windows must let through while something waits for them; 0 is no rule"},
+    {"http2", "grace", Type::duration, "10s", "1s..1h", "how long it may be slower", kServer, "it is looked at in such steps"},
 
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},

@@ -27,6 +27,12 @@
     M(requests_refused, counter, "requests refused by the parser or a limit") \
     M(tunnels, counter, "connections upgraded to another protocol") \
     M(tunnels_open, gauge, "tunnels open") \
+    M(h2_connections, counter, "client connections that spoke HTTP/2") \
+    M(h2_refused_streams, counter, "HTTP/2 requests refused as too many of their connection were in work") \
+    M(h2_glitches, counter, "early resets, stream errors and odd control frames of HTTP/2 clients") \
+    M(h2_strained, counter, "HTTP/2 clients told to go as three quarters of their glitches were used up") \
+    M(h2_cut, counter, "HTTP/2 connections closed for an error or for abuse") \
+    M(h2_slow, counter, "HTTP/2 streams and connections ended as their client let too little through") \
     M(bytes_from_clients, counter, "bytes received from clients") \
     M(bytes_to_clients, counter, "bytes sent to clients") \
     M(bytes_from_servers, counter, "bytes received from servers") \

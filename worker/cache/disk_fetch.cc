@@ -304,7 +304,7 @@ void DiskFetch::publish()
 /// Waits until the index has room. False: it has not.
 loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
 {
-    ClientConnection& nobody = request.client;
+    ClientStream& nobody = request.client;
     for (unsigned pauses = 0; pauses < kMostPauses; ++pauses) {
         bool may_come = false;
         if (fetch.reserve(may_come)) {
@@ -324,7 +324,7 @@ loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
 /// Receives and writes, until it is over. False: nobody wants it any more.
 loop::Task<bool> run_fetch(Request& request, DiskFetch& fetch)
 {
-    ClientConnection& nobody = request.client;
+    ClientStream& nobody = request.client;
     bool is_wanted = true;
     nobody.alarm.set(request.timeouts().stall);
     for (;;) {

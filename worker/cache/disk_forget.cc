@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kPatience{3'000};
 /// Runs it in the pool, and waits for it, but not for ever. Its result; 0 where it goes on without us.
 loop::Task<int> call(Request& request, std::function<int()> work)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     DiskTier& disk = *request.cache->cache.disk();
     DiskCall running(disk.jobs(), client.wake);
     const bool is_begun = running.start(work);

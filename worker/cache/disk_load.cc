@@ -238,7 +238,7 @@ bool is_on_disk(CacheVisit& visit)
 loop::Task<void> load_from_disk(Request& request)
 {
     CacheVisit& visit = *request.cache;
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     DiskTier& disk = *visit.cache.disk();
     ++visit.disk_loads;
     const shm::CacheView entry = disk.find(visit.name.hash); // pinned, so that nobody unlinks the file

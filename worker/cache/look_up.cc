@@ -297,7 +297,7 @@ Found look_up(Request& request)
 loop::Task<std::optional<Answer>> wait_for_others(Request& request)
 {
     CacheVisit& visit = *request.cache;
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     request.parts.row.add(shm::Metric::cache_waits);
     visit.is_collapsed = true;
     if (visit.waits_since == 0) {

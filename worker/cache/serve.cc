@@ -11,7 +11,6 @@
 #include "worker/cache/stored_fields.h"
 #include "worker/delivery/deliver.h"
 #include "worker/response/response_writer.h"
-#include "worker/upstream/request_writer.h"
 
 #include <algorithm>
 #include <memory>
@@ -24,7 +23,6 @@ namespace {
 
 constexpr std::uint64_t kFileStep = 2 << 20;  // of a file in one system call: then the other connections have a turn
 constexpr std::size_t kCopyStep = 64 << 10;   // of a body without a length, which goes out in chunks
-constexpr std::size_t kOutMost = 128 << 10;
 
 /// One stored answer on its way to its client.
 class Serving {
@@ -133,9 +131,7 @@ void Serving::next_part()
         return;
     }
     request_.client.out.append_copy(plan_.after);
-    if (plan_.form == BodyForm::chunked) {
-        append_last_chunk(request_.client.out, nullptr);
-    }
+    request_.client.finish_body(nullptr);
     is_ended_ = true;
 }
 
@@ -143,7 +139,7 @@ bool Serving::send_inline(std::uint64_t end)
 {
     iovec vectors[Socket::kMoreVectors];
     const std::size_t count = view_.body(position_, end, vectors, Socket::kMoreVectors);
-    const std::size_t sent = request_.client.flush_with(vectors, static_cast<int>(count));
+    const std::size_t sent = request_.client.send_memory(vectors, static_cast<int>(count));
     position_ += sent;
     request_.body_sent += sent;
     return sent != 0;
@@ -151,7 +147,7 @@ bool Serving::send_inline(std::uint64_t end)
 
 bool Serving::send_from_disk(std::uint64_t end)
 {
-    if (!request_.client.socket.may_write()) {
+    if (!request_.client.ready().may_send) {
         return false;
     }
     const std::string_view bytes = disk_->at(position_, end);
@@ -160,7 +156,7 @@ bool Serving::send_from_disk(std::uint64_t end)
         return false;
     }
     const iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
-    const std::size_t sent = request_.client.flush_with(&vector, 1);
+    const std::size_t sent = request_.client.send_memory(&vector, 1);
     position_ += sent;
     request_.body_sent += sent;
     if (sent < bytes.size()) {
@@ -171,8 +167,8 @@ bool Serving::send_from_disk(std::uint64_t end)
 
 bool Serving::send_chunk(std::uint64_t end)
 {
-    ClientConnection& client = request_.client;
-    if (client.out.bytes() >= kOutMost) {
+    ClientStream& client = request_.client;
+    if (client.out.bytes() >= client.out_most) {
         return false;
     }
     Chain chunk;
@@ -184,13 +180,13 @@ bool Serving::send_chunk(std::uint64_t end)
     }
     position_ += chunk.bytes();
     request_.body_sent += chunk.bytes();
-    append_chunk(client.out, std::move(chunk));
+    client.send_body(std::move(chunk));
     return true;
 }
 
 bool Serving::send(std::uint64_t end)
 {
-    if (plan_.form == BodyForm::chunked) {
+    if (request_.client.is_chunked()) {
         return send_chunk(end);
     }
     if (disk_) {
@@ -199,7 +195,7 @@ bool Serving::send(std::uint64_t end)
     if (!file_) {
         return send_inline(end);
     }
-    const std::size_t sent = request_.client.flush_file(file_->get(), position_, std::min<std::uint64_t>(end - position_, kFileStep));
+    const std::size_t sent = request_.client.send_file(file_->get(), position_, std::min<std::uint64_t>(end - position_, kFileStep));
     position_ += sent;
     request_.body_sent += sent;
     return sent != 0;
@@ -207,7 +203,7 @@ bool Serving::send(std::uint64_t end)
 
 bool Serving::step()
 {
-    ClientConnection& client = request_.client;
+    ClientStream& client = request_.client;
     bool moved = false;
     std::uint64_t budget = kFileStep;
     while (!is_ended_ && !client.is_gone && budget > 0) {
@@ -321,7 +317,7 @@ void count_hit(Request& request)
 loop::Task<Served> serve(Request& request, Turn& turn)
 {
     CacheVisit& visit = *request.cache;
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     std::shared_ptr<const os::Fd> file;
     if (visit.view.is_in_file()) {
         file = visit.cache.open_file(visit.view.file());
@@ -359,7 +355,7 @@ loop::Task<Served> serve(Request& request, Turn& turn)
         }
         if (moved) {
             client.alarm.set(request.timeouts().stall);
-            if (client.socket.may_write() && !serving.waits_for_body() && !serving.waits_for_disk()) {
+            if (client.ready().may_send && !serving.waits_for_body() && !serving.waits_for_disk()) {
                 client.wake.kick_later(); // it could go on: take turns with the other connections
             }
         }

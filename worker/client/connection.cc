@@ -3,22 +3,54 @@
 
 namespace ladle::worker {
 
-bool ClientConnection::flush(Follows follows)
+void ClientConnection::finish_head(HeadText& text, const HeadEnd& end)
 {
+    is_chunked_ = end.form == BodyForm::chunked;
+    is_tunnel_ = end.status == 101;
+    if (is_tunnel_) {
+        text << "Connection: upgrade\r\nUpgrade: " << end.upgrade << "\r\n";
+    } else if (end.status >= 200) {
+        if (is_chunked_) {
+            text << "Transfer-Encoding: chunked\r\n";
+        }
+        if (end.after != After::keep) {
+            text << "Connection: close\r\n";
+        } else if (end.version == http::Version::http_1_0) {
+            text << "Connection: keep-alive\r\n";
+        }
+    }
+    text.finish();
+}
+
+void ClientConnection::finish_body(const http::ChunkedDecoder* trailers)
+{
+    if (is_chunked_) {
+        append_last_chunk(out, trailers);
+    } else if (is_tunnel_) {
+        socket.finish_writing();
+    }
+}
+
+void ClientConnection::write_out(Follows follows)
+{
+    if (!out.empty() && socket.may_write()) {
+        count(socket.write(out, follows));
+    }
+}
+
+bool ClientConnection::flush()
+{
+    has_finished = socket.peer_has_finished();
     if (is_gone || !socket.is_open()) {
         out.clear();
         return !is_gone;
     }
-    if (out.empty() || !socket.may_write()) {
-        return true;
-    }
-    count(socket.write(out, follows));
+    write_out(Follows::nothing);
     return !is_gone;
 }
 
 void ClientConnection::count(const Io& io) noexcept
 {
-    sent_bytes += io.bytes;
     row_.add(shm::Metric::bytes_to_clients, io.bytes);
     if (io.state == IoState::failed) {
         is_gone = true;
@@ -26,7 +58,7 @@ void ClientConnection::count(const Io& io) noexcept
     }
 }
 
-std::size_t ClientConnection::flush_with(const iovec* vectors, int count_of_vectors)
+std::size_t ClientConnection::send_memory(const iovec* vectors, int count_of_vectors)
 {
     if (is_gone || !socket.may_write()) {
         return 0;
@@ -36,9 +68,13 @@ std::size_t ClientConnection::flush_with(const iovec* vectors, int count_of_vect
     return more.sent;
 }
 
-std::size_t ClientConnection::flush_file(int file, std::uint64_t offset, std::size_t size)
+std::size_t ClientConnection::send_file(int file, std::uint64_t offset, std::size_t size)
 {
-    if (!flush(Follows::more) || !out.empty() || !socket.may_write()) {
+    if (is_gone || !socket.is_open()) {
+        return 0;
+    }
+    write_out(Follows::more);
+    if (is_gone || !out.empty() || !socket.may_write()) {
         return 0;
     }
     const Io io = socket.write_file(file, offset, size);

@@ -152,6 +152,9 @@ void Front::start_drain()
 {
     parts_->is_draining = true;
     parts_->servers.close_kept();
+    for (loop::Link* at = sessions_.next; at != &sessions_; at = at->next) {
+        static_cast<Session&>(*at).on_drain();
+    }
     close_idle_sessions();
 }
 

@@ -12,6 +12,7 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::chrono::milliseconds kLingerTime{2000};
 constexpr std::size_t kLingerBytes = 1 << 20; // of an unread body that are still taken in, so that our answer arrives
 
@@ -46,9 +47,7 @@ Session::Session(Front& front, std::shared_ptr<LiveConfig> live, std::string bin
 
 Session::~Session()
 {
-    if (idle_since_ != 0) {
-        front_.parts().row.subtract(shm::Metric::connections_idle);
-    }
+    end_idle();
     front_.parts().row.subtract(shm::Metric::connections_open);
 }
 
@@ -84,18 +83,103 @@ void Session::follow_config()
     }
 }
 
+const std::shared_ptr<LiveConfig>& Session::newest_config()
+{
+    follow_config();
+    return live_;
+}
+
+WorkerParts& Session::parts() noexcept
+{
+    return front_.parts();
+}
+
+void Session::on_drain() noexcept
+{
+    if (h2_) {
+        client_.wake.kick_later();
+    }
+}
+
+void Session::begin_idle() noexcept
+{
+    if (idle_since_ == 0) {
+        front_.parts().row.add(shm::Metric::connections_idle);
+        idle_since_ = front_.parts().loop.now();
+    }
+}
+
+void Session::end_idle() noexcept
+{
+    if (idle_since_ != 0) {
+        idle_since_ = 0;
+        front_.parts().row.subtract(shm::Metric::connections_idle);
+    }
+}
+
+/// RFC 9113 §3.3: without TLS a client speaks HTTP/2 by beginning with its preface.
+std::optional<Protocol> Session::choose_protocol() const noexcept
+{
+    const bool speaks_h2 = listen_ != Router::kNoListen && live_->config->listens[listen_].speaks_h2;
+    const std::string_view bytes = client_.input.unread().substr(0, kPreface.size());
+    if (!speaks_h2 || !kPreface.starts_with(bytes)) {
+        return Protocol::http_1;
+    }
+    return bytes.size() == kPreface.size() ? std::optional(Protocol::http_2) : std::nullopt;
+}
+
+/// Waits until the client's first bytes say what it speaks.
+loop::Task<Protocol> Session::await_protocol()
+{
+    client_.alarm.set(live_->config->timeouts.header);
+    std::optional<Protocol> protocol;
+    while (!protocol) {
+        Io io{IoState::would_block, 0, 0};
+        if (client_.socket.may_read()) {
+            io = client_.input.fill(client_.socket, kBlockBytes);
+            front_.parts().row.add(shm::Metric::bytes_from_clients, io.bytes);
+        }
+        if (io.state == IoState::would_block && !client_.alarm.rang()) {
+            co_await client_.wake.wait();
+            continue;
+        }
+        protocol = io.state == IoState::done ? choose_protocol() : Protocol::http_1; // which says what is wrong
+    }
+    co_return *protocol;
+}
+
+loop::Task<After> Session::serve_all()
+{
+    Begin begin = co_await wait_for_bytes();
+    if (begin == Begin::leave) {
+        co_return After::close;
+    }
+    std::optional<Protocol> protocol = choose_protocol();
+    if (!protocol) {
+        const Protocol found = co_await await_protocol();
+        protocol = found;
+    }
+    if (protocol == Protocol::http_2) {
+        h2_ = std::make_unique<H2Connection>(*this, client_);
+        const After after = co_await h2_->run();
+        co_return after;
+    }
+    for (;;) {
+        const After after = co_await serve();
+        client_.input.release_if_empty();
+        if (after != After::keep) {
+            co_return after;
+        }
+        begin = co_await wait_for_bytes();
+        if (begin == Begin::leave) {
+            co_return After::close;
+        }
+    }
+}
+
 loop::Task<void> Session::run()
 {
-    After after = After::keep;
-    while (after == After::keep) {
-        const Begin begin = co_await wait_for_bytes();
-        if (begin == Begin::leave) {
-            after = After::close;
-            break;
-        }
-        after = co_await serve();
-        client_.input.release_if_empty();
-    }
+    const After after = co_await serve_all();
     client_.alarm.clear();
     if (after == After::abort || client_.is_gone) {
         client_.socket.abort();
@@ -128,16 +212,12 @@ loop::Task<Session::Begin> Session::wait_for_bytes()
         }
         if (!is_armed) {
             is_armed = true;
-            row.add(shm::Metric::connections_idle);
-            idle_since_ = front_.parts().loop.now();
-            client_.alarm.set(idle_time_.value_or(live_->config->timeouts.idle));
+            begin_idle();
+            client_.alarm.set(idle_time());
         }
         co_await client_.wake.wait();
     }
-    if (idle_since_ != 0) {
-        idle_since_ = 0;
-        row.subtract(shm::Metric::connections_idle);
-    }
+    end_idle();
     co_return client_.input.empty() ? Begin::leave : Begin::bytes;
 }
 
@@ -152,6 +232,7 @@ loop::Task<std::optional<Answer>> Session::receive_head(Request& request)
             if (progress == http::Progress::complete) {
                 request.head_block = client_.input.block();
                 client_.input.consume(request.head.size());
+                request.body_has_begun = !client_.input.empty();
                 request.times.head = loop::clock_now();
                 co_return std::nullopt;
             }
@@ -184,7 +265,10 @@ loop::Task<After> Session::serve()
     Request request(front_.parts(), client_, live_);
     request.listen = listen_;
     client_.body.begin({});
-    const std::optional<Answer> refused = co_await receive_head(request);
+    std::optional<Answer> refused = co_await receive_head(request);
+    if (!refused && listen_ != Router::kNoListen && !live_->config->listens[listen_].speaks_h1) {
+        refused = Answer{505, Reason::bad_version};
+    }
     if (refused && refused->reason == Reason::client_left && !request.head.has_begun(client_.input.unread())) {
         co_return After::close; // nothing but an empty line
     }

@@ -3,7 +3,6 @@
 
 #include "common/os/log.h"
 #include "worker/response/response_writer.h"
-#include "worker/upstream/request_writer.h"
 
 #include <algorithm>
 
@@ -11,7 +10,6 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kOutMost = 128 << 10;   // bytes lined up for the client's socket before the spool takes over
 constexpr std::size_t kFirstRead = 16 << 10;  // most answers are small
 constexpr std::size_t kLaterReads = 112 << 10;
 constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
@@ -131,7 +129,7 @@ std::size_t Delivery::room() noexcept
 {
     const std::size_t outside = request_.client.out.bytes();
     if (streams_) {
-        return outside < kOutMost ? read_size_ : 0;
+        return outside < request_.client.out_most ? read_size_ : 0;
     }
     return spool_.room(outside, read_size_ == kFirstRead ? kFirstRead : kReadsPerTurn * kLaterReads);
 }
@@ -139,7 +137,7 @@ std::size_t Delivery::room() noexcept
 /// The straight way while the client keeps up, else the spool.
 void Delivery::take_in(Chain&& part)
 {
-    if (spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+    if (spool_.is_drained() && request_.client.out.bytes() < request_.client.out_most) {
         put_out(std::move(part));
     } else {
         spool_.append(std::move(part));
@@ -185,7 +183,7 @@ bool Delivery::receive()
                 }
             }
             finish_server();
-        } else if (request_.client.out.bytes() >= kOutMost) {
+        } else if (request_.client.out.bytes() >= request_.client.out_most) {
             request_.client.flush(); // let the client's socket take part before the spool must
         }
     }
@@ -195,26 +193,22 @@ bool Delivery::receive()
 void Delivery::put_out(Chain&& part)
 {
     request_.body_sent += part.bytes();
-    if (form_ == BodyForm::chunked) {
-        append_chunk(request_.client.out, std::move(part));
-    } else {
-        request_.client.out.append(std::move(part));
-    }
+    request_.client.send_body(std::move(part));
 }
 
 void Delivery::line_up()
 {
-    while (!spool_.is_drained() && request_.client.out.bytes() < kOutMost) {
+    while (!spool_.is_drained() && request_.client.out.bytes() < request_.client.out_most) {
         Chain part;
-        if (spool_.take(part, kOutMost) == 0) {
+        if (spool_.take(part, request_.client.out_most) == 0) {
             return;
         }
         put_out(std::move(part));
     }
     if (has_received_all_ && spool_.is_drained() && !is_ended_) {
         is_ended_ = true;
-        if (form_ == BodyForm::chunked && !is_cut_) {
-            append_last_chunk(request_.client.out, request_.trailers ? &*request_.trailers : nullptr);
+        if (!is_cut_) {
+            request_.client.finish_body(request_.trailers ? &*request_.trailers : nullptr);
         }
     }
 }
@@ -222,7 +216,7 @@ void Delivery::line_up()
 bool Delivery::step()
 {
     bool moved = receive();
-    ClientConnection& client = request_.client;
+    ClientStream& client = request_.client;
     for (;;) {
         line_up();
         const std::size_t before = client.out.bytes();
@@ -232,7 +226,7 @@ bool Delivery::step()
             break;
         }
     }
-    if (is_events_ && client.socket.peer_has_finished()) {
+    if (is_events_ && client.has_finished) {
         client.is_gone = true; // nobody listens to an event stream any more
     }
     if (client.is_gone) {
@@ -263,7 +257,7 @@ void Delivery::give_up_waiting() noexcept
 
 loop::Task<void> run_delivery(Request& request, Delivery& delivery)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     for (;;) {
         const bool moved = delivery.step();
         if (delivery.is_done()) {

@@ -10,75 +10,104 @@ namespace {
 constexpr std::size_t kWaitingMost = 64 << 10;
 constexpr std::size_t kReadMost = 16 << 10;
 
-/// One direction.
-class Flow {
+/// From the client to the server.
+class UpFlow {
 public:
-    Flow(Socket& from, Input& left_over, Socket& to, Chain& waiting) noexcept
-        : from_(from), left_over_(left_over), to_(to), waiting_(waiting)
+    UpFlow(ClientStream& client, Socket& server) noexcept : client_(client), server_(server) {}
+
+    /// Moves what is at hand; false = nothing moved.
+    bool step()
     {
+        bool moved = false;
+        if (!client_.body.is_complete() && waiting_.bytes() < kWaitingMost && client_.ready().may_pull) {
+            const BodyReader::Pull pull = client_.pull_body(waiting_, kReadMost);
+            moved = pull == BodyReader::Pull::progress;
+            has_failed = has_failed || (!moved && pull != BodyReader::Pull::blocked);
+            if (waiting_.empty()) {
+                waiting_.clear(); // an idle tunnel holds no block
+            }
+        }
+        if (!waiting_.empty() && server_.may_write()) {
+            const Io io = server_.write(waiting_);
+            moved = moved || io.bytes > 0;
+            sent += io.bytes;
+            has_failed = has_failed || io.state == IoState::failed;
+        }
+        if (client_.body.is_complete() && waiting_.empty() && !is_finished) {
+            is_finished = true;
+            server_.finish_writing();
+            moved = true;
+        }
+        return moved;
+    }
+
+    std::uint64_t sent = 0;
+    bool is_finished = false; ///< its end has been passed on
+    bool has_failed = false;
+
+private:
+    ClientStream& client_;
+    Socket& server_;
+    Chain waiting_;
+};
+
+/// From the server to the client.
+class DownFlow {
+public:
+    DownFlow(ServerConnection& server, ClientStream& client) noexcept : server_(server), client_(client)
+    {
+        body.begin({http::BodyKind::until_close, 0});
     }
 
     /// Moves what is at hand; false = nothing moved.
     bool step()
     {
         bool moved = false;
-        if (!left_over_.empty()) {
-            waiting_.append_part(left_over_.block(), left_over_.unread());
-            left_over_.consume(left_over_.unread().size());
-            left_over_.release_if_empty();
-            moved = true;
+        if (!body.is_complete() && client_.out.bytes() < kWaitingMost && (!server_.input.empty() || server_.socket.may_read())) {
+            const std::size_t before = client_.out.bytes();
+            const BodyReader::Pull pull = body.pull(server_.socket, server_.input, client_.out, kReadMost);
+            passed += client_.out.bytes() - before;
+            moved = pull == BodyReader::Pull::progress;
+            has_failed = has_failed || (!moved && pull != BodyReader::Pull::blocked);
         }
-        if (!has_ended_ && waiting_.bytes() < kWaitingMost && from_.may_read()) {
-            const Io io = from_.read(waiting_, kReadMost);
-            moved = moved || io.state == IoState::done;
-            received += io.bytes;
-            has_ended_ = io.state == IoState::end;
-            if (waiting_.empty()) {
-                waiting_.clear(); // an idle tunnel holds no block
-            }
-            has_failed = has_failed || io.state == IoState::failed;
+        const std::size_t before = client_.out.bytes();
+        has_failed = !client_.flush() || has_failed;
+        moved = moved || client_.out.bytes() != before;
+        if (client_.out.empty()) {
+            client_.out.clear(); // an idle tunnel holds no block
         }
-        if (!waiting_.empty() && to_.may_write()) {
-            const Io io = to_.write(waiting_);
-            moved = moved || io.bytes > 0;
-            sent += io.bytes;
-            has_failed = has_failed || io.state == IoState::failed;
-        }
-        if (has_ended_ && waiting_.empty() && !is_finished) {
+        if (body.is_complete() && client_.is_flushed() && !is_finished) {
             is_finished = true;
-            to_.finish_writing();
+            client_.finish_body(nullptr);
+            client_.flush();
             moved = true;
         }
         return moved;
     }
 
-    std::uint64_t received = 0;
-    std::uint64_t sent = 0;
+    BodyReader body; ///< all that the server sends
+    std::uint64_t passed = 0;
     bool is_finished = false; ///< its end has been passed on
     bool has_failed = false;
 
 private:
-    Socket& from_;
-    Input& left_over_;
-    Socket& to_;
-    Chain& waiting_;
-    bool has_ended_ = false;
+    ServerConnection& server_;
+    ClientStream& client_;
 };
 
 } // namespace
 
 loop::Task<void> tunnel(Request& request, Turn& turn)
 {
-    ClientConnection& client = request.client;
-    ServerConnection& server = *turn.connection;
+    ClientStream& client = request.client;
     shm::ProcessRow& row = request.parts.row;
     request.after = After::close;
     write_response_head(request, BodyForm::none, 0);
     row.add(shm::Metric::tunnels);
     row.add(shm::Metric::tunnels_open);
-    Chain to_server;
-    Flow up(client.socket, client.input, server.socket, to_server);
-    Flow down(server.socket, server.input, client.socket, client.out);
+    client.body.begin({http::BodyKind::until_close, 0});
+    UpFlow up(client, turn.connection->socket);
+    DownFlow down(*turn.connection, client);
     request.reason = Reason::tunnel_closed;
     client.alarm.set(request.timeouts().tunnel);
     for (;;) {
@@ -98,11 +127,11 @@ loop::Task<void> tunnel(Request& request, Turn& turn)
         }
     }
     row.subtract(shm::Metric::tunnels_open);
-    row.add(shm::Metric::bytes_from_clients, up.received);
+    row.add(shm::Metric::bytes_from_clients, client.body.received());
     row.add(shm::Metric::bytes_to_servers, up.sent);
-    row.add(shm::Metric::bytes_from_servers, down.received);
-    row.add(shm::Metric::bytes_to_clients, down.sent);
-    request.body_sent = down.sent;
+    row.add(shm::Metric::bytes_from_servers, down.body.received());
+    client.body.begin({}); // nothing is due any more
+    request.body_sent = down.passed;
     turn.connection.reset();
     turn.lease.end();
 }

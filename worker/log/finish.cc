@@ -101,7 +101,9 @@ void write_combined(const Request& request, std::string& line)
     append_escaped(line, request.head.method_text(), "\\x");
     line += ' ';
     append_escaped(line, request.head.target(), "\\x");
-    line += request.head.version == http::Version::http_1_1 ? " HTTP/1.1\" " : " HTTP/1.0\" ";
+    line += " HTTP/";
+    line += protocol_version(request);
+    line += "\" ";
     append_number(line, request.status);
     line += ' ';
     append_number(line, request.body_sent);
@@ -146,7 +148,9 @@ void write_json(const Request& request, std::string& line)
     text("method", request.head.method_text());
     text("host", request.host);
     text("target", request.head.target());
-    text("protocol", request.head.version == http::Version::http_1_1 ? "HTTP/1.1" : "HTTP/1.0");
+    line += ",\"protocol\":\"HTTP/";
+    line += protocol_version(request);
+    line += '"';
     number("status", request.status);
     number("bytes", request.body_sent);
     number("request_bytes", request.body ? request.body->size() : 0);

@@ -2,6 +2,7 @@
 #include "worker/net/body_reader.h"
 
 #include <algorithm>
+#include <string>
 
 namespace ladle::worker {
 
@@ -10,9 +11,33 @@ void BodyReader::begin(http::Framing framing) noexcept
     framing_ = framing;
     left_ = framing.kind == http::BodyKind::length ? framing.length : 0;
     received_ = 0;
+    has_trailers_ = false;
     complete_ = framing.kind == http::BodyKind::none || (framing.kind == http::BodyKind::length && left_ == 0);
     if (framing.kind == http::BodyKind::chunked) {
         chunks_ = http::ChunkedDecoder{};
+    }
+}
+
+bool BodyReader::end(std::string_view trailers)
+{
+    complete_ = true;
+    has_trailers_ = !trailers.empty();
+    if (framing_.kind != http::BodyKind::chunked && !has_trailers_) {
+        return true;
+    }
+    chunks_ = http::ChunkedDecoder{};
+    std::string section = "0\r\n";
+    section.append(trailers).append("\r\n");
+    std::string_view rest = section;
+    for (;;) {
+        const http::ChunkedDecoder::Next next = chunks_.next(rest);
+        rest.remove_prefix(next.used);
+        if (next.step == http::ChunkedDecoder::Step::end) {
+            return rest.empty();
+        }
+        if (next.step != http::ChunkedDecoder::Step::data && (next.step != http::ChunkedDecoder::Step::more || next.used == 0)) {
+            return false;
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 #include "worker/net/socket.h"
 
 #include <cstdint>
+#include <string_view>
 
 namespace ladle::worker {
 
@@ -28,7 +29,13 @@ public:
     /// Takes what is at hand, up to about `most` bytes.
     Pull pull(Socket& socket, Input& input, Chain& out, std::size_t most);
 
+    /// Of a body that is taken elsewhere, as its protocol has frames of its own: it has ended, with these trailers' lines
+    /// ("Name: value\r\n" …). False: they are malformed, or too long.
+    bool end(std::string_view trailers);
+
     bool is_complete() const noexcept { return complete_; }
+    /// Whether trailers may have come: chunks() has them.
+    bool may_have_trailers() const noexcept { return complete_ && (framing_.kind == http::BodyKind::chunked || has_trailers_); }
     http::BodyKind kind() const noexcept { return framing_.kind; }
     /// Bytes still due, of a body of known length.
     std::uint64_t left() const noexcept { return left_; }
@@ -48,6 +55,7 @@ private:
     std::uint64_t left_ = 0;
     std::uint64_t received_ = 0;
     bool complete_ = true;
+    bool has_trailers_ = false; ///< end() was told some
     http::ChunkedDecoder chunks_;
 };
 

@@ -40,6 +40,9 @@ public:
         chain_.filled(size);
     }
 
+    /// What has been added. Without finish() the chain knows nothing of it, and its next use of that room overwrites it.
+    std::string_view written() const noexcept { return {begin_, static_cast<std::size_t>(at_ - begin_)}; }
+
 private:
     Chain& chain_;
     std::size_t most_;

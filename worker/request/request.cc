@@ -5,8 +5,8 @@
 
 namespace ladle::worker {
 
-Request::Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config)
-    : parts(worker_parts), client(connection), live(std::move(live_config)), head(live->config->request_limits.header_count),
+Request::Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config)
+    : parts(worker_parts), client(stream), live(std::move(live_config)), head(live->config->request_limits.header_count),
       response(2 * live->config->request_limits.header_count)
 {
     times.begun = loop::clock_now();
@@ -19,6 +19,14 @@ Request::~Request()
         leave_large(*this);
     }
     parts.row.subtract(shm::Metric::requests_in_flight);
+}
+
+std::string_view protocol_version(const Request& request) noexcept
+{
+    if (request.client.protocol == Protocol::http_2) {
+        return "2.0";
+    }
+    return request.head.version == http::Version::http_1_1 ? "1.1" : "1.0";
 }
 
 } // namespace ladle::worker

@@ -9,7 +9,7 @@
 #include "common/http/head.h"
 #include "common/http/target.h"
 #include "worker/cache/visit.h"
-#include "worker/client/connection.h"
+#include "worker/client/stream.h"
 #include "worker/delivery/spool.h"
 #include "worker/request/live_config.h"
 #include "worker/request/parts.h"
@@ -21,9 +21,6 @@
 #include <string_view>
 
 namespace ladle::worker {
-
-/// What happens to the client's connection after the exchange.
-enum class After : std::uint8_t { keep, close, abort };
 
 /// A fixed answer of our own: an error, or a route's `respond`.
 struct Answer {
@@ -42,13 +39,13 @@ struct Times {
 };
 
 struct Request {
-    Request(WorkerParts& worker_parts, ClientConnection& connection, std::shared_ptr<LiveConfig> live_config);
+    Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config);
     ~Request();
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
 
     WorkerParts& parts;
-    ClientConnection& client;
+    ClientStream& client;
     std::shared_ptr<LiveConfig> live;
     std::uint32_t listen = 0; ///< index into the configuration's listens
 
@@ -61,6 +58,7 @@ struct Request {
     std::string host;           ///< lower case, without port
     std::string path;           ///< normalised, for matching
     bool expects_continue = false;
+    bool body_has_begun = false;      ///< some of the body came with the head
     bool wants_upgrade = false;       ///< a protocol we may tunnel
     std::string_view upgrade;         ///< its name
     bool client_keeps_alive = true;
@@ -104,5 +102,8 @@ struct Request {
     After after = After::keep;
     Times times;
 };
+
+/// "1.0", "1.1" or "2.0": what the client spoke.
+std::string_view protocol_version(const Request& request) noexcept;
 
 } // namespace ladle::worker

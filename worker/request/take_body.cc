@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/take_body.h"
 
+#include "worker/response/response_writer.h"
+
 namespace ladle::worker {
 
 namespace {
@@ -16,7 +18,7 @@ Answer failure_of(BodyReader::Pull pull) noexcept
 /// Keeps the trailers, or refuses the body because of them.
 std::optional<Answer> finish_body(Request& request)
 {
-    if (request.framing.kind != http::BodyKind::chunked) {
+    if (!request.client.body.may_have_trailers()) {
         return std::nullopt;
     }
     request.trailers = request.client.body.chunks();
@@ -32,9 +34,9 @@ std::optional<Answer> finish_body(Request& request)
 BodyStep take_body_part(Request& request)
 {
     BodyStep step;
-    BodyReader& reader = request.client.body;
-    for (unsigned reads = 0; reads < kReadsPerTurn && !reader.is_complete(); ++reads) {
-        if (request.client.input.empty() && !request.client.socket.may_read()) {
+    ClientStream& client = request.client;
+    for (unsigned reads = 0; reads < kReadsPerTurn && !client.body.is_complete(); ++reads) {
+        if (!client.ready().may_pull) {
             break;
         }
         const std::size_t room = request.body->room(0, kReadMost);
@@ -42,9 +44,9 @@ BodyStep take_body_part(Request& request)
             break;
         }
         Chain& part = request.incoming;
-        const std::uint64_t before = reader.received();
-        const BodyReader::Pull pull = reader.pull(request.client.socket, request.client.input, part, room);
-        request.parts.row.add(shm::Metric::bytes_from_clients, reader.received() - before);
+        const std::uint64_t before = client.body.received();
+        const BodyReader::Pull pull = client.pull_body(part, room);
+        request.parts.row.add(shm::Metric::bytes_from_clients, client.body.received() - before);
         if (pull == BodyReader::Pull::blocked) {
             break;
         }
@@ -58,7 +60,7 @@ BodyStep take_body_part(Request& request)
             step.failed = Answer{413, Reason::body_too_large};
             return step;
         }
-        if (reader.is_complete()) {
+        if (client.body.is_complete()) {
             part.clear();
             step.failed = finish_body(request);
             request.times.body = loop::clock_now();
@@ -72,7 +74,7 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
     if (request.framing.kind == http::BodyKind::none) {
         co_return std::nullopt;
     }
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     if (request.framing.kind == http::BodyKind::length && request.framing.length > request.route->body_bytes) {
         co_return Answer{413, Reason::body_too_large};
     }
@@ -82,8 +84,8 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
     if (!is_whole) {
         co_return std::nullopt; // forward() passes it on as it comes
     }
-    if (request.expects_continue && client.input.empty()) {
-        client.out.append_copy("HTTP/1.1 100 Continue\r\n\r\n");
+    if (request.expects_continue && !request.body_has_begun) {
+        write_continue(request);
         client.flush();
     }
     request.expects_continue = false;
@@ -104,7 +106,7 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
             request.body->keep_no_more();
             co_return std::nullopt;
         }
-        if (step.moved && client.socket.may_read()) {
+        if (step.moved && client.ready().may_pull) {
             client.wake.kick_later();
         }
         co_await client.wake.wait();

@@ -56,7 +56,7 @@ std::string_view find_page(const Request& request, std::uint16_t status)
 
 loop::Task<void> send_out(Request& request)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     client.alarm.set(request.timeouts().stall);
     while (client.flush() && !client.is_flushed()) {
         const std::size_t before = client.out.bytes();

@@ -2,7 +2,6 @@
 #include "worker/response/response_writer.h"
 
 #include "common/http/status.h"
-#include "worker/net/head_text.h"
 #include "worker/request/hop_by_hop.h"
 
 namespace ladle::worker {
@@ -11,18 +10,9 @@ namespace {
 
 using http::FieldName;
 
-void write_status_line(HeadText& text, std::uint16_t status, std::string_view reason)
+HeadEnd head_end(const Request& request, std::uint16_t status, BodyForm form, std::uint64_t length = 0) noexcept
 {
-    text << "HTTP/1.1 " << std::uint64_t{status} << " " << reason << "\r\n";
-}
-
-void write_connection(HeadText& text, const Request& request)
-{
-    if (request.after != After::keep) {
-        text << "Connection: close\r\n";
-    } else if (request.head.version == http::Version::http_1_0) {
-        text << "Connection: keep-alive\r\n";
-    }
+    return {status, form, length, request.after, request.head.version, {}};
 }
 
 void count_status(Request& request, std::uint16_t status)
@@ -59,15 +49,21 @@ void write_interim(Request& request)
 {
     const http::Fields& fields = request.response.fields;
     mark_hop_by_hop(request.response.fields);
-    HeadText text(request.client.out, request.response.size() + fields.size() + 64); // a space for each field
-    write_status_line(text, request.response.status, request.response.reason());
+    const std::size_t most = request.response.size() + fields.size() + 164; // a space for each field
+    HeadText text = request.client.begin_head(request.response.status, request.response.reason(), most);
     for (const http::Field& field : fields) {
         if (!field.is_dropped) {
             text.field(fields.name(field), fields.value(field));
         }
     }
-    text.finish();
+    request.client.finish_head(text, head_end(request, request.response.status, BodyForm::none));
     request.parts.row.add(shm::Metric::responses_1xx);
+}
+
+void write_continue(Request& request)
+{
+    HeadText text = request.client.begin_head(100, http::reason_phrase(100), 164);
+    request.client.finish_head(text, head_end(request, 100, BodyForm::none));
 }
 
 void write_response_head(Request& request, BodyForm form, std::uint64_t length)
@@ -79,9 +75,8 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     if (request.cache) {
         request.cache->append_status_line(cache_status);
     }
-    HeadText text(request.client.out,
-                  response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256);
-    write_status_line(text, response.status, response.reason());
+    const std::size_t most = response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256;
+    HeadText text = request.client.begin_head(response.status, response.reason(), most);
     for (const http::Field& field : response.fields) {
         if (!field.is_dropped && field.id != FieldName::via) {
             text.field(response.fields.name(field), response.fields.value(field));
@@ -99,19 +94,15 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
         }
     }
     text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n") << cache_status;
-    if (response.status == 101) {
-        text << "Connection: upgrade\r\nUpgrade: " << request.upgrade << "\r\n";
-    } else {
-        if (form == BodyForm::length) {
-            text << "Content-Length: " << length << "\r\n";
-        } else if (form == BodyForm::chunked) {
-            text << "Transfer-Encoding: chunked\r\n";
-        } else if (form == BodyForm::none && response.fields.has(FieldName::content_length) && response.status != 204) {
-            text.field("Content-Length", response.fields.value_of(FieldName::content_length)); // of HEAD and 304: for information
-        }
-        write_connection(text, request);
+    if (form == BodyForm::length) {
+        text << "Content-Length: " << length << "\r\n";
+    } else if (form == BodyForm::none && response.fields.has(FieldName::content_length) && response.status != 204 &&
+               response.status != 101) {
+        text.field("Content-Length", response.fields.value_of(FieldName::content_length)); // of HEAD and 304: for information
     }
-    text.finish();
+    HeadEnd end = head_end(request, response.status, form, length);
+    end.upgrade = request.upgrade;
+    request.client.finish_head(text, end);
     request.response_begun = true;
     count_status(request, response.status);
 }
@@ -120,16 +111,13 @@ void write_stored_head(Request& request, const StoredHead& head)
 {
     decide_after(request, head.form);
     const std::string_view reason = http::reason_phrase(head.status);
-    HeadText text(request.client.out, head.lines.size() + head.more_lines.size() + reason.size() + 192);
-    write_status_line(text, head.status, reason);
+    const std::size_t most = head.lines.size() + head.more_lines.size() + reason.size() + 192;
+    HeadText text = request.client.begin_head(head.status, reason, most);
     text << head.lines << head.more_lines << "Via: 1.1 ladle\r\n";
     if (head.form == BodyForm::length || head.shows_length) {
         text << "Content-Length: " << head.length << "\r\n";
-    } else if (head.form == BodyForm::chunked) {
-        text << "Transfer-Encoding: chunked\r\n";
     }
-    write_connection(text, request);
-    text.finish();
+    request.client.finish_head(text, head_end(request, head.status, head.form, head.length));
     request.response_begun = true;
     count_status(request, head.status);
 }
@@ -138,8 +126,8 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
 {
     decide_after(request, BodyForm::length);
     const std::string_view reason = http::reason_phrase(status);
-    HeadText text(request.client.out, content_type.size() + request.parts.date.size() + reason.size() + 256);
-    write_status_line(text, status, reason);
+    const std::size_t most = content_type.size() + request.parts.date.size() + reason.size() + 256;
+    HeadText text = request.client.begin_head(status, reason, most);
     text << "Server: ladle\r\n" << request.parts.date;
     const bool has_body = status != 204 && status != 304;
     if (has_body) {
@@ -150,11 +138,12 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
     if (status == 405 || answers_options) {
         text << "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n";
     }
-    write_connection(text, request);
-    text.finish();
-    if (has_body && request.head.method != http::Method::head) {
+    const bool sends_body = has_body && request.head.method != http::Method::head;
+    request.client.finish_head(text, head_end(request, status, sends_body ? BodyForm::length : BodyForm::none, body.size()));
+    if (sends_body) {
         request.client.out.append_copy(body);
         request.body_sent += body.size();
+        request.client.finish_body(nullptr);
     }
     request.response_begun = true;
     count_status(request, status);

@@ -11,14 +11,14 @@
 
 namespace ladle::worker {
 
-/// How the response's body is delimited for the client.
-enum class BodyForm : std::uint8_t { none, length, chunked, to_close };
-
 /// The form for this client of a body that came with `framing`. RFC 9112 §6: HTTP/1.0 clients get no chunks.
 BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept;
 
 /// The interim response in request.response, into client.out.
 void write_interim(Request& request);
+
+/// A 100 (Continue) of our own, into client.out.
+void write_continue(Request& request);
 
 /// The head of the final response in request.response. Decides request.after by the client's wish, the form and the worker's state.
 void write_response_head(Request& request, BodyForm form, std::uint64_t length);

@@ -16,7 +16,7 @@ constexpr std::uint32_t kMostRemembered = 64; // members that the set of tried o
 /// Waits until some member has room, or for the queue's timeout. Nothing = look again.
 loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upstream, QueuePlace& place)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     if (!place.is_linked()) {
         place.wake = &client.wake;
         if (!upstream.enqueue(place)) {

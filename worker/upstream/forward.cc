@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/forward.h"
 
+#include "worker/request/chunked_body.h"
 #include "worker/request/take_body.h"
 #include "worker/upstream/receive.h"
 #include "worker/upstream/request_writer.h"
@@ -122,7 +123,7 @@ Forwarded without_body(Continue said, const Turn& turn)
 
 loop::Task<Forwarded> forward(Request& request, Turn& turn)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     Sender sender(request, turn);
     sender.begin();
     turn.request_complete = false;

@@ -105,7 +105,7 @@ Received accept_head(Request& request, Turn& turn)
 
 loop::Task<Received> receive(Request& request, Turn& turn)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     client.alarm.set(request.timeouts().response);
     request.response.clear();
     for (;;) {
@@ -173,7 +173,7 @@ Heard hear_early(Request& request, Turn& turn)
 
 loop::Task<Continue> await_continue(Request& request, Turn& turn)
 {
-    ClientConnection& client = request.client;
+    ClientStream& client = request.client;
     client.alarm.set(kContinueWait);
     while (request.expects_continue) {
         const Heard heard = hear_early(request, turn);
@@ -185,7 +185,7 @@ loop::Task<Continue> await_continue(Request& request, Turn& turn)
         }
         if (client.alarm.rang()) {
             request.expects_continue = false;
-            client.out.append_copy("HTTP/1.1 100 Continue\r\n\r\n");
+            write_continue(request);
             client.flush();
             break;
         }

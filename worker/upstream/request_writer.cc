@@ -138,42 +138,10 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     } else if (fields.list_has(FieldName::te, "trailers")) {
         text << "Connection: TE\r\nTE: trailers\r\n";
     }
-    write_list(text, request, FieldName::via, request.head.version == http::Version::http_1_1 ? "1.1" : "1.0", " ladle");
+    write_list(text, request, FieldName::via, protocol_version(request), " ladle");
     write_forwarded(text, request);
     text.field("X-Request-Id", request.id);
     text.finish();
-}
-
-void append_chunk(Chain& out, Chain&& data)
-{
-    if (data.empty()) {
-        return;
-    }
-    char size[24];
-    char* end = std::to_chars(size, size + sizeof size, data.bytes(), 16).ptr;
-    *end++ = '\r';
-    *end++ = '\n';
-    out.append_copy({size, static_cast<std::size_t>(end - size)});
-    out.append(std::move(data));
-    out.append_copy("\r\n");
-}
-
-void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers)
-{
-    out.append_copy("0\r\n");
-    http::Fields fields(1000);
-    if (trailers != nullptr && trailers->trailer_bytes().size() > 2 && trailers->parse_trailers(fields)) {
-        mark_hop_by_hop(fields);
-        for (const http::Field& field : fields) {
-            if (!field.is_dropped && !is_forbidden_trailer(field.id, fields.name(field))) {
-                out.append_copy(fields.name(field));
-                out.append_copy(": ");
-                out.append_copy(fields.value(field));
-                out.append_copy("\r\n");
-            }
-        }
-    }
-    out.append_copy("\r\n");
 }
 
 } // namespace ladle::worker

@@ -4,7 +4,6 @@
 // are left out (RFC 9110 §7.6.1), Via, Forwarded, X-Forwarded-* and X-Request-Id are set (RFC 7239).
 #pragma once
 
-#include "common/http/chunked.h"
 #include "worker/net/blocks.h"
 #include "worker/request/request.h"
 
@@ -24,11 +23,5 @@ struct RequestBodyForm {
 };
 
 void write_request_head(const Request& request, RequestBodyForm form, Chain& out);
-
-/// One chunk with all of `data` (RFC 9112 §7.1); nothing for no data.
-void append_chunk(Chain& out, Chain&& data);
-
-/// The last chunk and the trailers that may be passed on; `trailers` may be null.
-void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers);
 
 } // namespace ladle::worker

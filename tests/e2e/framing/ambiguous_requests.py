@@ -130,7 +130,8 @@ either("HTTP/1.9", get(b"GET / HTTP/1.9"))
 either("one empty line first", b"\r\n" + get())
 either("three empty lines first", b"\r\n\r\n\r\n" + get())
 either("a thousand empty lines first", b"\r\n" * 1000 + get())
-case("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", (400, 505))
+case("almost the HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", (400, 505))
+case("HTTP/2 preface without its empty line", b"PRI * HTTP/2.0\r\nHost: site.test\r\n\r\n", (400, 505))
 case("HTTP/0.9 request", b"GET /\r\n", (400, 408, 505))
 
 # --- target ---

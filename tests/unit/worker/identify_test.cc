@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/identify.h"
 
+#include "worker/client/connection.h"
+
 #include <doctest/doctest.h>
 
 #include <arpa/inet.h>

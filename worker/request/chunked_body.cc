@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/request/chunked_body.h"
+
+#include "worker/request/hop_by_hop.h"
+
+#include <charconv>
+#include <string_view>
+
+namespace ladle::worker {
+
+void append_chunk(Chain& out, Chain&& data)
+{
+    if (data.empty()) {
+        return;
+    }
+    char size[24];
+    char* end = std::to_chars(size, size + sizeof size, data.bytes(), 16).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    out.append_copy({size, static_cast<std::size_t>(end - size)});
+    out.append(std::move(data));
+    out.append_copy("\r\n");
+}
+
+void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers)
+{
+    out.append_copy("0\r\n");
+    out.append_copy(trailer_lines(trailers));
+    out.append_copy("\r\n");
+}
+
+std::string trailer_lines(const http::ChunkedDecoder* trailers)
+{
+    std::string lines;
+    http::Fields fields(1000);
+    if (trailers == nullptr || trailers->trailer_bytes().size() <= 2 || !trailers->parse_trailers(fields)) {
+        return lines;
+    }
+    mark_hop_by_hop(fields);
+    for (const http::Field& field : fields) {
+        if (!field.is_dropped && !is_forbidden_trailer(field.id, fields.name(field))) {
+            lines.append(fields.name(field)).append(": ").append(fields.value(field)).append("\r\n");
+        }
+    }
+    return lines;
+}
+
+} // namespace ladle::worker

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Writes the chunked coding (RFC 9112 §7.1) of a body that is passed on, to a client or a server, and says which trailers go with
+// it. Pure; worker only.
+#pragma once
+
+#include "common/http/chunked.h"
+#include "worker/net/blocks.h"
+
+#include <string>
+
+namespace ladle::worker {
+
+/// One chunk with all of `data`; nothing for no data.
+void append_chunk(Chain& out, Chain&& data);
+
+/// The last chunk and the trailers that may be passed on; `trailers` may be null.
+void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers);
+
+/// The lines ("Name: value\r\n" …) of the trailers that may be passed on; none for null.
+std::string trailer_lines(const http::ChunkedDecoder* trailers);
+
+} // namespace ladle::worker
