@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Session: one client connection from accept to close: waits for requests, runs an exchange for each, in order. Owned by the Front;
+// Session: one client connection from accept to close: shakes hands where the address speaks TLS, waits for requests, runs an
+// exchange for each, in order. Owned by the Front;
 // everything in it is destroyed with it. While it waits for a request it holds no buffer.
 #pragma once
 
@@ -34,6 +35,9 @@ private:
     enum class Begin : std::uint8_t { bytes, leave };
 
     loop::Task<void> run();
+    loop::Task<bool> shake_hands();
+    loop::Task<void> answer_plain_http();
+    void log_failed_handshake(std::string_view reason);
     loop::Task<Begin> wait_for_bytes();
     loop::Task<After> serve();
     loop::Task<std::optional<Answer>> receive_head(Request& request);

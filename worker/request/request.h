@@ -79,6 +79,8 @@ struct Request {
     /// The route's, or the defaults before a route is known.
     const config::Timeouts& timeouts() const noexcept { return route != nullptr ? route->timeouts : live->config->timeouts; }
 
+    std::string redirect; ///< the same URL with https://, for a site that is not served over plain HTTP; else empty
+
     // cache
     std::optional<CacheVisit> cache; ///< of a route that caches
     std::string added_fields;        ///< lines that the server is sent beside the client's: validators
