@@ -84,6 +84,8 @@ Result<os::Fd> write_handover(const Handover& handover)
               {"restarts", handover.restarts},
               {"error_log", handover.error_log},
               {"binary_path", handover.binary_path},
+              {"ticket_keys", handover.ticket_keys},
+              {"ticket_keys_since", handover.ticket_keys_since},
               {"cache", to_json(handover.cache)},
               {"listeners", json::array()},
               {"children", json::array()}};
@@ -123,6 +125,8 @@ Result<Handover> read_handover(int fd)
     handover.restarts = j.value("restarts", std::uint64_t{0});
     handover.error_log = j.value("error_log", "");
     handover.binary_path = j.value("binary_path", "");
+    handover.ticket_keys = j.value("ticket_keys", std::vector<std::uint8_t>{});
+    handover.ticket_keys_since = j.value("ticket_keys_since", std::uint64_t{0});
     handover.cache = to_cache(j.value("cache", json::object()));
     for (const json& address : j.value("listeners", json::array())) {
         handover.listeners.push_back({address.value("text", ""), address.value("slots", std::vector<int>{})});

@@ -54,6 +54,8 @@ struct Handover {
     std::uint64_t restarts = 0;
     std::string error_log;
     std::string binary_path; ///< what the next upgrade executes
+    std::vector<std::uint8_t> ticket_keys; ///< a shm::TicketKeySet, for an arena of another layout; empty = none
+    std::uint64_t ticket_keys_since = 0;
     HandedCache cache;
     std::vector<HandedAddress> listeners;
     std::vector<HandedChild> children;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace ladle::master {
@@ -183,6 +184,10 @@ Result<void> Master::take_over()
         adopt_logs(std::move(*logs));
     }
     const bool is_same_layout = adopt_arena(os::Fd(handover->arena));
+    if (shm::TicketKeySet keys; !is_same_layout && handover->ticket_keys.size() == sizeof keys) {
+        std::memcpy(keys.data(), handover->ticket_keys.data(), sizeof keys);
+        shm::restore_ticket_keys(arena_->regions().tickets, keys, handover->ticket_keys_since);
+    }
     if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
         return assigned;
     }
@@ -346,9 +351,19 @@ void Master::make_parts()
 
 void Master::start_children()
 {
+    tend_tickets();
     const config::Server& server = running_.config->server;
     supervisor_->set_limits(server.worker_hang_timeout, server.drain_timeout);
     supervisor_->want(worker_count(*running_.config), true);
+}
+
+void Master::tend_tickets()
+{
+    const auto period = std::chrono::duration_cast<std::chrono::seconds>(running_.config->tls.tickets);
+    if (!shm::tend_ticket_keys(arena_->regions().tickets, static_cast<std::uint64_t>(std::time(nullptr)),
+                               static_cast<std::uint64_t>(period.count()))) {
+        os::log(os::Level::warning, "no new keys for session tickets: the kernel gives no random numbers");
+    }
 }
 
 Result<ipc::Inheritance> Master::prepare_child(shm::Role role)
@@ -483,6 +498,7 @@ void Master::on_tick()
         return;
     }
     notify::keep_alive();
+    tend_tickets();
     if (ticks_ % kTicksToTidy == 0) {
         cache_.remove_unused_folders();
     }

@@ -63,6 +63,7 @@ private:
     void adopt_children(const Handover& handover, bool is_same_layout);
     void make_parts();
     void start_children();
+    void tend_tickets();
     Result<ipc::Inheritance> prepare_child(shm::Role role);
 
     void on_request(ControlServer::Id id, const nlohmann::json& request);

@@ -177,6 +177,12 @@ Handover Master::make_handover(ControlServer::Id asking) const
     handover.restarts = supervisor_->restarts();
     handover.error_log = options_.error_log;
     handover.binary_path = options_.binary_path;
+    const shm::TicketKeys& tickets = arena_->regions().tickets;
+    if (const auto keys = shm::read_ticket_keys(tickets)) {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(keys->data());
+        handover.ticket_keys.assign(bytes, bytes + sizeof *keys);
+        handover.ticket_keys_since = tickets.since_s.load(std::memory_order_relaxed);
+    }
     for (const BoundAddress& address : listeners_.active()) {
         HandedAddress handed{address.bind.text, {}};
         for (const os::Fd& slot : address.slots) {

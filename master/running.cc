@@ -2,6 +2,7 @@
 #include "master/running.h"
 
 #include "common/os/process.h"
+#include "master/key_files.h"
 
 #include <fmt/format.h>
 
@@ -16,7 +17,7 @@ LoadedFile load_file(const std::string& path, std::uint64_t generation)
 {
     LoadedFile loaded;
     config::DiskFiles files;
-    config::LoadResult result = config::load(files, path, generation);
+    config::LoadResult result = config::load(files, path, generation, &check_certificate);
     loaded.diagnostics = std::move(result.diagnostics);
     if (!result.config) {
         return loaded;

@@ -229,6 +229,8 @@ void Builder::build_limits()
                         "raise head, or lower uri");
     }
 
+    config_->tls.tickets = duration_of(Inherited({root_.find("tls")}).number("tls", "tickets"));
+
     const Node* trust = root_.find("trust");
     for (const Node* item : good_items(trust == nullptr ? nullptr : trust->find("forwarded_from"))) {
         if (Parsed<Cidr> range = parse_cidr(item->text)) {
@@ -275,7 +277,7 @@ void Builder::build_log()
 Timeouts Builder::timeouts(const Inherited& table) const
 {
     const auto of = [&](std::string_view key) { return duration_of(table.number("timeouts", key)); };
-    return {of("header"), of("idle"), of("connect"), of("response"), of("stall"), of("tunnel")};
+    return {of("header"), of("idle"), of("connect"), of("response"), of("stall"), of("tunnel"), of("handshake")};
 }
 
 std::uint32_t Builder::error_page_set(const Node& node, const std::string& path)

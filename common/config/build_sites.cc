@@ -16,6 +16,12 @@ namespace ladle::config {
 namespace {
 
 constexpr std::array<std::string_view, 2> kDefaultAddresses{"0.0.0.0:80", "[::]:80"};
+constexpr std::array<std::string_view, 2> kDefaultTlsAddresses{"https://0.0.0.0:443", "https://[::]:443"};
+
+std::string_view scheme_of(bool is_tls)
+{
+    return is_tls ? "https" : "http";
+}
 
 } // namespace
 
@@ -35,6 +41,8 @@ void Builder::build_listens()
             continue;
         }
         build_protocols(listen, node, path);
+        const Inherited table({&node});
+        listen.is_tls = table.number("listen", "tls") != 0;
         const Node* bind = node.find("bind");
         if (bind == nullptr || (bind->state == Node::State::good && bind->children.empty())) {
             findings_.error(bind == nullptr ? node.key_place : bind->place, path, fmt::format("[{}] has no address", path),
@@ -51,6 +59,11 @@ void Builder::build_listens()
             if (!is_new) {
                 findings_.error(item->place, path + ".bind", fmt::format("the address {} is bound twice", address->text),
                                 fmt::format("first in [{}] at {}", first->second.path, findings_.where(first->second.place)));
+                continue;
+            }
+            if (address->is_https && !listen.is_tls) {
+                findings_.error(item->place, path + ".bind", fmt::format("[{}] does not speak TLS, got \"{}\"", path, item->text),
+                                fmt::format("write tls = true in [{}]", path));
                 continue;
             }
             listen.bind.push_back(std::move(*address));
@@ -84,13 +97,19 @@ std::optional<std::uint32_t> Builder::listen_for(BindAddress address, const Node
     if (known == addresses_.end()) {
         const auto index = static_cast<std::uint32_t>(config_->listens.size());
         Listen& listen = config_->listens.emplace_back();
-        listen.name = "http://" + address.text;
+        listen.is_tls = address.is_https;
+        listen.name = fmt::format("{}://{}", scheme_of(listen.is_tls), address.text);
         addresses_[address.text] = {index, node.place, path, true};
         listen.bind.push_back(std::move(address));
         return index;
     }
     const Listen& owner = config_->listens[known->second.index];
     if (!listens_.contains(owner.name)) {
+        if (owner.is_tls != address.is_https) {
+            findings_.error(node.place, path, fmt::format("the address {} is used both with TLS and without", address.text),
+                            fmt::format("as {} at {}", owner.name, findings_.where(known->second.place)));
+            return std::nullopt;
+        }
         return known->second.index;
     }
     if (is_default) {
@@ -149,6 +168,11 @@ std::vector<std::uint32_t> Builder::site_listens(const Node& site, const std::st
     };
     const Node* listen = site.find("listen");
     if (listen == nullptr) {
+        if (site.find("tls") != nullptr) {
+            for (const std::string_view text : kDefaultTlsAddresses) {
+                add(listen_for(*parse_bind(text), site, path, true));
+            }
+        }
         for (const std::string_view text : kDefaultAddresses) {
             add(listen_for(*parse_bind(text), site, path, true));
         }
@@ -242,7 +266,9 @@ void Builder::build_site(const Node& node, const std::string& path)
             site.aliases.push_back(*alias);
         }
     }
+    build_tls(site, node, path);
     site.listens = site_listens(node, path);
+    match_tls_and_listens(site, node, path);
     if (const Node* pages = node.find("error_pages"); pages != nullptr && pages->state == Node::State::good) {
         site.error_pages = error_page_set(*pages, path + ".error_pages");
     } else if (pages != nullptr && pages->state == Node::State::unset && !config_->error_page_sets[0].empty()) {

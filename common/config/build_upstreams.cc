@@ -62,6 +62,7 @@ void Builder::build_upstreams()
         for (const Node* item : good_items(servers)) {
             add_server(upstream, *item, table, path, seen);
         }
+        build_upstream_tls(upstream, node.find("tls"), *servers, path);
     }
 }
 
@@ -109,7 +110,7 @@ std::optional<std::uint32_t> Builder::find_upstream(const Node& node, const std:
             findings_.error(node.place, path, server.error().message, server.error().hint);
             return std::nullopt;
         }
-        const std::string name = "http://" + server->text;
+        const std::string name = (server->is_https ? "https://" : "http://") + server->text;
         if (const auto known = upstreams_.find(name); known != upstreams_.end()) {
             return known->second.index;
         }
@@ -122,6 +123,7 @@ std::optional<std::uint32_t> Builder::find_upstream(const Node& node, const std:
         Upstream& upstream = config_->upstreams.emplace_back();
         upstream.name = name;
         upstream.servers.push_back(std::move(*server));
+        build_upstream_tls(upstream, nullptr, node, path);
         return index;
     }
     if (node.text.empty()) {

@@ -2,10 +2,11 @@
 //
 // Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key
 // to see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
-// build_server.cc, build_cache.cc, build_upstreams.cc, build_sites.cc and build_routes.cc. Values that the checker marked bad count
-// as absent, so that each mistake is reported once.
+// build_server.cc, build_cache.cc, build_upstreams.cc, build_sites.cc, build_tls.cc and build_routes.cc. Values that the checker
+// marked bad count as absent, so that each mistake is reported once.
 #pragma once
 
+#include "common/config/certificate_check.h"
 #include "common/config/config.h"
 #include "common/config/file_source.h"
 #include "common/config/node.h"
@@ -45,7 +46,11 @@ std::vector<const Node*> good_items(const Node* node);
 
 class Builder {
 public:
-    Builder(FileSource& files, const Node& root, Findings& findings) : files_(files), root_(root), findings_(findings) {}
+    /// `check_certificate` may be null: then they are taken as they are.
+    Builder(FileSource& files, const Node& root, Findings& findings, CheckCertificate check_certificate)
+        : files_(files), root_(root), findings_(findings), check_certificate_(check_certificate)
+    {
+    }
 
     /// The whole configuration; only to be used where findings have no errors.
     std::shared_ptr<Config> build();
@@ -79,6 +84,9 @@ private:
 
     // build_upstreams.cc
     void build_upstreams();
+    /// TLS of an upstream whose servers are known; `table` may be null.
+    void build_upstream_tls(Upstream& upstream, const Node* table, const Node& node, const std::string& path);
+    void build_own_certificate(UpstreamTls& tls, const Node& table, const std::string& path);
     void add_server(Upstream& upstream, const Node& item, const Inherited& defaults, const std::string& path,
                     std::map<std::string, Place>& seen);
     /// What a site's or route's `upstream` names; makes one for a URL. nullopt (reported) where there is none.
@@ -97,6 +105,17 @@ private:
     /// The index of the Listen made for one address; nullopt (reported) where a [listen.NAME] has it.
     std::optional<std::uint32_t> listen_for(BindAddress address, const Node& node, const std::string& path, bool is_default);
 
+    // build_tls.cc
+    void build_tls(Site& site, const Node& node, const std::string& path);
+    void build_client_certificates(SiteTls& tls, const Inherited& table, const std::string& path);
+    void add_certificate(Site& site, const Node& cert, const Node* key, const std::string& path);
+    void warn_uncovered(const std::string& host, const CertificateReport& report, const Node& cert, const std::string& path);
+    std::optional<SharedText> kept_file(const std::string& written, const Node& node, const std::string& path,
+                                        std::string hint = {});
+    std::optional<SharedText> kept_key(const Node& node, const std::string& path);
+    /// After both are known: a site with tls has an address for it, and the other way round.
+    void match_tls_and_listens(Site& site, const Node& node, const std::string& path);
+
     // build_routes.cc
     void build_routes(Site& site, const Node& node, const std::string& path);
     /// A route, or the site's own where `route` is null; `inherited` is the site's upstream.
@@ -113,6 +132,8 @@ private:
     FileSource& files_;
     const Node& root_;
     Findings& findings_;
+    CheckCertificate check_certificate_;
+    std::set<std::string> key_kinds_; ///< of the certificates of the site that is being built
     std::shared_ptr<Config> config_ = std::make_shared<Config>();
     std::map<std::string, Known> upstreams_;         ///< by name or canonical URL
     std::map<std::string, Known> listens_;           ///< [listen.NAME] by name

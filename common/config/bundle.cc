@@ -17,7 +17,8 @@ namespace ladle::config {
 namespace {
 
 constexpr char kMagic[8] = {'L', 'A', 'D', 'L', 'E', 'B', 'D', 'L'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersionWithoutKept = 1; // still taken over from a running proxy that is upgraded
 constexpr std::size_t kMaxBundleBytes = 1u << 30;
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 
@@ -59,14 +60,16 @@ public:
         return value;
     }
 
-    std::string text()
+    std::string text() { return std::string(view()); }
+
+    std::string_view view()
     {
         const std::uint64_t bytes = number();
         if (bytes > rest_.size()) {
             is_damaged_ = true;
             return {};
         }
-        std::string out(rest_.substr(0, bytes));
+        const std::string_view out = rest_.substr(0, bytes);
         rest_.remove_prefix(bytes);
         return out;
     }
@@ -79,7 +82,7 @@ private:
     bool is_damaged_ = false;
 };
 
-std::optional<Bundle> parse_body(std::string_view body)
+std::optional<Bundle> parse_body(std::string_view body, const std::shared_ptr<const os::MappedFile>& mapping)
 {
     BodyReader reader(body);
     Recording recording;
@@ -93,6 +96,10 @@ std::optional<Bundle> parse_body(std::string_view body)
         for (std::uint64_t count = reader.number(); count > 0 && !reader.is_damaged(); --count) {
             paths.push_back(reader.text());
         }
+    }
+    for (std::uint64_t kept = reader.is_at_end() ? 0 : reader.number(); kept > 0 && !reader.is_damaged(); --kept) {
+        std::string path = reader.text();
+        recording.kept[std::move(path)] = {reader.view(), mapping};
     }
     if (reader.is_damaged() || !reader.is_at_end()) {
         return std::nullopt;
@@ -119,6 +126,11 @@ Result<os::Fd> make_bundle(const Recording& recording, const std::string& main_p
             append_text(body, path);
         }
     }
+    append_number(body, recording.kept.size());
+    for (const auto& [path, kept] : recording.kept) {
+        append_text(body, path);
+        append_text(body, kept.text);
+    }
     if (body.size() > kMaxBundleBytes - sizeof(Header)) {
         return fail(Origin::local, "the configuration has more than 1 GiB");
     }
@@ -140,23 +152,25 @@ Result<Bundle> open_bundle(int fd)
     if ((seals & kSeals) != kSeals) {
         return fail(Origin::local, "the bundle is not sealed");
     }
-    const Result<std::string> whole = os::read_whole(fd, kMaxBundleBytes);
-    if (!whole) {
-        return std::unexpected(whole.error());
+    const auto mapping = os::MappedFile::map(fd, kMaxBundleBytes);
+    if (!mapping) {
+        return std::unexpected(mapping.error());
     }
+    const std::string_view whole = (*mapping)->text();
     Header header{};
-    if (whole->size() < sizeof(header)) {
+    if (whole.size() < sizeof(header)) {
         return fail(Origin::local, "the bundle is too short");
     }
-    std::memcpy(&header, whole->data(), sizeof(header));
-    const std::string_view body = std::string_view(*whole).substr(sizeof(header));
-    if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.version != kVersion) {
+    std::memcpy(&header, whole.data(), sizeof(header));
+    const std::string_view body = whole.substr(sizeof(header));
+    const bool is_known = header.version == kVersion || header.version == kVersionWithoutKept;
+    if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || !is_known) {
         return fail(Origin::local, "the bundle is of another version of Ladle");
     }
     if (header.body_bytes != body.size() || header.body_hash != XXH3_64bits(body.data(), body.size())) {
         return fail(Origin::local, "the bundle is damaged");
     }
-    std::optional<Bundle> bundle = parse_body(body);
+    std::optional<Bundle> bundle = parse_body(body, *mapping);
     if (!bundle) {
         return fail(Origin::local, "the bundle is damaged");
     }

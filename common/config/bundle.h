@@ -4,7 +4,8 @@
 // (the first, a replacement, one that reloads) builds its Config from it. Sealed, so that no process can change it under another.
 //
 //   "LADLEBDL" | version u32 | reserved u32 | generation u64 | body bytes u64 | XXH3 of the body u64 | body
-//   body: main path, then a count and (path, text) for each file, then a count and (pattern, count, paths) for each expansion.
+//   body: main path, then a count and (path, text) for each file, then a count and (pattern, count, paths) for each expansion, then
+//   a count and (path, text) for each file that the Config keeps: those are not copied when a bundle is opened, it stays mapped.
 //   A text is its length (u64) and its bytes. Little-endian, as the machine is: a bundle never leaves it.
 #pragma once
 

@@ -7,6 +7,7 @@
 // Names are identity: state in shared memory (in-flight counts, health, metrics) is kept by the names found here.
 #pragma once
 
+#include "common/config/shared_text.h"
 #include "common/http/cache_key.h"
 #include "common/http/freshness.h"
 
@@ -31,6 +32,7 @@ struct BindAddress {
     std::string text;
     sockaddr_storage address{};
     socklen_t address_length = 0;
+    bool is_https = false; ///< it was written with "https://"; whether it is, its Listen says
 
     bool operator==(const BindAddress& other) const { return text == other.text; }
 };
@@ -47,6 +49,7 @@ struct Listen {
     std::vector<BindAddress> bind;
     bool speaks_h1 = true; ///< `protocols`: one of the two is true
     bool speaks_h2 = true;
+    bool is_tls = false; ///< clients speak TLS on it
 };
 
 /// [timeouts]; also per site and per route.
@@ -57,6 +60,7 @@ struct Timeouts {
     Duration response{30'000};  ///< from the request's last byte to the response's first
     Duration stall{30'000};     ///< no byte moved in either direction while some are due
     Duration tunnel{3'600'000}; ///< silence allowed to an upgraded connection or an event stream
+    Duration handshake{10'000}; ///< for a client's TLS handshake
 };
 
 /// [budget]: ceilings for the whole proxy (all workers together), and for one client address.
@@ -121,16 +125,34 @@ struct UpstreamServer {
     std::string text;          ///< canonical "10.0.0.1:80", "[::1]:80", "app.internal:80", "unix:/run/app.sock": its identity
     std::string host_name;     ///< to resolve; empty = `address` is final
     std::uint16_t port = 0;    ///< of host_name
+    bool is_https = false;     ///< it was written with "https://"; whether it is, its Upstream says
     sockaddr_storage address{};
     socklen_t address_length = 0;
     std::uint32_t weight = 1;  ///< 1..1000
     std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
 };
 
+/// A certificate with its private key, both PEM. Read and checked by the master; a worker parses it when a client first asks for
+/// it.
+struct Certificate {
+    SharedText chain; ///< the site's own first, then those that lead to its CA
+    SharedText key;
+};
+
+/// `tls` of an upstream: its servers are spoken to over TLS.
+struct UpstreamTls {
+    bool verifies = true;                   ///< false: `insecure`
+    SharedText ca;                          ///< PEM of the CAs that are believed; empty where nothing is verified
+    std::string sni;                        ///< the name to ask for and to verify; empty = the server's own
+    std::optional<Certificate> certificate; ///< ours, for servers that ask for one
+    std::string fingerprint;                ///< of all of this
+};
+
 /// [upstream.NAME]. A site's `upstream = "http://127.0.0.1:3000"` makes one whose name is that URL.
 struct Upstream {
     std::string name;
     std::vector<UpstreamServer> servers;
+    std::optional<UpstreamTls> tls;
     Balance balance = Balance::least_busy;
     std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
     Duration keepalive_timeout{60'000};
@@ -212,12 +234,40 @@ using ErrorPages = std::map<std::uint16_t, std::string>;
 /// The page for a status: its own, else that of its class, else error.html; null = the built-in page.
 const std::string* find_error_page(const ErrorPages& pages, std::uint16_t status);
 
+/// `client` of a site's tls: clients show certificates.
+struct ClientCertificates {
+    bool is_required = true;          ///< false: a client may have none, but a bad one is refused
+    SharedText ca;                    ///< PEM of the CAs that are believed
+    SharedText crl;                   ///< PEM of their revocation lists; empty = none
+    std::string header;               ///< in which servers are told the subject
+    std::string fingerprint;          ///< of all of this but the header: whoever passed one has passed its equals
+};
+
+enum class TlsPolicy : std::uint8_t { intermediate, modern };
+enum class TlsVersion : std::uint8_t { tls_1_2, tls_1_3 };
+
+/// `tls` of a site.
+struct SiteTls {
+    std::vector<Certificate> certificates; ///< of different kinds of key, for clients to have a choice
+    TlsVersion min_version = TlsVersion::tls_1_2;
+    bool redirects = true;           ///< plain HTTP is answered with 308 to https://
+    std::uint16_t https_port = 443;  ///< where that leads
+    std::shared_ptr<const ClientCertificates> client; ///< null = none are asked for
+    Duration hsts{0};                ///< Strict-Transport-Security for so long; 0 = none
+};
+
+/// [tls].
+struct Tls {
+    Duration tickets{43'200'000}; ///< how long a key encrypts tickets; they are taken for as long again
+};
+
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.
 struct Site {
     std::string name;                 ///< "example.com", "*.example.com" or "*"
     std::vector<std::string> aliases; ///< same forms; served like the name
     std::vector<std::uint32_t> listens; ///< indices into Config::listens
     std::vector<Route> routes;
+    std::optional<SiteTls> tls;
     std::uint32_t error_pages = 0;      ///< index into Config::error_page_sets: the site's own, else [server]'s
 };
 
@@ -259,6 +309,7 @@ struct Config {
     RequestLimits request_limits;
     ConnectionLimits connection_limits;
     Http2Limits http2_limits;
+    Tls tls;
     Log log;
     std::vector<Listen> listens;
     std::vector<Upstream> upstreams;

@@ -19,9 +19,7 @@ namespace {
 
 constexpr std::size_t kMaxFileBytes = 16u << 20;
 
-} // namespace
-
-Result<std::string> DiskFiles::read(const std::string& path)
+Result<std::string> read_file(const std::string& path)
 {
     // O_NONBLOCK: a FIFO without a writer must not hang `ladle check`.
     const os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -48,8 +46,37 @@ Result<std::string> DiskFiles::read(const std::string& path)
         }
     }
     text.resize(used);
-    recording_.files[path] = text;
     return text;
+}
+
+SharedText share(std::string text)
+{
+    auto owner = std::make_shared<const std::string>(std::move(text));
+    const std::string_view view = *owner;
+    return {view, std::move(owner)};
+}
+
+} // namespace
+
+Result<std::string> DiskFiles::read(const std::string& path)
+{
+    Result<std::string> text = read_file(path);
+    if (text) {
+        recording_.files[path] = *text;
+    }
+    return text;
+}
+
+Result<SharedText> DiskFiles::keep(const std::string& path)
+{
+    if (const auto known = recording_.kept.find(path); known != recording_.kept.end()) {
+        return known->second;
+    }
+    Result<std::string> text = read_file(path);
+    if (!text) {
+        return std::unexpected(text.error());
+    }
+    return recording_.kept[path] = share(std::move(*text));
 }
 
 Result<std::vector<std::string>> DiskFiles::expand(const std::string& pattern)
@@ -95,6 +122,18 @@ Result<std::string> BundleFiles::read(const std::string& path)
         return fail_errno("cannot read " + path, ENOENT);
     }
     return found->second;
+}
+
+Result<SharedText> BundleFiles::keep(const std::string& path)
+{
+    if (const auto found = recording_.kept.find(path); found != recording_.kept.end()) {
+        return found->second;
+    }
+    Result<std::string> text = read(path);
+    if (!text) {
+        return std::unexpected(text.error());
+    }
+    return share(std::move(*text));
 }
 
 Result<std::vector<std::string>> BundleFiles::expand(const std::string& pattern)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Where the loader gets the texts that a configuration is made of: its files, its includes and everything that it refers to (error
-// pages; later certificates and secrets). The master reads the disk and records what it read; the record travels to the workers in
+// pages, certificates and their keys). The master reads the disk and records what it read; the record travels to the workers in
 // the bundle (bundle.h), and each of them runs the same load() over it. So there is one loader and no serialiser, and a worker
 // never opens a configuration file.
 #pragma once
 
 #include "common/base/error.h"
+#include "common/config/shared_text.h"
 
 #include <cstdint>
 #include <map>
@@ -20,6 +21,8 @@ public:
     virtual ~FileSource() = default;
     /// The whole text of a file.
     virtual Result<std::string> read(const std::string& path) = 0;
+    /// The same for a text that the configuration keeps: it lasts as long as its owner, without a copy.
+    virtual Result<SharedText> keep(const std::string& path) = 0;
     /// The paths that match a pattern of glob(7), sorted; none is not a failure.
     virtual Result<std::vector<std::string>> expand(const std::string& pattern) = 0;
     /// What a path is on this machine now.
@@ -31,12 +34,14 @@ public:
 struct Recording {
     std::map<std::string, std::string> files;
     std::map<std::string, std::vector<std::string>> expansions;
+    std::map<std::string, SharedText> kept;
 };
 
 /// The disk, recorded. Paths are used as given (relative ones from the working folder). No side effects.
 class DiskFiles final : public FileSource {
 public:
     Result<std::string> read(const std::string& path) override;
+    Result<SharedText> keep(const std::string& path) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string& path) override;
     const Recording& recording() const { return recording_; }
@@ -51,6 +56,7 @@ public:
     BundleFiles() = default;
     explicit BundleFiles(Recording recording) : recording_(std::move(recording)) {}
     Result<std::string> read(const std::string& path) override;
+    Result<SharedText> keep(const std::string& path) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string&) override { return Folder::unknown; } ///< who recorded has looked
 

@@ -5,6 +5,7 @@
 // DNS, no need to be root. Never throws, never stops at the first mistake.
 #pragma once
 
+#include "common/config/certificate_check.h"
 #include "common/config/config.h"
 #include "common/config/diagnostic.h"
 #include "common/config/file_source.h"
@@ -21,7 +22,9 @@ struct LoadResult {
     std::vector<Diagnostic> diagnostics;  ///< errors and warnings, in file order
 };
 
-/// Loads the file `path` and all that it includes and refers to from `files`.
-LoadResult load(FileSource& files, const std::string& path, std::uint64_t generation = 0);
+/// Loads the file `path` and all that it includes and refers to from `files`. Certificates are looked at by `check_certificate`,
+/// where it is given.
+LoadResult load(FileSource& files, const std::string& path, std::uint64_t generation = 0,
+                CheckCertificate check_certificate = nullptr);
 
 } // namespace ladle::config

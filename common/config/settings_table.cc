@@ -23,15 +23,19 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"cache",       "[cache]",           "One cache for all workers, in memory. Sites and routes use it with their own \"cache\"."},
     {"cache_object", "[cache.object]",   "What becomes of one response's body."},
     {"cache_disk",  "[cache.disk]",      "Responses are kept on disk too: what memory has no room for, and over restarts and power failures."},
+    {"tls",         "[tls]",             "TLS with clients; what sites need of their own stands in their own \"tls\"."},
     {"defence",     "[defence]",         "What clients may ask for."},
     {"request",     "[defence.request]", "What one request may be."},
     {"connections", "[defence.connections]", "How many clients may be connected."},
     {"http2",       "[defence.http2]",   "What one HTTP/2 connection may do."},
     {"upstream",    "[upstream.NAME]",   "A named group of servers."},
     {"server_entry", "servers of [upstream.NAME]", "One server, where an address alone does not say enough."},
+    {"upstream_tls", "tls of [upstream.NAME]", "Its servers are spoken to over TLS, and what they must prove."},
     {"keepalive",   "keepalive of [upstream.NAME]", "Idle connections kept to each server."},
     {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn."},
     {"site",        "[site.\"NAME\"]",   "A host name's configuration. NAME is exact, \"*.example.com\" for the names below it, or \"*\" for every other."},
+    {"site_tls",    "tls of a site",     "The certificate, and how clients reach the site over TLS."},
+    {"client_certificates", "client of a site's tls", "Clients show a certificate."},
     {"route",       "[[site.\"NAME\".route]]", "Requests of a site that are treated in their own way. The first route in file order that matches is taken; "
                                          "every match given must hold."},
     {"buffer",      "buffer of a site or a route", "What is taken whole before the other side is occupied."},
@@ -50,6 +54,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"", "timeouts", Type::table, "", "timeouts", "how long to wait"},
     {"", "budget",   Type::table, "", "budget", "memory and disk for bodies under way"},
     {"", "cache",    Type::table, "", "cache", "the cache's memory"},
+    {"", "tls",      Type::table, "", "tls", "TLS with clients"},
     {"", "defence",  Type::table, "", "defence", "limits"},
     {"", "upstream", Type::named, "", "upstream", "groups of servers, by name"},
     {"", "site",     Type::named, "", "site", "sites, by host name"},
@@ -72,10 +77,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"listen", "protocols", Type::texts, "", "", "what clients may speak: \"h2\", \"h1\", or a list; without TLS a client speaks HTTP/2 by saying so (prior knowledge); "
                                                 "default: both"},
+    {"listen", "tls", Type::boolean, "false", "", "true: clients speak TLS here; as an address, \"https://0.0.0.0:443\" says the same"},
 
     {"trust", "forwarded_from", Type::texts, "", "", "address ranges of proxies whose Forwarded and X-Forwarded-* are believed"},
 
     {"timeouts", "header", Type::duration, "10s", "1ms..1h", "for a whole request head to arrive", kServer, kWhyTimeout},
+    {"timeouts", "handshake", Type::duration, "10s", "1ms..1h", "for a client's TLS handshake", kServer, kWhyTimeout},
     {"timeouts", "idle", Type::duration, "60s", "1ms..1d", "between the requests of a client's connection", kEverywhere, kWhyTimeout},
     {"timeouts", "connect", Type::duration, "3s", "1ms..1h", "to connect to a server", kEverywhere, kWhyTimeout},
     {"timeouts", "response", Type::duration, "30s", "1ms..1d", "from a request's last byte to the first of its response", kEverywhere, kWhyTimeout},
@@ -101,6 +108,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
         "larger pieces are hard to place"},
     {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing; one for the disk alone goes on by so much"},
 
+    {"tls", "policy", Type::choice, "intermediate", "intermediate|modern", "Mozilla's recommendations: intermediate is TLS 1.2 and 1.3; modern is 1.3 alone"},
+    {"tls", "min_version", Type::choice, "1.2", "1.2|1.3", "the oldest version of TLS that is spoken"},
+    {"tls", "tickets", Type::duration, "12h", "1m..3d", "how long a key makes tickets, with which clients come back without a full handshake; old ones are taken "
+                                                     "for as long again",
+        kServer, "a stolen key opens what was sent under it"},
+
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
     {"defence", "http2", Type::table, "", "http2", "what one HTTP/2 connection may do"},
@@ -124,6 +137,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"http2", "grace", Type::duration, "10s", "1s..1h", "how long it may be slower", kServer, "it is looked at in such steps"},
 
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
+    {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
     {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit", kServer,
@@ -135,6 +149,13 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"server_entry", "weight", Type::integer, "1", "1..1000", "its share, relative to the others"},
     {"server_entry", "max_conn", Type::integer, "0", "0..1000000", "requests in flight, all workers together; 0 is no limit", kServer, "0 is no limit"},
 
+    {"upstream_tls", "on", Type::boolean, "true", "", "false: they speak plain HTTP; a table without it switches TLS on"},
+    {"upstream_tls", "sni", Type::text, "", "", "the name to ask for, and to find in the certificate; default: the server's own name or address"},
+    {"upstream_tls", "ca", Type::path, "", "", "PEM of the CAs that are believed; default: those of the system (/etc/ssl/certs/ca-certificates.crt)"},
+    {"upstream_tls", "cert", Type::path, "", "", "a PEM file: the certificate that is shown to servers that ask for one"},
+    {"upstream_tls", "key", Type::text, "", "", "\"file:/etc/ladle/proxy.key\": its private key; default: the file of the certificate"},
+    {"upstream_tls", "insecure", Type::boolean, "false", "", "true: whoever answers is believed to be the server"},
+
     {"keepalive", "idle", Type::integer, "64", "0..100000", "idle connections kept to each server by each worker; 0 keeps none"},
     {"keepalive", "timeout", Type::duration, "60s", "1ms..1d", "how long an idle connection is kept; less than the server's own time is best", kServer,
         kWhyTimeout},
@@ -143,7 +164,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"queue", "timeout", Type::duration, "2s", "1ms..1h", "how long one may wait before its 503", kServer, kWhyTimeout},
 
     {"site", "aliases", Type::texts, "", "", "further host names, served like the name", kSite},
-    {"site", "listen", Type::texts, "", "", "\"http://127.0.0.1:8080\", a list, or the name of a [listen.NAME]; default: port 80 of every address", kSite},
+    {"site", "listen", Type::texts, "", "", "\"http://127.0.0.1:8080\", a list, or the name of a [listen.NAME]; default: port 80 of every address, and 443 where the site has tls", kSite},
+    {"site", "tls", Type::table, "", "site_tls", "the certificate: { cert = \"/etc/ladle/www.pem\", key = \"file:/etc/ladle/www.key\" }", kSite},
     {"site", "upstream", Type::text, "", "", "the name of an [upstream.NAME], or the URL of one server: \"http://127.0.0.1:3000\"", kSiteRoute},
     {"site", "body", Type::size, "", "0B..1048576GiB", "bytes of a request body; default: [defence.request] body", kSiteRoute},
     {"site", "timeouts", Type::table, "", "timeouts", "this site's own", kEverywhere},
@@ -151,6 +173,24 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "cache", Type::table, "", "route_cache", "true, or how responses are kept", kSiteRoute, "", "on"},
     {"site", "error_pages", Type::path, "", "", "a folder of error pages, instead of [server] error_pages", kServer | kSite},
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
+
+    {"site_tls", "cert", Type::texts, "", "", "a PEM file: the certificate, then those that lead to its CA; or a list, of different kinds of key", kSite},
+    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password; a list goes with the list of certificates; "
+                                           "default: the file of the certificate",
+        kSite},
+    {"site_tls", "policy", Type::choice, "intermediate", "intermediate|modern", "as in [tls]", kServer | kSite},
+    {"site_tls", "min_version", Type::choice, "1.2", "1.2|1.3", "as in [tls]", kServer | kSite},
+    {"site_tls", "redirect", Type::boolean, "true", "", "requests over plain HTTP are answered with 308 to https://", kSite},
+    {"site_tls", "hsts", Type::duration, "0s", "0s..3650d", "Strict-Transport-Security: browsers use nothing but TLS for so long, \"365d\" for example", kSite},
+
+    {"site_tls", "client", Type::table, "", "client_certificates", "the file of CAs whose certificates clients must show, or more about that", kSite, "", "ca"},
+
+    {"client_certificates", "ca", Type::path, "", "", "PEM of the CAs that are believed", kSite},
+    {"client_certificates", "required", Type::boolean, "true", "", "false: a client may show none; a bad one is refused all the same", kSite},
+    {"client_certificates", "crl", Type::path, "", "", "PEM of the CAs' revocation lists", kSite},
+    {"client_certificates", "header", Type::text, "X-Client-Subject", "", "the request header that tells servers the certificate's subject; what clients send under this name "
+                                                                        "is removed",
+        kSite},
 
     {"route", "name", Type::text, "", "", "for logs and metrics; default: made from the match", kRoute},
     {"route", "path", Type::text, "", "", "\"/static/*\": * is any characters; without one, the whole path", kRoute},

@@ -268,7 +268,12 @@ std::optional<Complaint> ambiguous_port(std::string_view text)
         fmt::format("write \"[{}]:{}\"", shorter.host, *port) + (is_address ? fmt::format(" or \"[{}]\"", text) : "")};
 }
 
-/// Takes "http://" off; refuses other schemes, and anything behind the address.
+bool is_https(std::string_view text)
+{
+    return lower(text.substr(0, 8)) == "https://";
+}
+
+/// Takes "http://" or "https://" off; refuses other schemes, and anything behind the address.
 Parsed<std::string_view> without_scheme(std::string_view text, std::string_view whose)
 {
     const std::size_t scheme_end = text.find("://");
@@ -277,10 +282,7 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
     }
     const std::string scheme = lower(text.substr(0, scheme_end));
     std::string_view rest = text.substr(scheme_end + 3);
-    if (scheme == "https") {
-        return std::unexpected(Complaint{"TLS is not available in this version", fmt::format("write \"http://{}\"", rest)});
-    }
-    if (scheme != "http") {
+    if (scheme != "http" && scheme != "https") {
         return std::unexpected(Complaint{fmt::format("unknown scheme \"{}://\"", text.substr(0, scheme_end)),
                                          fmt::format("write \"http://{}\"", rest)});
     }
@@ -292,11 +294,11 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
     }
     if (const std::size_t slash = rest.find_first_of("/?#"); slash != std::string_view::npos) {
         return std::unexpected(Complaint{fmt::format("the address {} has no path, got \"{}\"", whose, rest.substr(slash)),
-                                         fmt::format("write \"http://{}\"", rest.substr(0, slash))});
+                                         fmt::format("write \"{}://{}\"", scheme, rest.substr(0, slash))});
     }
     if (const std::size_t at = rest.find('@'); at != std::string_view::npos) {
         return std::unexpected(Complaint{fmt::format("the address {} has no user name", whose),
-                                         fmt::format("write \"http://{}\"", rest.substr(at + 1))});
+                                         fmt::format("write \"{}://{}\"", scheme, rest.substr(at + 1))});
     }
     return rest;
 }
@@ -414,7 +416,8 @@ Parsed<BindAddress> parse_bind(std::string_view text)
     if (!socket_address) {
         return std::unexpected(socket_address.error());
     }
-    return BindAddress{socket_address->text, socket_address->address, socket_address->length};
+    return BindAddress{socket_address->text, socket_address->address, socket_address->length,
+                       is_https(text)};
 }
 
 Parsed<std::string> parse_resolver(std::string_view text)
@@ -461,6 +464,7 @@ Parsed<UpstreamServer> parse_server(std::string_view text)
         return std::unexpected(bare.error());
     }
     UpstreamServer server;
+    server.is_https = is_https(text);
     if (bare->starts_with("unix:")) {
         const Parsed<SocketAddress> address = unix_address(bare->substr(5));
         if (!address) {
@@ -475,7 +479,7 @@ Parsed<UpstreamServer> parse_server(std::string_view text)
     if (!parts) {
         return std::unexpected(parts.error());
     }
-    server.port = 80;
+    server.port = server.is_https ? 443 : 80;
     if (!parts->port.empty()) {
         const Parsed<std::uint16_t> port = parse_port(parts->port);
         if (!port) {

@@ -36,15 +36,15 @@ std::string format_size(std::uint64_t bytes);
 /// "10.0.0.0/8", "::1", "192.168.1.7". Bits behind the prefix must be zero.
 Parsed<Cidr> parse_cidr(std::string_view text);
 
-/// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" in front.
+/// "0.0.0.0:80", "[::]:80", "unix:/run/ladle/web.sock", each with or without "http://" or "https://" in front.
 Parsed<BindAddress> parse_bind(std::string_view text);
 
 /// A DNS server: "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353". Gives it with the port, 53 where there is
 /// none, and an IPv6 address in brackets. Refuses what can be read both as an address and as an address with a port.
 Parsed<std::string> parse_resolver(std::string_view text);
 
-/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" in front; the port may only
-/// be left out behind "http://" (80). weight and max_conn keep their defaults.
+/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" or "https://" in front; the
+/// port may only be left out behind one of those (80, 443). weight and max_conn keep their defaults.
 Parsed<UpstreamServer> parse_server(std::string_view text);
 
 } // namespace ladle::config

@@ -65,4 +65,32 @@ Result<std::string> read_whole(int fd, std::size_t max_bytes)
     }
 }
 
+Result<std::shared_ptr<const MappedFile>> MappedFile::map(int fd, std::size_t max_bytes)
+{
+    struct stat st {};
+    if (::fstat(fd, &st) != 0) {
+        return fail_errno("cannot read", errno);
+    }
+    const auto bytes = static_cast<std::size_t>(st.st_size);
+    if (bytes > max_bytes) {
+        return fail(Origin::local, "the file is too large");
+    }
+    if (bytes == 0) {
+        return std::shared_ptr<const MappedFile>(new MappedFile({}));
+    }
+    void* at = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        return fail_errno("cannot map", errno);
+    }
+    ::madvise(at, bytes, MADV_DONTDUMP);
+    return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const char*>(at), bytes}));
+}
+
+MappedFile::~MappedFile()
+{
+    if (!text_.empty()) {
+        ::munmap(const_cast<char*>(text_.data()), text_.size());
+    }
+}
+
 } // namespace ladle::os

@@ -6,6 +6,7 @@
 #include "common/base/error.h"
 #include "common/os/fd.h"
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -19,5 +20,21 @@ Result<Fd> make_shared_file(const char* name, std::size_t bytes);
 
 /// The whole content of a regular file or memfd, whatever its offset. At most `max_bytes`, else a failure.
 Result<std::string> read_whole(int fd, std::size_t max_bytes);
+
+/// A file's content as memory that all who map it share. Not in core dumps: it may hold keys.
+class MappedFile {
+public:
+    /// The whole of a regular file or memfd that never shrinks, at most `max_bytes`.
+    static Result<std::shared_ptr<const MappedFile>> map(int fd, std::size_t max_bytes);
+    ~MappedFile();
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+
+    std::string_view text() const noexcept { return text_; }
+
+private:
+    explicit MappedFile(std::string_view text) noexcept : text_(text) {}
+    std::string_view text_;
+};
 
 } // namespace ladle::os

@@ -27,7 +27,8 @@ constexpr std::uint32_t abi_hash() noexcept
     std::uint32_t hash = 2166136261u;
     const auto mix = [&hash](std::size_t v) { hash = (hash ^ static_cast<std::uint32_t>(v)) * 16777619u; };
     for (const std::size_t v :
-         {sizeof(Regions), offsetof(Regions, rows), offsetof(Regions, retired), offsetof(Regions, servers), sizeof(ProcessRow),
+         {sizeof(Regions), offsetof(Regions, rows), offsetof(Regions, retired), offsetof(Regions, servers),
+          offsetof(Regions, tickets), sizeof(TicketKeys), sizeof(ProcessRow),
           offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note), offsetof(ProcessRow, metrics),
           offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib), sizeof(ServerEntry),
           offsetof(ServerEntry, addresses), offsetof(ServerEntry, passed_over_until_ns), offsetof(ServerEntry, key)}) {
@@ -50,7 +51,9 @@ Result<Regions*> map(int fd)
     if (at == MAP_FAILED) {
         return fail_errno("cannot map the shared arena", errno);
     }
-    return static_cast<Regions*>(at);
+    auto* regions = static_cast<Regions*>(at);
+    ::madvise(&regions->tickets, sizeof regions->tickets, MADV_DONTDUMP);
+    return regions;
 }
 
 void clear_row(ProcessRow& row) noexcept

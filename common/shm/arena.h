@@ -9,6 +9,7 @@
 #include "common/os/fd.h"
 #include "common/shm/rows.h"
 #include "common/shm/server_table.h"
+#include "common/shm/ticket_keys.h"
 
 #include <cstdint>
 #include <memory>
@@ -28,6 +29,7 @@ struct Regions {
     ProcessRow rows[kMaxProcesses];
     ProcessRow retired; ///< counters of the dead
     ServerTable servers;
+    TicketKeys tickets;
 };
 
 class Arena {

@@ -16,6 +16,12 @@
     M(connections_open, gauge, "client connections open") \
     M(connections_idle, gauge, "client connections waiting for a request") \
     M(accept_paused, counter, "times a worker left its listeners because it was full or out of descriptors") \
+    M(tls_handshakes, counter, "TLS handshakes with clients that were begun") \
+    M(tls_resumed, counter, "TLS handshakes that resumed a session") \
+    M(tls_failed, counter, "TLS handshakes that failed: the client left, garbage, nothing in common") \
+    M(tls_timeouts, counter, "TLS handshakes that took too long") \
+    M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
+    M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
     M(requests, counter, "requests whose head was complete, or that were refused before") \
     M(requests_in_flight, gauge, "requests being answered") \
     M(responses_1xx, counter, "interim responses passed on") \

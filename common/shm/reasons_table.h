@@ -10,6 +10,7 @@
     R(X, bad_framing, "the request's length was ambiguous") \
     R(X, bad_host, "Host was missing, repeated or malformed") \
     R(X, misdirected, "an https target on a connection that is not secured") \
+    R(X, not_tls, "plain HTTP where TLS is spoken") \
     R(X, bad_chunk, "the request's chunked coding was broken") \
     R(X, bad_version, "not HTTP/1.0 or HTTP/1.1") \
     R(X, method_not_allowed, "a method that is not proxied") \
@@ -31,6 +32,7 @@
     R(X, queue_full, "too many requests wait for a server") \
     R(X, queue_timeout, "no server became free in time") \
     R(X, connect_failed, "the server refused or could not be reached") \
+    R(X, server_tls, "TLS with the server failed: its certificate, its name, or it speaks none") \
     R(X, connect_timeout, "the server did not take the connection in time") \
     R(X, server_reset, "the server closed or reset before it answered") \
     R(X, server_timeout, "the server did not answer in time") \

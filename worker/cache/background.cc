@@ -51,6 +51,7 @@ void copy_request(const Request& from, Request& to)
     to.path = from.path;
     to.is_trusted_peer = from.is_trusted_peer;
     to.client_address = from.client_address;
+    to.is_encrypted = from.is_encrypted;
     to.scheme = from.scheme;
     to.forwarded_host = from.forwarded_host;
     to.id = from.id;

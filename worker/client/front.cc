@@ -5,6 +5,7 @@
 #include "common/os/log.h"
 #include "worker/cache/disk_tier.h"
 
+#include <malloc.h>
 #include <time.h>
 
 #include <algorithm>
@@ -126,7 +127,11 @@ void Front::on_reap(void* self)
 
 Result<void> Front::prepare(std::shared_ptr<const config::Config> next)
 {
-    prepared_ = std::make_shared<LiveConfig>(std::move(next), parts_->servers, parts_->regions, parts_->row);
+    auto live = LiveConfig::make(std::move(next), parts_->servers, parts_->regions, parts_->row);
+    if (!live) {
+        return std::unexpected(live.error());
+    }
+    prepared_ = std::move(*live);
     return {};
 }
 
@@ -210,6 +215,7 @@ void Front::on_tick()
     }
     if (previous_ && parts_->loop.now() > previous_until_) {
         previous_.reset();
+        ::malloc_trim(0); // it may have been thousands of sites
     }
     if (parts_->is_draining) {
         close_idle_sessions();

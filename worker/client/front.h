@@ -11,6 +11,7 @@
 #include "worker/client/session.h"
 #include "worker/request/live_config.h"
 #include "worker/request/parts.h"
+#include "worker/tls/handshake_gate.h"
 
 #include <sys/socket.h>
 
@@ -74,6 +75,7 @@ public:
 
     // For sessions.
     WorkerParts& parts() noexcept { return *parts_; }
+    HandshakeGate& handshakes() noexcept { return handshakes_; }
     const std::shared_ptr<LiveConfig>& live() const noexcept { return live_; }
     /// The configuration for a connection that came in on this address: the live one, or, for what still waited in the queue of an
     /// address that the last reload removed, the one before.
@@ -97,6 +99,7 @@ private:
     loop::Link sessions_;
     loop::Link ended_;
     loop::Posted reap_;
+    HandshakeGate handshakes_;
     std::size_t session_count_ = 0;
     std::size_t share_ = SIZE_MAX;
     bool was_full_ = false;

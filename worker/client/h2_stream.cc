@@ -34,6 +34,7 @@ H2Stream::H2Stream(H2Connection& connection, std::int32_t number, const ClientSt
 {
     peer_text = peer_of.peer_text;
     peer = peer_of.peer;
+    encryption = peer_of.encryption;
 }
 
 void H2Stream::start()
@@ -50,7 +51,8 @@ std::optional<Answer> H2Stream::take_head(Request& request)
     if (fault != H2Head::Fault::none) {
         return answer_to(fault);
     }
-    request.head_block = head.write(has_body ? H2Head::Rest::body : H2Head::Rest::nothing, H2Head::Channel::plain);
+    request.head_block = head.write(has_body ? H2Head::Rest::body : H2Head::Rest::nothing, 
+                                    encryption != nullptr ? H2Head::Channel::secured : H2Head::Channel::plain);
     const std::string_view text(request.head_block->data, request.head_block->used);
     // What was added to say it in HTTP/1 must not count against the client.
     const http::HeadLimits head_limits{std::max<std::size_t>(limits.head_bytes, text.size()), limits.uri_bytes};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/client/session.h"
 
+#include "common/os/log.h"
 #include "worker/client/front.h"
 #include "worker/request/admit.h"
 #include "worker/request/exchange.h"
@@ -83,6 +84,70 @@ void Session::follow_config()
     }
 }
 
+/// TLS, where the address speaks it. False = there is nobody to serve.
+loop::Task<bool> Session::shake_hands()
+{
+    if (listener_is_gone_ || !live_->config->listens[listen_].is_tls) {
+        co_return true;
+    }
+    shm::ProcessRow& row = front_.parts().row;
+    client_.alarm.set(live_->config->timeouts.handshake);
+    while (client_.socket.is_silent() && !client_.alarm.rang()) {
+        co_await client_.wake.wait(); // TLS takes 20 KB for itself: not for who says nothing
+    }
+    client_.socket.encrypt(live_->acceptor->accept(front_.parts().loop, client_.socket, listen_));
+    row.add(shm::Metric::tls_handshakes);
+    Handshake state = Handshake::failed;
+    while (client_.socket.encryption() != nullptr) {
+        if (front_.handshakes().try_pass(front_.parts().loop.now())) {
+            state = client_.socket.shake_hands();
+        } else {
+            state = Handshake::under_way;
+            row.add(shm::Metric::tls_put_off);
+            client_.wake.kick_later();
+        }
+        if (state != Handshake::under_way || client_.alarm.rang()) {
+            break;
+        }
+        co_await client_.wake.wait();
+    }
+    if (state == Handshake::done) {
+        client_.encryption = client_.socket.encryption();
+        row.add(shm::Metric::tls_resumed, client_.socket.encryption()->facts().is_resumed ? 1 : 0);
+        co_return true;
+    }
+    if (state == Handshake::not_tls) {
+        row.add(shm::Metric::tls_not_tls);
+        client_.socket.encrypt(nullptr);
+        co_await answer_plain_http();
+    } else if (state == Handshake::under_way) {
+        row.add(shm::Metric::tls_timeouts);
+        log_failed_handshake("it took too long");
+    } else {
+        row.add(shm::Metric::tls_failed);
+        log_failed_handshake(client_.socket.encryption() != nullptr ? client_.socket.encryption()->failure() : "no memory");
+    }
+    co_return false;
+}
+
+void Session::log_failed_handshake(std::string_view reason)
+{
+    if (os::is_logged(os::Level::info)) {
+        os::log(os::Level::info, "a TLS handshake failed",
+                {{"client", client_.peer_text}, {"reason", reason.empty() ? std::string_view("the client left") : reason}});
+    }
+}
+
+/// What it sent is gone: all that can be said is what it should have spoken.
+loop::Task<void> Session::answer_plain_http()
+{
+    Request request(front_.parts(), client_, live_);
+    request.listen = listen_;
+    client_.body.begin({});
+    co_await run_not_tls(request);
+    co_await linger();
+}
+
 const std::shared_ptr<LiveConfig>& Session::newest_config()
 {
     follow_config();
@@ -117,9 +182,13 @@ void Session::end_idle() noexcept
     }
 }
 
-/// RFC 9113 §3.3: without TLS a client speaks HTTP/2 by beginning with its preface.
+/// RFC 9113 §3.2, §3.3: what was agreed on in the handshake; where nothing was, HTTP/2 is what begins with its preface.
 std::optional<Protocol> Session::choose_protocol() const noexcept
 {
+    const std::string_view agreed = client_.encryption != nullptr ? client_.encryption->facts().protocol : std::string_view{};
+    if (!agreed.empty()) {
+        return agreed == "h2" ? Protocol::http_2 : Protocol::http_1;
+    }
     const bool speaks_h2 = listen_ != Router::kNoListen && live_->config->listens[listen_].speaks_h2;
     const std::string_view bytes = client_.input.unread().substr(0, kPreface.size());
     if (!speaks_h2 || !kPreface.starts_with(bytes)) {
@@ -179,11 +248,16 @@ loop::Task<After> Session::serve_all()
 
 loop::Task<void> Session::run()
 {
-    const After after = co_await serve_all();
+    const bool is_served = co_await shake_hands();
+    After after = After::close;
+    if (is_served) {
+        const After served = co_await serve_all();
+        after = served;
+    }
     client_.alarm.clear();
     if (after == After::abort || client_.is_gone) {
         client_.socket.abort();
-    } else if (must_linger()) {
+    } else if (is_served && must_linger()) {
         co_await linger();
     }
     client_.socket.close();

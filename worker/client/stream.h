@@ -23,6 +23,8 @@
 
 namespace ladle::worker {
 
+class Encryption;
+
 /// How the response's body is delimited for the client: not at all, by its length, by the protocol's own frames (HTTP/1.1: chunks),
 /// by the end of the connection.
 enum class BodyForm : std::uint8_t { none, length, chunked, to_close };
@@ -102,6 +104,7 @@ public:
     Chain out;
     std::string peer_text;     ///< address without port: "192.0.2.1", "2001:db8::1", "unix:"
     sockaddr_storage peer{};
+    const Encryption* encryption = nullptr; ///< of the connection; null = plain
     bool is_gone = false;      ///< nothing more can be said to this client
     bool has_finished = false; ///< of HTTP/1: it had closed its sending side at the last flush()
 

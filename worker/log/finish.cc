@@ -113,6 +113,13 @@ void write_combined(const Request& request, std::string& line)
     line += request.id;
     line += " server=";
     line += request.server_text.empty() ? std::string_view("-") : request.server_text;
+    if (const Encryption* encryption = request.client.encryption; encryption != nullptr) {
+        const EncryptionFacts facts = encryption->facts();
+        line += " tls=";
+        line += facts.version;
+        line += '/';
+        line += facts.cipher;
+    }
     line += " ms=";
     append_milliseconds(line, request.times.begun, request.times.finished);
     line += " reason=";
@@ -151,6 +158,11 @@ void write_json(const Request& request, std::string& line)
     line += ",\"protocol\":\"HTTP/";
     line += protocol_version(request);
     line += '"';
+    if (const Encryption* encryption = request.client.encryption; encryption != nullptr) {
+        const EncryptionFacts facts = encryption->facts();
+        text("tls", facts.version);
+        text("cipher", facts.cipher);
+    }
     number("status", request.status);
     number("bytes", request.body_sent);
     number("request_bytes", request.body ? request.body->size() : 0);
@@ -190,6 +202,7 @@ void finish(Request& request)
     case Reason::bad_framing:
     case Reason::bad_host:
     case Reason::misdirected:
+    case Reason::not_tls:
     case Reason::bad_chunk:
     case Reason::bad_version:
     case Reason::method_not_allowed:

@@ -3,6 +3,7 @@
 
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +13,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr loop::Nanos kDoubtAfter = 200'000'000;
+constexpr std::size_t kFilePiece = 64 << 10; // of a file that is encrypted, at once
 
 } // namespace
 
@@ -33,7 +35,7 @@ void Socket::on_ready(void* self, loop::Ready what)
         socket.peer_closed_ = true;
     }
     if (loop::is_readable(what) || loop::is_closed(what)) {
-        socket.may_read_ = true;
+        socket.may_read_ = socket.may_receive_ = true;
     }
     if (loop::is_writable(what)) {
         socket.may_write_ = true;
@@ -46,7 +48,7 @@ void Socket::on_ready(void* self, loop::Ready what)
 void Socket::on_doubt(void* self)
 {
     auto& socket = *static_cast<Socket*>(self);
-    socket.may_read_ = true;
+    socket.may_read_ = socket.may_receive_ = true;
     if (socket.news_ != nullptr) {
         socket.news_->post(*socket.loop_);
     }
@@ -77,14 +79,64 @@ Io Socket::read_vectors(iovec* vectors, int count, std::size_t wanted)
     return {IoState::failed, 0, errno};
 }
 
+Io Socket::receive(char* at, std::size_t size)
+{
+    if (!may_receive_) {
+        return {IoState::would_block, 0, 0};
+    }
+    iovec vector{at, size};
+    may_read_ = true;
+    const Io io = read_vectors(&vector, 1, size);
+    may_receive_ = may_read_;
+    return io;
+}
+
+Handshake Socket::shake_hands()
+{
+    const Handshake state = encryption_->shake_hands();
+    may_read_ = state != Handshake::under_way; // what has come with its end, and what it left to be sent, waits for a read
+    return state;
+}
+
+Io Socket::read_decrypted(char* at, std::size_t size)
+{
+    const Io io = encryption_->read(at, size);
+    may_read_ = io.state == IoState::done ? may_receive_ || encryption_->has_unread() : io.state != IoState::would_block;
+    return io;
+}
+
+Io Socket::read_decrypted(Chain& into, std::size_t most)
+{
+    std::size_t total = 0;
+    while (total < most) {
+        const auto [at, size] = into.room(2048);
+        const Io io = read_decrypted(at, std::min(size, most - total));
+        if (io.state != IoState::done) { // an end is told again by the next read
+            return total > 0 ? Io{IoState::done, total, 0} : io;
+        }
+        into.filled(io.bytes);
+        total += io.bytes;
+        if (!encryption_->has_unread()) {
+            break;
+        }
+    }
+    return {IoState::done, total, 0};
+}
+
 Io Socket::read(char* at, std::size_t size)
 {
+    if (encryption_) {
+        return read_decrypted(at, size);
+    }
     iovec vector{at, size};
     return read_vectors(&vector, 1, size);
 }
 
 Io Socket::read(Chain& into, std::size_t most)
 {
+    if (encryption_) {
+        return read_decrypted(into, most);
+    }
     const auto [at, size] = into.room(2048);
     if (size < most) {
         return read_pieces(into, at, size, most);
@@ -134,6 +186,14 @@ void Socket::wait_for_room() noexcept
 
 Io Socket::write(Chain& from, Follows follows)
 {
+    if (encryption_) {
+        return write_encrypted(from, nullptr, follows);
+    }
+    return send(from, follows);
+}
+
+Io Socket::send(Chain& from, Follows follows)
+{
     const int flags = MSG_NOSIGNAL | (follows == Follows::more ? MSG_MORE : 0);
     std::size_t total = 0;
     while (!from.empty()) {
@@ -169,8 +229,70 @@ Io Socket::write(Chain& from, Follows follows)
     return {IoState::done, total, 0};
 }
 
+Io Socket::write_encrypted(Chain& from, More* more, Follows follows)
+{
+    constexpr int kMost = 64;
+    iovec vectors[kMost + kMoreVectors];
+    std::size_t total = 0;
+    for (;;) {
+        int count = from.vectors(vectors, kMost);
+        std::size_t wanted = 0;
+        for (int i = 0; i < count; ++i) {
+            wanted += vectors[i].iov_len;
+        }
+        const bool reaches_more = more != nullptr && wanted == from.bytes();
+        for (int i = 0; reaches_more && i < more->count; ++i) {
+            vectors[count++] = more->vectors[i];
+            wanted += more->vectors[i].iov_len;
+        }
+        const Io io = encryption_->write(vectors, count, follows);
+        const std::size_t of_chain = std::min(io.bytes, from.bytes());
+        if (more != nullptr) {
+            more->sent = io.bytes - of_chain;
+        }
+        from.consume(of_chain);
+        total += io.bytes;
+        if (io.state == IoState::failed) {
+            return {IoState::failed, total, io.code};
+        }
+        if (io.bytes < wanted || more != nullptr || from.empty()) {
+            return {total > 0 ? IoState::done : IoState::would_block, total, 0};
+        }
+    }
+}
+
+/// The kernel does not encrypt for us: the file is read, and passes through the encryption like other bytes. What of it was
+/// encrypted and has to wait is read again with the next call, and passed over.
+Io Socket::write_file_encrypted(int file, std::uint64_t offset, std::size_t size)
+{
+    static char piece[kFilePiece];
+    std::size_t total = 0;
+    while (total < size) {
+        const ssize_t n = ::pread(file, piece, std::min(size - total, kFilePiece), static_cast<off_t>(offset + total));
+        if (n <= 0 && total == 0) {
+            return {n == 0 ? IoState::end : IoState::failed, 0, n == 0 ? 0 : errno};
+        }
+        if (n <= 0) {
+            break; // the next call finds the same
+        }
+        const iovec vector{piece, static_cast<std::size_t>(n)};
+        const Io io = encryption_->write(&vector, 1, total + vector.iov_len < size ? Follows::more : Follows::nothing);
+        total += io.bytes;
+        if (io.state == IoState::failed) {
+            return {IoState::failed, total, io.code};
+        }
+        if (io.bytes < vector.iov_len) {
+            break;
+        }
+    }
+    return {total > 0 ? IoState::done : IoState::would_block, total, 0};
+}
+
 Io Socket::write(Chain& from, More& more)
 {
+    if (encryption_) {
+        return write_encrypted(from, &more, Follows::nothing);
+    }
     constexpr int kMost = 32;
     iovec vectors[kMost + kMoreVectors];
     int count = from.vectors(vectors, kMost);
@@ -206,6 +328,9 @@ Io Socket::write(Chain& from, More& more)
 
 Io Socket::write_file(int file, std::uint64_t offset, std::size_t size) noexcept
 {
+    if (encryption_) {
+        return write_file_encrypted(file, offset, size);
+    }
     off_t at = static_cast<off_t>(offset);
     const ssize_t n = ::sendfile(fd_.get(), file, &at, size);
     if (n < 0) {
@@ -224,6 +349,9 @@ Io Socket::write_file(int file, std::uint64_t offset, std::size_t size) noexcept
 bool Socket::is_silent() noexcept
 {
     char byte = 0;
+    if (encryption_) { // a session ticket is no word to us; whatever is one ends the connection, so that it may be taken
+        return read_decrypted(&byte, 1).state == IoState::would_block;
+    }
     const bool silent = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
     if (silent) {
         may_read_ = false;
@@ -241,6 +369,9 @@ int Socket::take_error() noexcept
 
 void Socket::finish_writing() noexcept
 {
+    if (encryption_) {
+        encryption_->finish_writing();
+    }
     if (fd_) {
         ::shutdown(fd_.get(), SHUT_WR);
     }
@@ -248,6 +379,7 @@ void Socket::finish_writing() noexcept
 
 void Socket::abort() noexcept
 {
+    encryption_.reset(); // the peer must not take this for an orderly end
     if (fd_) {
         const linger reset{1, 0};
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
@@ -257,6 +389,10 @@ void Socket::abort() noexcept
 
 void Socket::close() noexcept
 {
+    if (encryption_ && fd_) {
+        encryption_->finish_writing();
+    }
+    encryption_.reset();
     watch_.stop();
     doubt_.reset();
     news_ = nullptr;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A connected, non-blocking socket with edge-triggered readiness: try first, wait only after the kernel said "would block". Owned
-// by a session (client side) or a server connection; events are posted to whoever works with it at the moment.
+// by a session (client side) or a server connection; events are posted to whoever works with it at the moment. With encrypt() what
+// is read and written passes through TLS, and everything else stays as it is.
 #pragma once
 
 #include "common/base/error.h"
@@ -9,25 +10,17 @@
 #include "common/loop/task.h"
 #include "common/os/fd.h"
 #include "worker/net/blocks.h"
+#include "worker/net/encryption.h"
+#include "worker/net/io.h"
 
 #include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 namespace ladle::worker {
-
-/// Whether more is written at once behind something: then a short packet waits for it.
-enum class Follows : std::uint8_t { nothing, more };
-
-enum class IoState : std::uint8_t { done, would_block, end, failed };
-
-struct Io {
-    IoState state;
-    std::size_t bytes; ///< moved, with `done`
-    int code;          ///< errno, with `failed`
-};
 
 class Socket {
 public:
@@ -39,6 +32,13 @@ public:
     Result<void> start(loop::Loop& loop, os::Fd fd, sa_family_t family, loop::Posted* news);
     /// What is posted at events from now on; null = nothing (readiness is still remembered).
     void set_news(loop::Posted* news) noexcept { news_ = news; }
+
+    /// From now on everything passes through `encryption`, which was made for this socket. Its handshake comes first.
+    void encrypt(std::unique_ptr<Encryption> encryption) noexcept { encryption_ = std::move(encryption); }
+    /// Null = plain.
+    Encryption* encryption() const noexcept { return encryption_.get(); }
+    /// Goes on with the handshake. Precondition: encrypt().
+    Handshake shake_hands();
 
     /// Reads into the chain's tail: up to about `most` bytes in one system call.
     Io read(Chain& into, std::size_t most);
@@ -57,6 +57,10 @@ public:
     Io write(Chain& from, More& more);
     /// Writes up to `size` bytes of a file from `offset` on, without copying them.
     Io write_file(int file, std::uint64_t offset, std::size_t size) noexcept;
+
+    /// The bytes on the wire, below the encryption and for it alone.
+    Io receive(char* at, std::size_t size);
+    Io send(Chain& from, Follows follows);
 
     /// Whether a read may bring something: false only after the kernel said there is nothing and before its next event.
     bool may_read() const noexcept { return may_read_; }
@@ -88,8 +92,13 @@ private:
     Io read_pieces(Chain& into, char* at, std::size_t size, std::size_t most);
     void wait_for_room() noexcept;
     Io read_vectors(iovec* vectors, int count, std::size_t wanted);
+    Io read_decrypted(char* at, std::size_t size);
+    Io read_decrypted(Chain& into, std::size_t most);
+    Io write_encrypted(Chain& from, More* more, Follows follows);
+    Io write_file_encrypted(int file, std::uint64_t offset, std::size_t size);
 
     os::Fd fd_;
+    std::unique_ptr<Encryption> encryption_;
     loop::Watch watch_;
     loop::Loop* loop_ = nullptr;
     loop::Posted* news_ = nullptr;
@@ -97,6 +106,7 @@ private:
     /// comes with no further edge: some time after a short read one more is tried.
     std::optional<loop::Deadline> doubt_;
     bool may_read_ = true;
+    bool may_receive_ = true; ///< the same of the bytes on the wire, where they are encrypted
     bool may_write_ = true;
     bool watches_writes_ = false;   ///< write edges are asked for: from the first write that had to wait
     bool peer_closed_ = false;      ///< the peer's end was announced: read until it is seen

@@ -23,6 +23,11 @@ loop::Task<void> run_exchange(Request& request)
     if (!refused) {
         refused = find_route(request);
     }
+    if (!refused && !request.redirect.empty()) {
+        co_await answer_redirect(request);
+        finish(request);
+        co_return;
+    }
     if (!refused && request.route->respond) {
         co_await answer_fixed(request);
         finish(request);
@@ -45,6 +50,15 @@ loop::Task<void> run_exchange(Request& request)
     } else if (!is_answered) {
         co_await deliver(request, turn);
     }
+    finish(request);
+}
+
+loop::Task<void> run_not_tls(Request& request)
+{
+    identify(request);
+    request.after = After::close;
+    request.reason = Reason::not_tls;
+    co_await answer_text(request, 400, "This port speaks TLS: the URL begins with https://\n");
     finish(request);
 }
 

@@ -11,6 +11,9 @@ namespace ladle::worker {
 /// Answers the request whose head stands complete in request.head. Afterwards request.after says what becomes of the connection.
 loop::Task<void> run_exchange(Request& request);
 
+/// Answers who spoke plain HTTP where TLS is spoken; nothing of the request is known.
+loop::Task<void> run_not_tls(Request& request);
+
 /// Answers a request whose head was refused, or did not come in time.
 loop::Task<void> run_refused(Request& request, Answer answer);
 

@@ -1,7 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/find_route.h"
 
+#include <fmt/format.h>
+
 namespace ladle::worker {
+
+namespace {
+
+/// Where a request over plain HTTP should have gone. Empty where the host is not known: then it is served as it came.
+std::string https_url(const Request& request)
+{
+    const std::string& host = request.host.empty() ? request.site->name : request.host;
+    if (host.starts_with('*')) {
+        return {};
+    }
+    const std::uint16_t port = request.site->tls->https_port;
+    const bool is_path = request.target.form != http::TargetForm::asterisk;
+    return fmt::format("https://{}{}{}{}", host, port == 443 ? std::string() : fmt::format(":{}", port),
+                       !is_path || request.target.lacks_slash ? "/" : "", is_path ? request.target.path_and_query : "");
+}
+
+/// What this client has shown on its connection was for another site that asks for something else (RFC 9110 §7.4).
+bool is_misdirected(const Request& request)
+{
+    const Encryption* encryption = request.client.encryption;
+    const bool is_asked = request.site->tls && request.site->tls->client;
+    if (encryption == nullptr) {
+        return is_asked;
+    }
+    return encryption->facts().demand != (is_asked ? std::string_view(request.site->tls->client->fingerprint) : std::string_view{});
+}
+
+} // namespace
 
 std::optional<Answer> find_route(Request& request)
 {
@@ -9,9 +39,15 @@ std::optional<Answer> find_route(Request& request)
     if (request.site == nullptr) {
         return Answer{404, Reason::no_site};
     }
+    if (request.site->tls && request.site->tls->redirects && request.scheme != "https") {
+        request.redirect = https_url(request);
+    }
+    if (request.redirect.empty() && is_misdirected(request)) {
+        return Answer{421, Reason::misdirected};
+    }
     const RouteQuery query{request.host, request.path, request.target.query, request.head.method_text(), request.head.fields};
     request.route = request.live->router.find_route(*request.site, query);
-    if (request.route == nullptr) {
+    if (request.route == nullptr && request.redirect.empty()) {
         return Answer{404, Reason::no_route};
     }
     return std::nullopt;

@@ -9,7 +9,8 @@
 
 namespace ladle::worker {
 
-/// Sets site and route; 404 if there is none, 413 where the announced body is over the route's limit.
+/// Sets site and route, or where the client should go instead (request.redirect); 404 if there is none, 413 where the announced
+/// body is over the route's limit.
 std::optional<Answer> find_route(Request& request);
 
 } // namespace ladle::worker

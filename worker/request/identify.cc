@@ -183,6 +183,8 @@ bool is_client_in(const Request& request, std::span<const config::Cidr> ranges)
 void identify(Request& request)
 {
     request.client_address = request.client.peer_text;
+    request.is_encrypted = request.client.encryption != nullptr;
+    request.scheme = request.is_encrypted ? "https" : "http";
     const auto peer = address_of(request.client.peer);
     request.is_trusted_peer =
         peer && !request.live->config->forwarded_from.empty() && is_in(request.live->config->forwarded_from, *peer);

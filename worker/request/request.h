@@ -66,6 +66,7 @@ struct Request {
     // identify
     bool is_trusted_peer = false;   ///< its Forwarded fields are believed
     std::string client_address;     ///< who the client is: the peer, or what a trusted peer says
+    bool is_encrypted = false;      ///< between the client, or a trusted peer, and us
     std::string_view scheme = "http";
     std::string_view forwarded_host; ///< the host that the client asked for, as a trusted peer's Forwarded says; else empty
     std::string id;                 ///< request id, accepted or made
@@ -76,6 +77,8 @@ struct Request {
     const config::Route* route = nullptr;
     /// The route's, or the defaults before a route is known.
     const config::Timeouts& timeouts() const noexcept { return route != nullptr ? route->timeouts : live->config->timeouts; }
+
+    std::string redirect; ///< the same URL with https://, for a site that is not served over plain HTTP; else empty
 
     // cache
     std::optional<CacheVisit> cache; ///< of a route that caches

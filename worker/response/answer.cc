@@ -131,6 +131,13 @@ loop::Task<void> answer_fixed(Request& request)
     co_await send_out(request);
 }
 
+loop::Task<void> answer_redirect(Request& request)
+{
+    leave_body_unread(request);
+    write_answer(request, 308, "text/plain; charset=utf-8", request.redirect);
+    co_await send_out(request);
+}
+
 loop::Task<void> answer_text(Request& request, std::uint16_t status, std::string_view text)
 {
     leave_body_unread(request);

@@ -18,6 +18,9 @@ loop::Task<void> answer_error(Request& request, Answer answer);
 /// The route's fixed answer.
 loop::Task<void> answer_fixed(Request& request);
 
+/// 308 to request.redirect.
+loop::Task<void> answer_redirect(Request& request);
+
 /// Any other answer of our own, from a route that would have asked a server.
 loop::Task<void> answer_text(Request& request, std::uint16_t status, std::string_view text);
 

@@ -15,6 +15,19 @@ HeadEnd head_end(const Request& request, std::uint16_t status, BodyForm form, st
     return {status, form, length, request.after, request.head.version, {}};
 }
 
+/// Room for write_hsts().
+constexpr std::size_t kHstsBytes = 64;
+
+/// Before the server's fields: of several a browser takes the first (RFC 6797 §8.1), and only what came over TLS.
+void write_hsts(HeadText& text, const Request& request)
+{
+    if (request.site != nullptr && request.site->tls && request.site->tls->hsts.count() > 0 &&
+        request.is_encrypted) {
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(request.site->tls->hsts).count();
+        text << "Strict-Transport-Security: max-age=" << static_cast<std::uint64_t>(seconds) << "\r\n";
+    }
+}
+
 void count_status(Request& request, std::uint16_t status)
 {
     static constexpr shm::Metric kClasses[] = {shm::Metric::responses_2xx, shm::Metric::responses_3xx, shm::Metric::responses_4xx,
@@ -75,8 +88,10 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     if (request.cache) {
         request.cache->append_status_line(cache_status);
     }
-    const std::size_t most = response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + 256;
+    const std::size_t most =
+        response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + kHstsBytes + 256;
     HeadText text = request.client.begin_head(response.status, response.reason(), most);
+    write_hsts(text, request);
     for (const http::Field& field : response.fields) {
         if (!field.is_dropped && field.id != FieldName::via) {
             text.field(response.fields.name(field), response.fields.value(field));
@@ -111,8 +126,9 @@ void write_stored_head(Request& request, const StoredHead& head)
 {
     decide_after(request, head.form);
     const std::string_view reason = http::reason_phrase(head.status);
-    const std::size_t most = head.lines.size() + head.more_lines.size() + reason.size() + 192;
+    const std::size_t most = head.lines.size() + head.more_lines.size() + reason.size() + kHstsBytes + 192;
     HeadText text = request.client.begin_head(head.status, reason, most);
+    write_hsts(text, request);
     text << head.lines << head.more_lines << "Via: 1.1 ladle\r\n";
     if (head.form == BodyForm::length || head.shows_length) {
         text << "Content-Length: " << head.length << "\r\n";
@@ -126,13 +142,18 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
 {
     decide_after(request, BodyForm::length);
     const std::string_view reason = http::reason_phrase(status);
-    const std::size_t most = content_type.size() + request.parts.date.size() + reason.size() + 256;
+    const std::size_t most =
+        content_type.size() + request.parts.date.size() + reason.size() + request.redirect.size() + kHstsBytes + 256;
     HeadText text = request.client.begin_head(status, reason, most);
+    write_hsts(text, request);
     text << "Server: ladle\r\n" << request.parts.date;
     const bool has_body = status != 204 && status != 304;
     if (has_body) {
         text.field("Content-Type", content_type);
         text << "Content-Length: " << std::uint64_t{body.size()} << "\r\n";
+    }
+    if (!request.redirect.empty() && status == 308) {
+        text.field("Location", request.redirect);
     }
     const bool answers_options = request.route == nullptr && status == 204;
     if (status == 405 || answers_options) {

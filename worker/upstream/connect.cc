@@ -75,6 +75,48 @@ std::unique_ptr<ServerConnection> take_kept(const Member& member)
     return nullptr;
 }
 
+/// Waits until the connect has ended or its time is over; false = the client has left.
+loop::Task<bool> wait_for_connect(Request& request, ServerConnection& connection)
+{
+    while (!connection.socket.may_write() && !request.client.alarm.rang()) {
+        co_await request.client.wake.wait();
+        if (request.client.has_left()) {
+            co_return false;
+        }
+    }
+    co_return true;
+}
+
+/// TLS with the server, within another connect timeout; nullopt = it is agreed on.
+loop::Task<std::optional<Connected>> shake_hands(Request& request, Turn& turn)
+{
+    Socket& socket = turn.connection->socket;
+    const Member& member = turn.upstream->members()[turn.member];
+    socket.encrypt(request.live->connector.connect(request.parts.loop, socket, turn.upstream->settings(), *member.settings));
+    if (socket.encryption() == nullptr) {
+        co_return Connected{Answer{502, Reason::server_tls}, "TLS cannot be set up"};
+    }
+    request.client.alarm.set(request.timeouts().connect);
+    for (;;) {
+        const Handshake state = socket.shake_hands();
+        if (state == Handshake::done) {
+            co_return std::nullopt;
+        }
+        if (state != Handshake::under_way) {
+            const std::string_view why = socket.encryption()->failure();
+            co_return Connected{Answer{502, Reason::server_tls},
+                                "TLS: " + std::string(why.empty() ? "the server closed the connection" : why)};
+        }
+        if (request.client.alarm.rang()) {
+            co_return Connected{Answer{504, Reason::connect_timeout}, "the TLS handshake timed out"};
+        }
+        co_await request.client.wake.wait();
+        if (request.client.has_left()) {
+            co_return Connected{Answer{499, Reason::client_left}, {}};
+        }
+    }
+}
+
 /// Begins a connect; the socket's first writability is its end.
 int begin_connect(Request& request, ServerConnection& connection, const Endpoint& endpoint)
 {
@@ -123,9 +165,9 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
             turn.upstream->members()[turn.member].entry->address_version.load(std::memory_order_relaxed);
         int code = begin_connect(request, *turn.connection, endpoint);
         request.client.alarm.set(request.timeouts().connect);
-        while (code == 0 && !turn.connection->socket.may_write() && !request.client.alarm.rang()) {
-            co_await request.client.wake.wait();
-            if (request.client.has_left()) {
+        if (code == 0 && !turn.connection->socket.may_write()) {
+            const bool is_wanted = co_await wait_for_connect(request, *turn.connection);
+            if (!is_wanted) {
                 turn.connection.reset();
                 co_return Connected{Answer{499, Reason::client_left}, {}};
             }
@@ -136,6 +178,17 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
             continue;
         }
         code = code != 0 ? code : turn.connection->socket.take_error();
+        if (code == 0 && turn.upstream->settings().tls) {
+            std::optional<Connected> refused = co_await shake_hands(request, turn);
+            if (refused) {
+                turn.connection.reset();
+                if (refused->failed->reason == Reason::client_left) {
+                    co_return std::move(*refused);
+                }
+                last = std::move(*refused);
+                continue;
+            }
+        }
         if (code == 0) {
             request.parts.row.add(shm::Metric::server_connections_made);
             if (os::is_logged(os::Level::debug)) {

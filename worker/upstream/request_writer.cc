@@ -4,6 +4,8 @@
 #include "worker/net/head_text.h"
 #include "worker/request/hop_by_hop.h"
 
+#include <algorithm>
+
 namespace ladle::worker {
 
 namespace {
@@ -88,7 +90,7 @@ void write_forwarded(HeadText& text, const Request& request)
     if (!request.authority.empty()) {
         text << ";host=\"" << request.authority << "\"";
     }
-    text << ";proto=" << "http" << "\r\n";
+    text << ";proto=" << (request.is_encrypted ? "https" : "http") << "\r\n";
     if (!request.is_trusted_peer || !fields.has(FieldName::x_forwarded_proto)) {
         text.field("X-Forwarded-Proto", request.scheme);
     }
@@ -96,6 +98,27 @@ void write_forwarded(HeadText& text, const Request& request)
     if ((!request.is_trusted_peer || !fields.has(FieldName::x_forwarded_host)) && !host.empty()) {
         text.field("X-Forwarded-Host", host);
     }
+}
+
+/// The header in which servers of this site are told who the client is; empty where clients show no certificates.
+std::string_view subject_header(const Request& request)
+{
+    const bool is_asked = request.site->tls && request.site->tls->client;
+    return is_asked ? std::string_view(request.site->tls->client->header) : std::string_view{};
+}
+
+/// Whether a server could take the field for that header: some see no difference between '-' and '_'.
+bool looks_like(std::string_view name, std::string_view header)
+{
+    return !header.empty() && name.size() == header.size() &&
+           std::equal(name.begin(), name.end(), header.begin(),
+                      [](char a, char b) { return http::to_lower(a == '_' ? '-' : a) == http::to_lower(b); });
+}
+
+std::string_view subject_of(const Request& request)
+{
+    const Encryption* encryption = request.client.encryption;
+    return encryption != nullptr ? encryption->facts().subject : std::string_view{};
 }
 
 } // namespace
@@ -108,13 +131,17 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() +
                              2 * request.client.peer_text.size() + request.client_address.size() + request.forwarded_host.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() +
-                             request.added_fields.size() + 832;
+                             request.added_fields.size() + subject_header(request).size() + subject_of(request).size() + 832;
     HeadText text(out, most);
     text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query
          << " HTTP/1.1\r\n";
     text.field("Host", host_for_server(request));
+    const std::string_view subject = subject_header(request);
+    if (!subject.empty() && !subject_of(request).empty()) {
+        text.field(subject, subject_of(request));
+    }
     for (const http::Field& field : fields) {
-        if (!field.is_dropped && !is_rewritten(request, field.id)) {
+        if (!field.is_dropped && !is_rewritten(request, field.id) && !looks_like(fields.name(field), subject)) {
             text.field(fields.name(field), fields.value(field));
         }
     }

@@ -28,7 +28,9 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         const int index = shm::find_server(regions.servers, settings.name, server.text);
         LADLE_ASSERT(index >= 0); // the master assigns every server before it hands out the bundle
         const auto at = static_cast<std::uint32_t>(index);
-        members_.push_back({&server, &regions.servers.entries[at], servers.find(at, settings.name + '\0' + server.text)});
+        // What is verified of a server is a part of what it is: kept connections of other settings are not used.
+        const std::string tls = settings.tls ? '\0' + settings.tls->fingerprint : std::string();
+        members_.push_back({&server, &regions.servers.entries[at], servers.find(at, settings.name + '\0' + server.text + tls)});
     }
     make_turns();
 }

@@ -3,12 +3,15 @@
 
 import os
 import re
+import shutil
+import tempfile
 import threading
 import time
 
 import pytest
 
 from tests.harness import waiting
+from tests.harness.certificates import Authority, tls
 from tests.harness.ladle import TOP, Ladle
 from tests.harness.origin import Origin, reply
 from tests.harness.raw_client import RawClient
@@ -60,6 +63,9 @@ class Bench:
         self.origin = Origin(script=play)
         self.deaf = Deaf()
         self.origin.go = threading.Event()
+        self.certificates = tempfile.mkdtemp(prefix="ladle-certificates-")
+        self.tls_port = waiting.free_port()
+        secure = {"listen": f"https://127.0.0.1:{self.tls_port}", "tls": tls(Authority(self.certificates).issue("tls.test"))}
         listen = {"listen": f"http://127.0.0.1:{waiting.free_port()}"}
         self.ladle = Ladle(settings={
             "timeouts": {"header": "600ms", "stall": "600ms", "response": "600ms", "connect": "400ms", "tunnel": "600ms"},
@@ -69,6 +75,8 @@ class Bench:
                      "deaf.test": {"upstream": f"http://{self.deaf.text}", **listen}, "unknown.test": {"upstream": "http://no-such-name.invalid", **listen},
                      "queue.test": {"upstream": "one", "timeouts": {"response": "10s"}, **listen},
                      "cached.test": {"upstream": self.origin.url, "cache": {"purge": []}, **listen},
+                     "tls-dead.test": {"upstream": f"https://{self.origin.text}", **listen},
+                     "tls.test": {"upstream": self.origin.url, **secure},
                      "bare.test": {"route": [{"path": "/only", "respond": 200}], **listen}}})
         self.address = ("127.0.0.1", int(listen["listen"].rsplit(":", 1)[1]))
 
@@ -78,6 +86,7 @@ class Bench:
         finally:
             self.origin.stop()
             self.deaf.stop()
+            shutil.rmtree(self.certificates, ignore_errors=True)
 
     def counter(self, reason):
         return self.ladle.status()["metrics"][f"ended_{reason}"]
@@ -147,6 +156,7 @@ CASES = {
     "bad_framing": (400, post(b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"0\r\n\r\n")),
     "bad_host": (400, send(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")),
     "misdirected": (421, get("https://site.test/")),
+    "not_tls": (400, lambda bench: RawClient(("127.0.0.1", bench.tls_port)).send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").drain(5)),
     "bad_chunk": (400, post(b"Transfer-Encoding: chunked", b"zz\r\n")),
     "bad_version": (505, send(b"GET / HTTP/2.7\r\nHost: site.test\r\n\r\n")),
     "method_not_allowed": (405, send(b"CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\n\r\n")),
@@ -167,6 +177,7 @@ CASES = {
     "queue_timeout": (503, lambda bench: crowd(bench, 2)),
     "connect_failed": (502, get(host="dead.test")),
     "connect_timeout": (504, get(host="deaf.test")),
+    "server_tls": (502, get(host="tls-dead.test")),
     "server_reset": (502, get("/closes")),
     "server_timeout": (504, get("/silent")),
     "server_bad_head": (502, get("/bad-head")),

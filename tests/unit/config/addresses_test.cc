@@ -56,20 +56,20 @@ x.toml:12:3: error: the address to listen on has no path, got "/x"
     check_says(R"~(
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
-listen = ["https://0.0.0.0:443", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
+listen = ["gopher://0.0.0.0:70", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
 )~",
                R"~(
-x.toml:3:11: error: TLS is not available in this version
-    3 | listen = ["https://0.0.0.0:443", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
-      |           ^^^^^^^^^^^^^^^^^^^^^ write "http://0.0.0.0:443"
+x.toml:3:11: error: unknown scheme "gopher://"
+    3 | listen = ["gopher://0.0.0.0:70", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
+      |           ^^^^^^^^^^^^^^^^^^^^^ write "http://0.0.0.0:70"
 x.toml:3:34: error: unknown scheme "ftp://"
-    3 | listen = ["https://0.0.0.0:443", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
+    3 | listen = ["gopher://0.0.0.0:70", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
       |                                  ^^^^^^^^^^^^^^^^^^ write "http://0.0.0.0:21"
 x.toml:3:54: error: expected the absolute path of a socket after "unix:"
-    3 | listen = ["https://0.0.0.0:443", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
+    3 | listen = ["gopher://0.0.0.0:70", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
       |                                                      ^^^^^^^^^^^^^^^^^^^^^^^^ write "unix:/run/x.sock"
 x.toml:3:80: error: expected the absolute path of a socket after "unix:"
-    3 | listen = ["https://0.0.0.0:443", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
+    3 | listen = ["gopher://0.0.0.0:70", "ftp://0.0.0.0:21", "http://unix:run/x.sock", "http://unix:"]
       |                                                                                ^^^^^^^^^^^^^^
 )~");
     check_says(R"~(
@@ -131,9 +131,9 @@ x.toml:2:12: error: expected the name of an [upstream.NAME] or a URL, got "127.0
 upstream = "https://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:2:12: error: TLS is not available in this version
+x.toml:2:12: error: cannot read /etc/ssl/certs/ca-certificates.crt: No such file or directory
     2 | upstream = "https://127.0.0.1:3000"
-      |            ^^^^^^^^^^^^^^^^^^^^^^^^ write "http://127.0.0.1:3000"
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^ install ca-certificates, or say in [upstream.NAME.tls] which ca is believed
 )~");
     check_says(R"~(
 [site."a.test"]

@@ -156,7 +156,17 @@ TEST_CASE("config: ladle.toml shows every setting, and what is commented out is 
         live += (is_setting ? line.substr(1) : line) + "\n";
     }
     const std::string pages = "/etc/ladle/error_pages/error.html";
-    const auto shown = test::load_good(live, {{pages, "x"}}, {{"/etc/ladle/error_pages/*.html", {pages}}});
+    const std::string authorities = "-----BEGIN CERTIFICATE-----";
+    const auto shown = test::load_good(live,
+                                       {{pages, "x"},
+                                        {"/etc/ladle/www.pem", "x"},
+                                        {"/etc/ladle/www.key", "x"},
+                                        {"/etc/ladle/proxy.pem", "x"},
+                                        {"/etc/ladle/proxy.key", "x"},
+                                        {"/etc/ladle/ca.pem", authorities},
+                                        {"/etc/ladle/clients.pem", authorities},
+                                        {"/etc/ladle/revoked.pem", "-----BEGIN X509 CRL-----"}},
+                                       {{"/etc/ladle/error_pages/*.html", {pages}}});
     const auto bare = test::load_good("");
     CHECK(shown->server.drain_timeout == bare->server.drain_timeout);
     CHECK(shown->timeouts.tunnel == bare->timeouts.tunnel);

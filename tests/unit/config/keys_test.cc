@@ -98,12 +98,12 @@ TEST_CASE("config: a key that this version does not know is an error like any ot
     check_says(R"~(
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
-tls = { cert = "/x" }
+waf = "block"
 )~",
                R"~(
-x.toml:3:1: error: unknown key "tls" in [site."a.test"]
-    3 | tls = { cert = "/x" }
-      | ^^^ known here: aliases, listen, upstream, body, timeouts, buffer, cache, error_pages, route
+x.toml:3:1: error: unknown key "waf" in [site."a.test"]
+    3 | waf = "block"
+      | ^^^ known here: aliases, listen, tls, upstream, body, timeouts, buffer, cache, error_pages, route
 )~");
     check_says(R"~(
 [cash]
@@ -114,7 +114,7 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:1:2: error: unknown table [cash]
     1 | [cash]
-      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, defence, upstream, site, log
+      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, tls, defence, upstream, site, log
 )~");
     check_says(R"~(
 [upstream.app]
@@ -126,7 +126,7 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:3:1: error: unknown key "health" in [upstream.app]
     3 | health = "/healthz"
-      | ^^^^^^ known here: servers, balance, weight, max_conn, keepalive, queue
+      | ^^^^^^ known here: servers, tls, balance, weight, max_conn, keepalive, queue
 )~");
 }
 

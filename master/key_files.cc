@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/key_files.h"
+
+#include "common/config/names.h"
+
+#include <openssl/asn1.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <ctime>
+#include <map>
+#include <memory>
+
+namespace ladle::master {
+
+namespace {
+
+constexpr int kSoonDays = 14;
+constexpr int kLeastRsaBits = 2048; // OpenSSL's security level 2, Debian's default, takes none below
+
+template <typename T, void (*release)(T*)>
+struct Release {
+    void operator()(T* object) const noexcept { release(object); }
+};
+void free_bio(BIO* bio) { BIO_free(bio); }
+using Bio = std::unique_ptr<BIO, Release<BIO, &free_bio>>;
+using Certificate = std::unique_ptr<X509, Release<X509, &X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY, &EVP_PKEY_free>>;
+using Names = std::unique_ptr<GENERAL_NAMES, Release<GENERAL_NAMES, &GENERAL_NAMES_free>>;
+
+Bio open_text(std::string_view text)
+{
+    return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+std::vector<Certificate> read_chain(std::string_view text)
+{
+    std::vector<Certificate> chain;
+    const Bio bio = open_text(text);
+    while (X509* found = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
+        chain.emplace_back(found);
+    }
+    ERR_clear_error();
+    return chain;
+}
+
+/// No password is ever known: an encrypted key is none that can be used.
+int refuse_password(char*, int, int, void* was_asked)
+{
+    *static_cast<bool*>(was_asked) = true;
+    return -1;
+}
+
+Key read_key(std::string_view text, bool& is_encrypted)
+{
+    const Bio bio = open_text(text);
+    Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, &refuse_password, &is_encrypted));
+    ERR_clear_error();
+    return key;
+}
+
+std::string date_of(const ASN1_TIME* time)
+{
+    tm parts{};
+    char text[32] = "?";
+    if (ASN1_TIME_to_tm(time, &parts) == 1) {
+        std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &parts);
+    }
+    return text;
+}
+
+void look_at_dates(const X509* certificate, config::CertificateReport& report)
+{
+    const ASN1_TIME* until = X509_get0_notAfter(certificate);
+    const ASN1_TIME* from = X509_get0_notBefore(certificate);
+    if (X509_cmp_current_time(until) < 0) {
+        report.warning = "the certificate has expired, on " + date_of(until);
+        report.warning_hint = "clients refuse it: renew it, then ladle reload";
+        return;
+    }
+    if (X509_cmp_current_time(from) > 0) {
+        report.warning = fmt::format("the certificate is not valid before {}", date_of(from));
+        report.warning_hint = "clients refuse it until then, or this machine's clock is wrong";
+        return;
+    }
+    int days = 0;
+    int seconds = 0;
+    if (ASN1_TIME_diff(&days, &seconds, nullptr, until) == 1 && days < kSoonDays) {
+        report.warning = fmt::format("the certificate expires soon, on {}", date_of(until));
+        report.warning_hint = "renew it, then ladle reload";
+    }
+}
+
+void look_at_chain(const std::vector<Certificate>& chain, config::CertificateReport& report)
+{
+    for (std::size_t at = 1; at < chain.size() && report.warning.empty(); ++at) {
+        if (X509_check_issued(chain[at].get(), chain[at - 1].get()) != X509_V_OK) {
+            report.warning = fmt::format("certificate {} of the chain did not issue the one before it", at + 1);
+            report.warning_hint = "the site's own comes first, then the one that issued it, and so on";
+        }
+    }
+}
+
+void append_name(std::vector<std::string>& names, const ASN1_STRING* name)
+{
+    const auto* text = reinterpret_cast<const char*>(ASN1_STRING_get0_data(name));
+    names.push_back(config::normalise_host({text, static_cast<std::size_t>(ASN1_STRING_length(name))}));
+}
+
+/// The host names in the certificate; its common name only counts where there are none.
+std::vector<std::string> names_of(X509* certificate)
+{
+    std::vector<std::string> names;
+    const Names all(static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+    for (int at = 0; all && at < sk_GENERAL_NAME_num(all.get()); ++at) {
+        const GENERAL_NAME* name = sk_GENERAL_NAME_value(all.get(), at);
+        if (name->type == GEN_DNS) {
+            append_name(names, name->d.dNSName);
+        }
+    }
+    X509_NAME* subject = X509_get_subject_name(certificate);
+    const int at = names.empty() ? X509_NAME_get_index_by_NID(subject, NID_commonName, -1) : -1;
+    if (at >= 0) {
+        append_name(names, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    }
+    return names;
+}
+
+std::string kind_of(const EVP_PKEY* key)
+{
+    const char* name = EVP_PKEY_get0_type_name(key);
+    return name != nullptr ? name : "unknown";
+}
+
+/// What was found before: thousands of certificates take seconds, and a reload changes few of them.
+struct Known {
+    config::CertificateReport report;
+    std::time_t checked_at = 0;
+};
+constexpr std::time_t kKnownFor = 3600; // dates pass
+constexpr std::size_t kMostKnown = 50'000;
+
+/// Of both texts. Not proof against forgery: who can write them can as well write good ones.
+std::pair<std::uint64_t, std::uint64_t> digest_of(std::string_view chain, std::string_view key)
+{
+    const XXH128_hash_t of_chain = XXH3_128bits(chain.data(), chain.size());
+    const XXH128_hash_t of_both = XXH3_128bits_withSeed(key.data(), key.size(), of_chain.low64);
+    return {of_both.high64 ^ of_chain.high64, of_both.low64};
+}
+
+config::CertificateReport look_at(std::string_view chain_text, std::string_view key_text)
+{
+    config::CertificateReport report;
+    const std::vector<Certificate> chain = read_chain(chain_text);
+    if (chain.empty()) {
+        report.problem = "the file holds no certificate in PEM form";
+        report.hint = "it begins with -----BEGIN CERTIFICATE-----";
+        return report;
+    }
+    bool is_encrypted = false;
+    const Key key = read_key(key_text, is_encrypted);
+    if (!key) {
+        report.problem =
+            is_encrypted ? "the private key is encrypted with a password" : "there is no private key in PEM form for it";
+        report.hint = is_encrypted ? "openssl pkey -in KEY -out NEW writes one without" : "write key = \"file:/etc/ladle/www.key\"";
+        return report;
+    }
+    if (X509_check_private_key(chain.front().get(), key.get()) != 1) {
+        ERR_clear_error();
+        report.problem = "the private key does not belong to the certificate";
+        report.hint = chain.size() > 1 ? "the site's own certificate comes first in its file" : "";
+        return report;
+    }
+    if (EVP_PKEY_is_a(key.get(), "RSA") == 1 && EVP_PKEY_get_bits(key.get()) < kLeastRsaBits) {
+        report.problem = fmt::format("an RSA key of {} bits is too short", EVP_PKEY_get_bits(key.get()));
+        report.hint = fmt::format("it has at least {}", kLeastRsaBits);
+        return report;
+    }
+    report.key_kind = kind_of(key.get());
+    report.names = names_of(chain.front().get());
+    look_at_dates(chain.front().get(), report);
+    look_at_chain(chain, report);
+    ERR_clear_error();
+    return report;
+}
+
+} // namespace
+
+config::CertificateReport check_certificate(std::string_view chain_text, std::string_view key_text)
+{
+    static std::map<std::pair<std::uint64_t, std::uint64_t>, Known> known;
+    const std::time_t now = std::time(nullptr);
+    if (known.size() > kMostKnown) {
+        known.clear();
+    }
+    Known& found = known[digest_of(chain_text, key_text)];
+    if (found.checked_at + kKnownFor <= now || found.checked_at > now) {
+        found = {look_at(chain_text, key_text), now};
+    }
+    return found.report;
+}
+
+} // namespace ladle::master

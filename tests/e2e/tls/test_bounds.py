@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What TLS costs is bounded: memory of idle connections, thousands of certificates."""
+
+import resource
+import shutil
+import socket
+import ssl
+import time
+
+import pytest
+
+from tests.e2e.tls.conftest import TlsClient
+from tests.harness import waiting
+from tests.harness.ladle import IS_SANITIZED, memory_kib
+from tests.harness.origin import reply
+
+measured = pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer's memory is not ours")
+
+
+@measured
+def test_an_idle_connection_holds_little(secure, origin):
+    """A thousand idle connections hold at most 17 KiB each, all told: 14 KiB of that are OpenSSL's own objects."""
+    count = 1000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * count)), hard))
+    proxy = secure(origin(reply(b"x" * 3000)))
+    warm = [proxy.secure() for _ in range(50)]
+    for client in warm:
+        assert client.request().status == 200
+    worker = proxy.workers()[0]
+    before = memory_kib(worker, "Private_Dirty")
+    clients = [proxy.secure() for _ in range(count)]
+    for client in clients:
+        assert client.request().status == 200
+    each = (memory_kib(worker, "Private_Dirty") - before) / count
+    print(f"{each:.1f} KiB an idle connection")
+    for client in clients + warm:
+        client.close()
+    assert each <= 17
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def with_sites(secure, origin, pair, folder, count):
+    """A proxy with so many sites, each with files of its own."""
+    server = origin()
+    for number in range(count):
+        shutil.copy(pair[0], folder / f"{number}.pem")
+        shutil.copy(pair[1], folder / f"{number}.key")
+    proxy = secure(server)
+    proxy.many = {f"n{number}.site.test": {"listen": f"https://127.0.0.1:{proxy.port}", "upstream": server.url,
+                                           "tls": {"cert": str(folder / f"{number}.pem"), "key": f"file:{folder / f'{number}.key'}"}} for number in range(count)}
+    return proxy
+
+
+@measured
+def test_a_thousand_certificates(secure, origin, authority, pair, tmp_path):
+    """A thousand sites with a certificate each cost `reload` less than a second; what their certificates cost a worker, beside the sites, is below 1 MiB."""
+    proxy = with_sites(secure, origin, pair, tmp_path, 1000)
+    listen = f"http://127.0.0.1:{waiting.free_port()}"
+    proxy.configure({"site": {name: {"listen": listen, "upstream": site["upstream"]} for name, site in proxy.many.items()}})
+
+    def reload():
+        """Seconds of CPU that it takes, and KiB of the worker once it has let go of the configuration before, after 5 s."""
+        pids = [proxy.pid, *proxy.children()]
+        began = sum(cpu_seconds(pid) for pid in pids)
+        done = proxy.reload()
+        took = sum(cpu_seconds(pid) for pid in pids) - began
+        assert done.returncode == 0, done.stderr[-2000:]
+        time.sleep(6)
+        return took, memory_kib(proxy.workers()[0], "Private_Dirty")
+    reload()
+    _, without = reload()
+    proxy.configure({"site": proxy.many})
+    took, with_certificates = reload()
+    print(f"reload {took * 1000:.0f} ms, {with_certificates - without} KiB more")
+    for number in (0, 500, 999):
+        with TlsClient(proxy.address, authority, name=f"n{number}.site.test") as client:
+            assert client.request(host=f"n{number}.site.test").status == 200
+    assert with_certificates - without < 1024
+
+
+def test_ten_thousand_certificates_load(secure, origin, authority, pair, tmp_path):
+    """Ten thousand sites with a certificate each load, and are served."""
+    proxy = with_sites(secure, origin, pair, tmp_path, 10_000)
+    proxy.configure({"site": proxy.many})
+    done = proxy.reload()
+    assert done.returncode == 0, done.stderr[-2000:]
+    for number in (0, 5000, 9999):
+        with TlsClient(proxy.address, authority, name=f"n{number}.site.test") as client:
+            assert client.request(host=f"n{number}.site.test").status == 200
+
+
+def test_a_chain_of_visits_to_many_sites(secure, origin, authority, pair, tmp_path):
+    """More certificates in use than a worker keeps parsed: each visit is served all the same."""
+    proxy = with_sites(secure, origin, pair, tmp_path, 300)
+    proxy.configure({"site": proxy.many})
+    assert proxy.reload().returncode == 0
+    for number in [*range(300), *range(0, 300, 7)]:
+        with TlsClient(proxy.address, authority, name=f"n{number}.site.test") as client:
+            assert client.request(host=f"n{number}.site.test").status == 200
+
+
+def test_a_flood_of_handshakes_leaves_others_alone(secure, origin, authority):
+    """While hundreds of clients shake hands at once, steps are put off, and everybody is served."""
+    proxy = secure(origin())
+    clients = [socket.create_connection(proxy.address, 10) for _ in range(300)]
+    hello = client_hello()
+    for sock in clients:
+        sock.sendall(hello)
+    with proxy.secure() as client:
+        assert client.request().status == 200
+    for sock in clients:
+        sock.close()
+    assert proxy.status()["metrics"]["tls_put_off"] > 0
+
+
+def client_hello():
+    """What a client of Python's ssl sends first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    side = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="site.test")
+    try:
+        side.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/tls/certificates.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+BioPtr open_text(std::string_view text)
+{
+    return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+} // namespace
+
+ParsedCertificate parse_certificate(const config::Certificate& certificate)
+{
+    ParsedCertificate parsed;
+    const BioPtr chain = open_text(certificate.chain.text);
+    const BioPtr key = open_text(certificate.key.text);
+    if (!chain || !key) {
+        return parsed;
+    }
+    parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
+    if (parsed.key) {
+        parsed.leaf.reset(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+    }
+    while (parsed.leaf) {
+        CertificatePtr issuer(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+        if (!issuer) {
+            break;
+        }
+        if (!parsed.issuers) {
+            parsed.issuers.reset(sk_X509_new_null());
+        }
+        if (parsed.issuers && sk_X509_push(parsed.issuers.get(), issuer.get()) > 0) {
+            std::ignore = issuer.release();
+        }
+    }
+    ERR_clear_error(); // the end of the text is one
+    return parsed;
+}
+
+StorePtr parse_authorities(const config::SharedText& text, STACK_OF(X509_NAME) * names)
+{
+    StorePtr store(X509_STORE_new());
+    const BioPtr bio = open_text(text.text);
+    while (store && bio) {
+        const CertificatePtr certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+        if (!certificate) {
+            break;
+        }
+        X509_STORE_add_cert(store.get(), certificate.get());
+        X509_NAME* name = names != nullptr ? X509_NAME_dup(X509_get_subject_name(certificate.get())) : nullptr;
+        if (name != nullptr && sk_X509_NAME_push(names, name) <= 0) {
+            X509_NAME_free(name);
+        }
+    }
+    ERR_clear_error(); // the end of the text is one
+    return store;
+}
+
+void add_revoked(X509_STORE& store, const config::SharedText& text)
+{
+    const BioPtr bio = open_text(text.text);
+    while (X509_CRL* list = bio ? PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr) : nullptr) {
+        X509_STORE_add_crl(&store, list);
+        X509_CRL_free(list);
+    }
+    X509_STORE_set_flags(&store, X509_V_FLAG_CRL_CHECK);
+    ERR_clear_error();
+}
+
+const ParsedCertificate* CertificateStore::find(const config::Certificate& certificate)
+{
+    if (const auto known = places_.find(&certificate); known != places_.end()) {
+        entries_.splice(entries_.begin(), entries_, known->second);
+        return &entries_.front().parsed;
+    }
+    ParsedCertificate parsed = parse_certificate(certificate);
+    if (!parsed.leaf) {
+        return nullptr;
+    }
+    if (entries_.size() == kMost) {
+        places_.erase(entries_.back().of);
+        entries_.pop_back();
+    }
+    entries_.push_front({&certificate, std::move(parsed)});
+    places_[&certificate] = entries_.begin();
+    return &entries_.front().parsed;
+}
+
+} // namespace ladle::worker
