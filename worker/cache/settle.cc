@@ -153,7 +153,9 @@ bool is_news_for_disk(const http::StoredFreshness& old, const http::StoredFreshn
     if (!counts(old) || !counts(fresh)) {
         return counts(old) || counts(fresh);
     }
-    return !http::ends_no_later(old, fresh) || 2 * http::remaining_s(old, now_ms) < http::remaining_s(fresh, now_ms);
+    http::StoredFreshness later = fresh;
+    later.born_ms += 1000; // a Date is right to the second: two that say the same may seem to end in the wrong order
+    return !http::ends_no_later(old, later) || 2 * http::remaining_s(old, now_ms) < http::remaining_s(fresh, now_ms);
 }
 
 /// Puts the same body under a new head. Not to be had now: false, and the old one stays as it is.
