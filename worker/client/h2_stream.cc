@@ -51,7 +51,7 @@ std::optional<Answer> H2Stream::take_head(Request& request)
     if (fault != H2Head::Fault::none) {
         return answer_to(fault);
     }
-    request.head_block = head.write(has_body ? H2Head::Rest::body : H2Head::Rest::nothing, 
+    request.head_block = head.write(has_body ? H2Head::Rest::body : H2Head::Rest::nothing,
                                     encryption != nullptr ? H2Head::Channel::secured : H2Head::Channel::plain);
     const std::string_view text(request.head_block->data, request.head_block->used);
     // What was added to say it in HTTP/1 must not count against the client.
