@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/loop/task.h"
 
+#include "common/base/sanitized.h"
+
 #include <new>
 
 namespace ladle::loop {
@@ -9,11 +11,7 @@ namespace {
 
 constexpr std::size_t kStep = 64;
 constexpr std::size_t kClasses = 16384 / kStep;
-#ifdef __SANITIZE_ADDRESS__
-constexpr std::size_t kKeptPerClass = 0; // the sanitizer sees each use after the release
-#else
-constexpr std::size_t kKeptPerClass = 256; // a burst's frames go back to the heap
-#endif
+constexpr std::size_t kKeptPerClass = kIsAddressSanitized ? 0 : 256; // a burst's frames go back to the heap
 
 struct FreeFrame {
     FreeFrame* next;

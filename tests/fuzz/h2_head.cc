@@ -28,12 +28,6 @@ std::string_view next_piece(std::string_view& input)
 
 } // namespace
 
-/// The pool keeps its blocks to the end of the process.
-extern "C" const char* __lsan_default_suppressions()
-{
-    return "leak:new_block";
-}
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size)
 {
     std::string_view input = text_of(bytes, size);

@@ -2,6 +2,7 @@
 #include "worker/net/blocks.h"
 
 #include "common/base/assert.h"
+#include "common/base/sanitized.h"
 #include "common/shm/rows.h"
 
 #include <algorithm>
@@ -15,12 +16,8 @@ namespace {
 
 constexpr std::size_t kHeaderBytes = offsetof(Block, data);
 constexpr std::size_t kPooledCapacity = kBlockBytes - kHeaderBytes;
-#ifdef __SANITIZE_ADDRESS__
-constexpr std::size_t kKeptBlocks = 0; // the sanitizer sees each use after the release
-#else
-constexpr std::size_t kKeptBlocks = 256; // 4 MiB; a burst's blocks go back to the heap
-#endif
-constexpr std::size_t kCopyBelow = 256;  // copying this much is cheaper than another iovec and slice
+constexpr std::size_t kKeptBlocks = kIsAddressSanitized ? 0 : 256; // 4 MiB; a burst's blocks go back to the heap
+constexpr std::size_t kCopyBelow = 256;                             // copying this much is cheaper than another iovec and slice
 
 shm::ProcessRow* g_row = nullptr;
 std::vector<Block*> g_free;

@@ -4,6 +4,7 @@
 // compares them. Test processes only.
 #pragma once
 
+#include "common/base/sanitized.h"
 #include "common/shm/cache_journal.h"
 #include "common/shm/cache_store.h"
 
@@ -15,11 +16,7 @@ namespace cache_testing {
 using namespace ladle;
 
 /// Sanitized, each case of the large tests costs thirty times as much: then every tenth has to do. The release build takes all.
-#ifdef __SANITIZE_ADDRESS__
-inline constexpr int kThinned = 10;
-#else
-inline constexpr int kThinned = 1;
-#endif
+inline constexpr int kThinned = kIsAddressSanitized ? 10 : 1;
 
 inline shm::CacheArena make_arena(std::uint64_t mib, std::uint64_t file_budget = 0, std::uint64_t seed = 42)
 {
