@@ -84,6 +84,10 @@ enum class FieldName : std::uint8_t {
 #undef LADLE_FIELD_ENUM
 };
 
+/// Fields by which some servers take a request for another one: its method, or its target.
+inline constexpr FieldName kOverrides[] = {FieldName::x_http_method, FieldName::x_http_method_override,
+                                           FieldName::x_method_override, FieldName::x_original_url, FieldName::x_rewrite_url};
+
 /// The known name that `name` spells, in any case; FieldName::other if it is none.
 FieldName find_field_name(std::string_view name) noexcept;
 

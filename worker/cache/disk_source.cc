@@ -53,8 +53,9 @@ loop::Task<std::shared_ptr<const shm::DiskFile>> open_file(Request& request, con
 
 } // namespace
 
-DiskSource::DiskSource(DiskTier& disk, loop::Wake& wake, shm::CacheView entry, std::shared_ptr<const shm::DiskFile> file)
-    : disk_(disk), wake_(wake), entry_(std::move(entry)), step_(std::make_shared<Step>()), retry_(wake), most_(kFirstStep)
+DiskSource::DiskSource(DiskTier& disk, Request& request, shm::CacheView entry, std::shared_ptr<const shm::DiskFile> file)
+    : disk_(disk), wake_(request.client.wake), account_(request.parts.budget, request.client_bucket), entry_(std::move(entry)),
+      step_(std::make_shared<Step>()), retry_(wake_), most_(kFirstStep)
 {
     step_->file = std::move(file);
 }
@@ -89,24 +90,37 @@ void DiskSource::let_go(std::uint64_t position)
 {
     const std::uint64_t end = begin_ + step_->bytes.size();
     const std::uint64_t block_end = (position / shm::kDiskBlockBytes + 1) * shm::kDiskBlockBytes;
-    if (call_ || position < begin_ || block_end >= end) {
+    if (call_ || position < begin_) {
+        return;
+    }
+    if (!account_.has_room(Storage::memory, 0)) {
+        step_->bytes = {};
+        account_.set(Storage::memory, 0);
+        return;
+    }
+    if (block_end >= end) {
         return;
     }
     step_->bytes = step_->bytes.substr(position - begin_, block_end - position);
     begin_ = position;
     most_ = std::max(most_ / 2, shm::kDiskBlockBytes);
+    account_.set(Storage::memory, step_->bytes.size());
 }
 
 void DiskSource::read(std::uint64_t begin, std::uint64_t end)
 {
     begin_ = begin / shm::kDiskBlockBytes * shm::kDiskBlockBytes;
-    const std::uint64_t wanted = shm::disk_blocks_of(end - begin_) * shm::kDiskBlockBytes;
+    std::uint64_t most = std::min<std::uint64_t>(shm::disk_blocks_of(end - begin_) * shm::kDiskBlockBytes, most_);
+    if (!account_.has_room(Storage::memory, account_.growth_to(Storage::memory, most))) {
+        most = shm::kDiskBlockBytes;
+    }
+    account_.set(Storage::memory, most);
     step_->bytes.clear();
     if (step_->bytes.capacity() > 2 * most_) {
         step_->bytes.shrink_to_fit(); // it has become slower
     }
     call_.emplace(disk_.jobs(), wake_);
-    const bool is_begun = call_->start([step = step_, at = begin_, most = std::min<std::uint64_t>(wanted, most_)] {
+    const bool is_begun = call_->start([step = step_, at = begin_, most] {
         return shm::read_disk_blocks(*step->file, at, most, step->bytes);
     });
     is_refused_ = !is_begun;
@@ -133,7 +147,7 @@ loop::Task<std::unique_ptr<DiskSource>> open_disk_source(Request& request, std::
         request.client.alarm.set(kPatience);
         std::shared_ptr<const shm::DiskFile> file = co_await open_file(request, entry);
         if (file) {
-            source = std::make_unique<DiskSource>(*disk, request.client.wake, std::move(entry), std::move(file));
+            source = std::make_unique<DiskSource>(*disk, request, std::move(entry), std::move(file));
         }
         while (source && source->at(begin, end).empty()) {
             if (source->is_bad() || request.client.alarm.rang()) {

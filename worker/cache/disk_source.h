@@ -3,7 +3,8 @@
 // DiskSource: the body of an object that is too large for memory, from its file on disk to one client. Read by the pool of threads,
 // in steps of some blocks, each block compared with its hash before a byte of it is given out. It holds one step: what its client
 // takes in about a quarter of a second, at least one block, at most 512 KiB; while the client takes nothing, one block at the most.
-// Owned by the serving of one request; the object's entry in the index is pinned meanwhile, so that nobody unlinks the file.
+// What it holds is counted in the budget for bodies that wait (delivery/spool_budget.h); where that is used up, a step is one block,
+// and a client that takes nothing has nothing held for it. Owned by the serving of one request; the object's entry in the index is pinned meanwhile, so that nobody unlinks the file.
 #pragma once
 
 #include "common/loop/task.h"
@@ -23,13 +24,14 @@ namespace ladle::worker {
 
 class DiskSource {
 public:
-    /// `wake` is kicked when something has been read.
-    DiskSource(DiskTier& disk, loop::Wake& wake, shm::CacheView entry, std::shared_ptr<const shm::DiskFile> file);
+    /// The request's client's `wake` is kicked when something has been read.
+    DiskSource(DiskTier& disk, Request& request, shm::CacheView entry, std::shared_ptr<const shm::DiskFile> file);
 
     /// What is at hand of the body from byte `begin` on, up to `end`; valid until the next call. Empty: it is being read, or
     /// is_bad().
     std::string_view at(std::uint64_t begin, std::uint64_t end);
-    /// The client takes no more for now: of what is at hand only the block stays in which byte `position` lies.
+    /// The client takes no more for now: of what is at hand only the block stays in which byte `position` lies, or nothing where the
+    /// budget is used up.
     void let_go(std::uint64_t position);
     /// Whether a block was not what was written, or could not be read: no more comes.
     bool is_bad() const noexcept { return code_ != 0; }
@@ -48,6 +50,7 @@ private:
 
     DiskTier& disk_;
     loop::Wake& wake_;
+    SpoolAccount account_;
     shm::CacheView entry_; ///< of the index
     std::shared_ptr<Step> step_;
     std::optional<DiskCall> call_; ///< under way

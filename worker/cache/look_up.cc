@@ -84,9 +84,7 @@ bool is_bypassed(const Request& request, const config::RouteCache& rules)
 /// the two apart: then a client could have any answer stored in the place of another (cache poisoning).
 bool is_overridden(const Request& request, const config::RouteCache& rules)
 {
-    constexpr FieldName kOverrides[] = {FieldName::x_http_method, FieldName::x_http_method_override, FieldName::x_method_override,
-                                        FieldName::x_original_url, FieldName::x_rewrite_url};
-    return std::ranges::any_of(kOverrides, [&](FieldName id) {
+    return std::ranges::any_of(http::kOverrides, [&](FieldName id) {
         return request.head.fields.has(id) && std::ranges::none_of(rules.key.headers, [id](const std::string& name) {
                    return http::equals_ignoring_case(name, http::spelling(id));
                });

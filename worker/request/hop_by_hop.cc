@@ -119,7 +119,8 @@ void mark_look_alikes(http::Fields& fields)
         std::replace_copy(name.begin(), name.end(), dashed, '_', '-');
         const std::string_view meant(dashed, name.size());
         const FieldName id = http::find_field_name(meant);
-        field.is_dropped = field.is_dropped || is_always_dropped(id) || is_protected(id, meant);
+        const bool is_override = std::ranges::find(http::kOverrides, id) != std::end(http::kOverrides);
+        field.is_dropped = field.is_dropped || is_always_dropped(id) || is_protected(id, meant) || is_override;
     }
 }
 

@@ -13,8 +13,9 @@ namespace ladle::worker {
 /// Listing a field that decides framing, routing or identity in Connection changes nothing.
 void mark_hop_by_hop(http::Fields& fields);
 
-/// Marks fields as dropped whose name with '-' for '_' is one that decides framing, routing or identity: servers that make
-/// variables of names (CGI, WSGI, PHP) cannot tell "X_Forwarded_For" from the X-Forwarded-For that we set.
+/// Marks fields as dropped whose name with '-' for '_' is one that decides framing, routing or identity, or for which the cache is
+/// passed by (http::kOverrides): servers that make variables of names (CGI, WSGI, PHP) cannot tell "X_Forwarded_For" from the
+/// X-Forwarded-For that we set.
 void mark_look_alikes(http::Fields& fields);
 
 /// Whether a trailer of this name must not be passed on (RFC 9110 §6.5.1): framing, routing, authentication, content and control

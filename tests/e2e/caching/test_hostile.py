@@ -98,6 +98,15 @@ def test_what_overrides_the_request_goes_past_the_cache(caching, name):
     assert proxy.get("/").body == b"plain" and len(server.requests) == 3
 
 
+@pytest.mark.parametrize("name", ["X_Original_URL", "x-http_method-override"])
+def test_what_looks_like_an_override_does_not_reach_the_server(caching, name):
+    """To a server that makes variables of names (CGI, WSGI) it would be one."""
+    proxy, server = caching(overridden)
+    assert proxy.get("/", headers=[(name, "evil"), ("X-Other_Name", "stays")]).status == 200
+    names = [sent for sent, _ in server.requests[0].headers]
+    assert name.lower() not in [sent.lower() for sent in names] and "X-Other_Name" in names
+
+
 def test_what_overrides_a_post_is_not_stored(caching):
     """Nor is the answer to a POST, which says that it is what its URL shows."""
     def answer(request):

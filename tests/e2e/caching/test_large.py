@@ -291,6 +291,24 @@ def test_slow_and_leaving_clients(large):
     assert metric(proxy, "ended_client_left") == 2
 
 
+@pytest.mark.parametrize("per_client, blocks", [("10MiB", 6), ("100KiB", 1)], ids=["room", "no room"])
+def test_what_is_held_for_clients_that_take_nothing_is_counted(large, per_client, blocks):
+    """In the budget, a block for each; where that is used up, nothing. Who goes on gets every byte."""
+    proxy, _, _ = large(workers=1, settings={"budget": {"per_client": per_client}})
+    body = body_of(LONG, 30_000_000)
+    put_on_disk(proxy, LONG, body)
+    clients = [begin_to_take(proxy) for _ in range(6)]
+    waiting.until(lambda: metric(proxy, "requests_in_flight") == 6 and is_idle(proxy) and 0 < metric(proxy, "spool_memory_bytes") <= blocks * BLOCK, "all to stall")
+    rest = bytearray()
+    while not rest.endswith(body[-1000:]) and (more := clients[0].sock.recv(1 << 20)):
+        rest += more
+    assert rest[-29_000_000:] == body[-29_000_000:]
+    for client in clients:
+        client.close()
+    waiting.until(lambda: metric(proxy, "requests_in_flight") == 0 and metric(proxy, "spool_memory_bytes") == 0, "the end of all")
+    ask(proxy, LONG, body=body)
+
+
 def test_a_stalled_client_is_given_up(large):
     """timeouts.stall counts here as well."""
     proxy, _, _ = large(settings={"timeouts": {"stall": "500ms"}})
