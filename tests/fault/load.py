@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads of real clients that count what fails: kept connections, one connection a request, WebSockets, slow readers.
+"""Loads of real clients that count what fails: kept connections, one connection a request, WebSockets.
 
 Each load is a process of its own (asyncio), so that it does not share the test's interpreter; `stop()` ends it and returns its Count."""
 
 import asyncio
 import collections
+import functools
 import multiprocessing
 import time
 
@@ -41,7 +42,7 @@ async def _answer(reader):
     return status, b"connection: close" in head.lower()
 
 
-async def _kept(port, path, count, stop):
+async def _kept(port, path, count, stop, pause=0.0):
     """Requests one after the other on a connection that is opened anew only when the proxy says it closes, or between two requests."""
     reader = writer = None
     fresh = True
@@ -61,6 +62,7 @@ async def _kept(port, path, count, stop):
             if closes:
                 writer.close()
                 writer = None
+            await asyncio.sleep(pause)
         except asyncio.IncompleteReadError as error:
             # An idle connection may be closed between two requests: not a failure if nothing of an answer came.
             if fresh or error.partial:
@@ -116,7 +118,7 @@ async def _websocket(port, path, count, stop):
         count.failures[f"websocket: {type(error).__name__}"] += 1
 
 
-KINDS = {"kept": _kept, "short": _short, "websocket": _websocket}
+KINDS = {"kept": _kept, "now and then": functools.partial(_kept, pause=0.005), "short": _short, "websocket": _websocket}
 
 
 def _run(kind, port, path, clients, stop, out):

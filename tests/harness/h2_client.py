@@ -35,30 +35,58 @@ class Stream:
         return next((value for known, value in self.headers if known == name), None)
 
 
-class H2Client:
+class H2Frames:
+    """What one connection's client may send, as bytes: its header compression and its streams' numbers go on from frame to frame."""
+
+    def __init__(self):
+        self.encoder = hpack.Encoder()
+        self.streams = {}
+        self.next_stream = 1
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def opening(self, settings=(), preface=PREFACE):
+        """What a connection begins with."""
+        return preface + self.frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *entry) for entry in settings))
+
+    def stream_number(self):
+        self.next_stream += 2
+        return self.next_stream - 2
+
+    def request_frames(self, method="GET", path="/", headers=(), authority="site.test", scheme="http", end=True, stream=None, pseudo=()):
+        """(stream, HEADERS frame); `pseudo` replaces the pseudo-fields altogether."""
+        stream = stream or self.stream_number()
+        fields = list(pseudo) or [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)]
+        self.streams[stream] = Stream()
+        block = self.encoder.encode([*fields, *headers])
+        return stream, self.frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block)
+
+
+class H2Client(H2Frames):
     """One connection. acks: answer SETTINGS and PING; windows: open windows as data comes."""
 
     def __init__(self, address, settings=(), acks=True, windows=True, timeout=10.0, receive_buffer=None, preface=PREFACE):
+        super().__init__()
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
         self.sock.connect(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
+        self.decoder = hpack.Decoder()
         self.acks, self.windows = acks, windows
-        self.streams = {}
         self.settings = {}
         self.pings = []
         self.goaways = []      # (last stream, code)
         self.granted = {}      # by stream, 0 for the connection: bytes of WINDOW_UPDATE
         self.sent = {}         # likewise: bytes of DATA
         self.ended = False
-        self.next_stream = 1
         self.buffer = bytearray()
         self.block = None      # a header block that CONTINUATION goes on with
         if preface:
-            self.sock.sendall(preface + self.frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *entry) for entry in settings)))
+            self.send(self.opening(settings, preface))
 
     def __enter__(self):
         return self
@@ -74,10 +102,6 @@ class H2Client:
         self.sock.close()
 
     # --- sending ---
-    @staticmethod
-    def frame(kind, flags, stream, payload=b""):
-        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
     def send(self, *frames):
         self.sock.sendall(b"".join(frames))
 
@@ -87,18 +111,6 @@ class H2Client:
             return True
         except OSError:
             return False
-
-    def stream_number(self):
-        self.next_stream += 2
-        return self.next_stream - 2
-
-    def request_frames(self, method="GET", path="/", headers=(), authority="site.test", scheme="http", end=True, stream=None, pseudo=()):
-        """(stream, HEADERS frame); `pseudo` replaces the pseudo-fields altogether."""
-        stream = stream or self.stream_number()
-        fields = list(pseudo) or [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)]
-        self.streams[stream] = Stream()
-        block = self.encoder.encode([*fields, *headers])
-        return stream, self.frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, block)
 
     def start(self, *arguments, body=None, trailers=None, **more):
         """Sends a request and returns its stream's number."""

@@ -83,17 +83,25 @@ int H2Connection::on_begin_headers(nghttp2_session* frames, const nghttp2_frame*
 int H2Connection::on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
                             const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* self)
 {
-    H2Stream* stream = connection_of(self).stream_of(frame->hd.stream_id);
+    H2Connection& connection = connection_of(self);
+    H2Stream* stream = connection.stream_of(frame->hd.stream_id);
     if (stream == nullptr) {
         return 0;
     }
+    std::string& trailers = stream->request_trailers;
+    bool is_taken = true;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        stream->head.add(text_of(name, name_size), text_of(value, value_size));
-    } else if (stream->request_trailers.size() <= http::ChunkedDecoder::kMaxTrailers) {
-        std::string& lines = stream->request_trailers;
-        lines.append(text_of(name, name_size)).append(": ").append(text_of(value, value_size)).append("\r\n");
+        is_taken = stream->head.add(text_of(name, name_size), text_of(value, value_size));
+    } else if (trailers.size() <= http::ChunkedDecoder::kMaxTrailers) {
+        trailers.append(text_of(name, name_size)).append(": ").append(text_of(value, value_size)).append("\r\n");
+    } else {
+        is_taken = false;
     }
-    return 0;
+    if (is_taken) {
+        return 0;
+    }
+    connection.charge(H2Budget::Cost::excess_field);
+    return connection.budget_.is_spent() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; // at once: the block may have thousands more
 }
 
 /// RFC 9113 §8.1.1: a malformed request is a stream error.
@@ -117,6 +125,9 @@ int H2Connection::on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame,
 int H2Connection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame, void* self)
 {
     H2Connection& connection = connection_of(self);
+    if (connection.budget_.is_spent()) {
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     const bool is_answer = (frame->flags & NGHTTP2_FLAG_ACK) != 0;
     const bool is_payload = frame->type == NGHTTP2_DATA || frame->type == NGHTTP2_HEADERS || frame->type == NGHTTP2_CONTINUATION;
     if (is_payload && frame->length > 0) {
@@ -178,6 +189,7 @@ int H2Connection::on_close(nghttp2_session* frames, std::int32_t id, std::uint32
     }
     nghttp2_session_set_stream_user_data(frames, id, nullptr);
     stream->on_closed();
+    connection.closed_in_work_ += stream->is_started() && !stream->is_done ? 1 : 0;
     const bool waits_to_start = std::ranges::find(connection.begun_, stream) != connection.begun_.end();
     if (stream->is_done || (!stream->is_started() && !waits_to_start)) {
         stream->insert_before(connection.ended_);

@@ -11,7 +11,6 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr unsigned kReadsPerTurn = 8;   // then the other connections have a turn
 constexpr unsigned kWritesPerTurn = 16;
 constexpr std::uint32_t kConnectionWindow = 1 << 20; // of request bodies received and not taken, all streams together
 constexpr std::int32_t kWideWindow = 512 << 10;      // of a stream whose body is being taken
@@ -57,6 +56,7 @@ loop::Task<After> H2Connection::run()
     begin();
     for (;;) {
         receive();
+        frame(); // streams that were reset for what followed in their own wake end here, before any work is begun for them
         enforce_budget();
         start_requests();
         follow_drain();
@@ -126,25 +126,6 @@ void H2Connection::follow_drain()
         is_leaving_ = true;
         const std::int32_t last = nghttp2_session_get_last_proc_stream_id(frames_);
         nghttp2_submit_goaway(frames_, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
-    }
-}
-
-void H2Connection::charge(H2Budget::Cost cost) noexcept
-{
-    budget_.charge(cost, parts_.loop.now());
-    parts_.row.add(shm::Metric::h2_glitches);
-}
-
-void H2Connection::enforce_budget()
-{
-    if (budget_.is_spent() && !is_cut_) {
-        os::log(os::Level::debug, "an HTTP/2 connection is closed for abuse", {{"client", client_.peer_text}});
-        go_away(NGHTTP2_ENHANCE_YOUR_CALM);
-        write_some();
-        is_cut_ = true;
-    } else if (budget_.is_strained() && !is_strained_) {
-        is_strained_ = true;
-        parts_.row.add(shm::Metric::h2_strained);
     }
 }
 
@@ -225,76 +206,14 @@ void H2Connection::on_alarm()
     }
 }
 
-void H2Connection::receive()
-{
-    if (!client_.input.empty()) {
-        take_in();
-    }
-    unsigned reads = 0;
-    while (!is_cut_ && !client_.is_gone && client_.socket.may_read()) {
-        if (reads++ == kReadsPerTurn) {
-            client_.wake.kick_later();
-            break;
-        }
-        const Io io = client_.input.fill(client_.socket, kBlockBytes);
-        parts_.row.add(shm::Metric::bytes_from_clients, io.bytes);
-        if (io.state == IoState::done) {
-            take_in();
-            continue;
-        }
-        // A client that has finished sending can neither ask nor open its windows any more.
-        is_cut_ = is_cut_ || io.state == IoState::end;
-        client_.is_gone = client_.is_gone || io.state == IoState::failed;
-        if (io.state == IoState::would_block) {
-            break;
-        }
-    }
-    client_.input.release_if_empty();
-}
-
-void H2Connection::take_in()
-{
-    const std::string_view bytes = client_.input.unread();
-    const ssize_t n = nghttp2_session_mem_recv(frames_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-    client_.input.consume(bytes.size());
-    some_want_room_ = true; // windows may have been opened
-    if (n < 0) {
-        os::log(os::Level::debug, "an HTTP/2 connection ends",
-                {{"client", client_.peer_text}, {"reason", nghttp2_strerror(static_cast<int>(n))}});
-        go_away(n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
-        write_some();
-        is_cut_ = true;
-    }
-}
-
-void H2Connection::start_requests()
-{
-    for (std::size_t at = 0; at < begun_.size(); ++at) {
-        start_or_refuse(*std::exchange(begun_[at], nullptr));
-    }
-    begun_.clear();
-}
-
-void H2Connection::start_or_refuse(H2Stream& stream)
-{
-    if (stream.is_closed) {
-        stream.insert_before(ended_); // taken back at once: no work was begun
-        return;
-    }
-    if (in_work_ >= session_.http2_limits().streams) {
-        reset(stream, NGHTTP2_REFUSED_STREAM);
-        return;
-    }
-    ++in_work_;
-    has_started_ = true;
-    stream.start();
-}
-
 void H2Connection::on_done(H2Stream& stream)
 {
     --in_work_;
     stream.is_done = true;
-    if (!stream.is_closed) {
+    if (stream.is_closed) {
+        --closed_in_work_;
+        stream.insert_before(ended_);
+    } else {
         if (!stream.is_ended && stream.left != 0) {
             reset(stream, stream.is_gone ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR); // never a clean end of what had none
         } else if (stream.is_end_sent && !stream.has_request_ended) {
@@ -302,8 +221,6 @@ void H2Connection::on_done(H2Stream& stream)
         }
         took(stream, stream.incoming.bytes());
         stream.incoming.clear();
-    } else {
-        stream.insert_before(ended_);
     }
     client_.wake.kick_later();
 }

@@ -62,15 +62,18 @@ public:
     static constexpr std::size_t kGatherMost = 64 << 10;
 
 private:
+    static constexpr std::size_t kFirstTake = 2 << 10; ///< bytes in a turn, of a client that is new or did something odd
+
     enum class Waits : std::uint8_t { nothing, exchanges, client, head, request };
 
     static nghttp2_session* make_session(H2Connection& self, const config::Http2Limits& limits);
     static nghttp2_session_callbacks* callbacks();
     void begin();
     void receive();
-    void take_in();
+    bool read_more();
+    std::size_t take_in(std::size_t most);
     void start_requests();
-    void start_or_refuse(H2Stream& stream);
+    bool start_or_refuse(H2Stream& stream, std::size_t waiting);
     void frame();
     void write();
     void write_some();
@@ -120,6 +123,7 @@ private:
     Alarm drain_alarm_;
     Alarm rate_alarm_;
     H2Budget budget_;
+    std::size_t take_most_ = kFirstTake; ///< bytes in the next turn: grows while the client behaves
     std::uint64_t framed_ = 0;      ///< bytes of bodies sent since rates were looked at
     std::uint64_t written_ = 0;     ///< likewise, of anything
     bool was_blocked_ = false;      ///< the socket took nothing more then
@@ -129,6 +133,7 @@ private:
     loop::Link ended_;   ///< to be destroyed by reap()
     std::vector<H2Stream*> begun_; ///< heads that are complete and not started
     std::size_t in_work_ = 0;      ///< exchanges under way
+    std::size_t closed_in_work_ = 0; ///< those of them whose stream is closed: for the client they do not count any more
     std::vector<nghttp2_nv> fields_; ///< of the head that is being sent
     Chain scratch_;                ///< heads are composed here
     Chain out_;                    ///< frames, to be written

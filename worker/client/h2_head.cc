@@ -155,7 +155,7 @@ std::string H2Head::first_lines(Rest rest, Channel channel) const
 BlockRef H2Head::write(Rest rest, Channel channel) const
 {
     const std::string first = first_lines(rest, channel);
-    BlockRef block = BlockRef::make(first.size() + lines_.size() + cookie_.size() + 16);
+    BlockRef block = BlockRef::make_exactly(first.size() + lines_.size() + cookie_.size() + 16);
     char* at = block->data;
     const auto put = [&at](std::string_view text) {
         std::memcpy(at, text.data(), text.size());

@@ -51,7 +51,12 @@ void set_block_metrics(shm::ProcessRow& row) noexcept
 
 BlockRef BlockRef::make(std::size_t capacity)
 {
-    Block* block = new_block(std::max(capacity, kPooledCapacity));
+    return make_exactly(std::max(capacity, kPooledCapacity));
+}
+
+BlockRef BlockRef::make_exactly(std::size_t capacity)
+{
+    Block* block = new_block(capacity);
     block->references = 1;
     block->used = 0;
     count(kHeaderBytes + block->capacity, true);

@@ -37,6 +37,8 @@ public:
     BlockRef() = default;
     /// A pooled block, or a larger one of its own if `capacity` asks for more.
     static BlockRef make(std::size_t capacity = 0);
+    /// One of its own of just that capacity, for what stays: a pooled one would be many times as large.
+    static BlockRef make_exactly(std::size_t capacity);
     BlockRef(const BlockRef& other) noexcept : block_(other.block_)
     {
         if (block_ != nullptr) {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an H2Connection takes in: how much of it in a turn, what it costs the client's budget, which requests begin.
+#include "worker/client/h2_connection.h"
+
+#include "common/os/log.h"
+#include "worker/client/session.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kMostTake = 128 << 10; // bytes in a turn, of a client that was seen to behave; then others have a turn
+constexpr loop::Nanos kLongTurn = 1'000'000; // then who is new or odd waits for the next one
+
+} // namespace
+
+void H2Connection::charge(H2Budget::Cost cost) noexcept
+{
+    budget_.charge(cost, parts_.loop.now());
+    take_most_ = kFirstTake;
+    parts_.row.add(shm::Metric::h2_glitches);
+}
+
+void H2Connection::enforce_budget()
+{
+    if (budget_.is_spent() && !is_cut_) {
+        os::log(os::Level::debug, "an HTTP/2 connection is closed for abuse", {{"client", client_.peer_text}});
+        go_away(NGHTTP2_ENHANCE_YOUR_CALM);
+        write_some();
+        is_cut_ = true;
+    } else if (budget_.is_strained() && !is_strained_) {
+        is_strained_ = true;
+        parts_.row.add(shm::Metric::h2_strained);
+    }
+}
+
+/// Takes in what the client sent. Two hundred that flood us must not make a turn of the loop long for all others, so who is not
+/// known to behave gets little at a time, and nothing while there is much else to do.
+void H2Connection::receive()
+{
+    const bool is_trusted = take_most_ == kMostTake;
+    if (!is_trusted && loop::clock_now() - parts_.loop.now() > kLongTurn) {
+        client_.wake.kick_later();
+        return;
+    }
+    const std::size_t most = take_most_;
+    std::size_t left = most;
+    while (left > 0 && !is_cut_ && !client_.is_gone && !budget_.is_spent() && begun_.size() <= session_.http2_limits().streams) {
+        if (client_.input.empty() && !read_more()) {
+            break;
+        }
+        left -= take_in(left);
+    }
+    if (!client_.input.empty() || client_.socket.may_read()) {
+        client_.wake.kick_later();
+    }
+    client_.input.release_if_empty();
+    if (left < most && take_most_ == most) { // and nothing was odd
+        take_most_ = std::min(2 * most, kMostTake);
+    }
+}
+
+/// False: nothing more is there for now, or ever.
+bool H2Connection::read_more()
+{
+    if (!client_.socket.may_read()) {
+        return false;
+    }
+    const Io io = client_.input.fill(client_.socket, kBlockBytes);
+    parts_.row.add(shm::Metric::bytes_from_clients, io.bytes);
+    // A client that has finished sending can neither ask nor open its windows any more.
+    is_cut_ = is_cut_ || io.state == IoState::end;
+    client_.is_gone = client_.is_gone || io.state == IoState::failed;
+    return io.state == IoState::done;
+}
+
+/// At most so many of the bytes that are there; how many it were.
+std::size_t H2Connection::take_in(std::size_t most)
+{
+    const std::string_view bytes = client_.input.unread().substr(0, most);
+    const ssize_t n = nghttp2_session_mem_recv(frames_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+    client_.input.consume(bytes.size());
+    some_want_room_ = true; // windows may have been opened
+    if (n < 0) {
+        os::log(os::Level::debug, "an HTTP/2 connection ends",
+                {{"client", client_.peer_text}, {"reason", nghttp2_strerror(static_cast<int>(n))}});
+        go_away(n == NGHTTP2_ERR_FLOODED || budget_.is_spent() ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+        write_some();
+        is_cut_ = true;
+    }
+    return bytes.size();
+}
+
+void H2Connection::start_requests()
+{
+    std::size_t waiting = 0;
+    for (std::size_t at = 0; at < begun_.size(); ++at) {
+        H2Stream* const stream = std::exchange(begun_[at], nullptr);
+        if (!start_or_refuse(*stream, waiting)) {
+            begun_[waiting++] = stream;
+        }
+    }
+    begun_.resize(waiting);
+}
+
+/// False: it has to wait. As `waiting` others do, until exchanges whose stream is closed already are over.
+bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
+{
+    const std::size_t most = session_.http2_limits().streams;
+    if (stream.is_closed) {
+        stream.insert_before(ended_); // taken back at once: no work was begun
+        return true;
+    }
+    if (in_work_ - closed_in_work_ + waiting >= most) {
+        reset(stream, NGHTTP2_REFUSED_STREAM);
+        return true;
+    }
+    if (in_work_ >= most) {
+        return false;
+    }
+    ++in_work_;
+    has_started_ = true;
+    stream.start();
+    return true;
+}
+
+} // namespace ladle::worker
