@@ -359,9 +359,17 @@ void Master::start_children()
 
 void Master::tend_tickets()
 {
-    const auto period = std::chrono::duration_cast<std::chrono::seconds>(running_.config->tls.tickets);
-    if (!shm::tend_ticket_keys(arena_->regions().tickets, static_cast<std::uint64_t>(std::time(nullptr)),
-                               static_cast<std::uint64_t>(period.count()))) {
+    const config::Tls& tls = running_.config->tls;
+    shm::TicketKeys& keys = arena_->regions().tickets;
+    const auto now_s = static_cast<std::uint64_t>(std::time(nullptr));
+    if (!tls.ticket_keys.empty()) {
+        std::vector<std::string_view> given;
+        std::transform(tls.ticket_keys.begin(), tls.ticket_keys.end(), std::back_inserter(given),
+                       [](const config::SharedText& key) { return key.text; });
+        return shm::adopt_ticket_keys(keys, given, now_s);
+    }
+    const auto period = std::chrono::duration_cast<std::chrono::seconds>(tls.tickets);
+    if (!shm::tend_ticket_keys(keys, now_s, static_cast<std::uint64_t>(period.count()))) {
         os::log(os::Level::warning, "no new keys for session tickets: the kernel gives no random numbers");
     }
 }
