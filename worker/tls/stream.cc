@@ -206,6 +206,7 @@ Handshake TlsStream::shake_hands()
     if (result == 1) {
         has_shaken_hands_ = true;
         note_subject();
+        SSL_set_tlsext_status_ocsp_resp(ssl_.get(), nullptr, 0); // sent: not to be held for as long as the connection lasts
         // What TLS 1.3 sends last (our side's tickets, or the client's Finished) goes with the first answer or request.
         const bool peer_waits = peer_ == Peer::client && SSL_version(ssl_.get()) < TLS1_3_VERSION;
         return peer_waits && !flush() ? give_up() : Handshake::done;
