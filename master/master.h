@@ -18,6 +18,7 @@
 #include "master/reload.h"
 #include "master/running.h"
 #include "master/supervisor.h"
+#include "master/tls_status.h"
 #include "master/upgrade.h"
 
 #include <chrono>
@@ -83,7 +84,7 @@ private:
     void send_logs();
     void upgrade(ControlServer::Id id);
     Handover make_handover(ControlServer::Id asking) const;
-    nlohmann::json status() const;
+    nlohmann::json status();
     void stop(bool now);
     void finish_stop();
     void fail_start(std::string why);
@@ -120,6 +121,7 @@ private:
     static constexpr std::size_t kMostHeld = 64;
     std::vector<Held> held_;
     std::optional<ReloadResult> last_reload_;
+    CertificateBook certificates_;
     unsigned ticks_ = 0;
 };
 

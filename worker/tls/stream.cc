@@ -214,6 +214,7 @@ Handshake TlsStream::shake_hands()
     const int error = SSL_get_error(ssl_.get(), result);
     const bool goes_on = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
     if (!goes_on) {
+        failure_kind_ = kind_of_tls_error();
         failure_ = take_tls_error();
         if (const long verified = SSL_get_verify_result(ssl_.get()); verified != X509_V_OK) {
             failure_ = X509_verify_cert_error_string(verified); // expired, another name, an unknown CA
