@@ -374,6 +374,22 @@ void Master::tend_tickets()
     }
 }
 
+/// [tls] watch
+void Master::take_replaced_files()
+{
+    if (!running_.config->tls.watches || phase_ != Phase::serving || reload_->is_running() || upgrade_->is_running()) {
+        return;
+    }
+    const RenewedFiles renewed = files_.look(running_);
+    if (renewed.empty()) {
+        return;
+    }
+    for (const auto& [path, text] : renewed) {
+        os::log(os::Level::info, "a file was replaced", {{"file", path}});
+    }
+    reload_->renew(renewed, [this](const ReloadResult& result) { last_reload_ = result; });
+}
+
 Result<ipc::Inheritance> Master::prepare_child(shm::Role role)
 {
     ipc::Inheritance inheritance;
@@ -409,6 +425,7 @@ void Master::on_commit(LogFiles logs)
 {
     adopt_logs(std::move(logs));
     send_logs();
+    tend_tickets();
     if (auto identity = find_identity(*running_.config)) {
         identity_ = *identity;
     }
@@ -507,6 +524,7 @@ void Master::on_tick()
     }
     notify::keep_alive();
     tend_tickets();
+    take_replaced_files();
     if (ticks_ % kTicksToTidy == 0) {
         cache_.remove_unused_folders();
     }

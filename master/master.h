@@ -13,6 +13,7 @@
 #include "master/cache_orders.h"
 #include "master/cache_owner.h"
 #include "master/control/server.h"
+#include "master/file_watch.h"
 #include "master/listeners.h"
 #include "master/log_files.h"
 #include "master/reload.h"
@@ -65,6 +66,7 @@ private:
     void make_parts();
     void start_children();
     void tend_tickets();
+    void take_replaced_files();
     Result<ipc::Inheritance> prepare_child(shm::Role role);
 
     void on_request(ControlServer::Id id, const nlohmann::json& request);
@@ -122,6 +124,7 @@ private:
     std::vector<Held> held_;
     std::optional<ReloadResult> last_reload_;
     CertificateBook certificates_;
+    FileWatch files_;
     unsigned ticks_ = 0;
 };
 
