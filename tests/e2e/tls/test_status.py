@@ -14,6 +14,10 @@ from tests.harness.certificates import Authority, tls
 from tests.harness.origin import reply
 
 
+METRICS = {"left": "tls_failed_left", "nothing_common": "tls_failed_nothing_common", "client_certificate": "tls_failed_client_certificate",
+           "refused": "tls_failed_refused", "malformed": "tls_failed_malformed", "local": "tls_failed_local", "timeout": "tls_timeouts", "not_tls": "tls_not_tls"}
+
+
 def handshakes(proxy):
     return proxy.status()["tls"]["handshakes"]
 
@@ -22,7 +26,9 @@ def failed_once(proxy, reason):
     """Waits until one handshake has failed for that reason and none for another."""
     found = waiting.until(lambda: (failed := handshakes(proxy)["failed"])[reason] == 1 and failed, f"a handshake that failed as {reason}")
     assert {name: count for name, count in found.items() if count} == {reason: 1}
-    assert proxy.status()["metrics"]["tls_failed"] == (0 if reason in ("timeout", "not_tls") else 1)
+    metrics = proxy.status()["metrics"]
+    assert {name: metrics[metric] for name, metric in METRICS.items()} == found
+    assert metrics["tls_failed"] == (0 if reason in ("timeout", "not_tls") else 1)
 
 
 def test_full_and_resumed_handshakes_and_their_versions(secure, origin):
@@ -39,6 +45,8 @@ def test_full_and_resumed_handshakes_and_their_versions(secure, origin):
         assert third.request().status == 200
     found = waiting.until(lambda: (tls_ := proxy.status()["tls"])["versions"] == {"TLSv1.2": 2, "TLSv1.3": 1} and tls_, "three handshakes")
     assert (found["handshakes"]["full"], found["handshakes"]["resumed"]) == (2, 1)
+    metrics = proxy.status()["metrics"]
+    assert (metrics["tls_1_2"], metrics["tls_1_3"], metrics["tls_handshakes"]) == (2, 1, 3)
     human = proxy.command("status").stdout
     assert "handshakes full 2, resumed 1, TLS 1.3 1, TLS 1.2 2\n" in human
 
