@@ -31,10 +31,9 @@ Result<std::string> read_file(const std::string& path)
         return fail_errno("cannot read " + path, errno);
     }
     std::string text;
-    std::size_t used = 0;
+    char piece[16 << 10]; // and not the text itself: thousands of small files are kept, none of which is to hold more than its size
     for (;;) {
-        text.resize(used + 65536);
-        const ssize_t got = ::read(fd.get(), text.data() + used, text.size() - used);
+        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -44,12 +43,11 @@ Result<std::string> read_file(const std::string& path)
         if (got == 0) {
             break;
         }
-        used += static_cast<std::size_t>(got);
-        if (used > kMaxFileBytes) {
+        text.append(piece, static_cast<std::size_t>(got));
+        if (text.size() > kMaxFileBytes) {
             return fail(Origin::local, fmt::format("cannot read {}: it has more than {} MiB", path, kMaxFileBytes >> 20));
         }
     }
-    text.resize(used);
     return text;
 }
 
