@@ -4,6 +4,7 @@
 #include "common/config/names.h"
 
 #include <openssl/asn1.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -204,6 +205,30 @@ config::CertificateReport check_certificate(std::string_view chain_text, std::st
         found = {look_at(chain_text, key_text), now};
     }
     return found.report;
+}
+
+CertificateSummary summarise_certificate(std::string_view chain)
+{
+    CertificateSummary summary;
+    const Bio bio = open_text(chain);
+    const Certificate leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+    if (tm parts{}; leaf && ASN1_TIME_to_tm(X509_get0_notAfter(leaf.get()), &parts) == 1) {
+        summary.expires = ::timegm(&parts);
+    }
+    if (leaf) {
+        unsigned size = 0;
+        X509_digest(leaf.get(), EVP_sha256(), summary.fingerprint.data(), &size);
+        summary.names = names_of(leaf.get());
+        const EVP_PKEY* key = X509_get0_pubkey(leaf.get());
+        summary.key_kind = key != nullptr ? kind_of(key) : "unknown";
+    }
+    ERR_clear_error();
+    return summary;
+}
+
+std::string tls_library_version()
+{
+    return OpenSSL_version(OPENSSL_VERSION);
 }
 
 } // namespace ladle::master

@@ -359,11 +359,35 @@ void Master::start_children()
 
 void Master::tend_tickets()
 {
-    const auto period = std::chrono::duration_cast<std::chrono::seconds>(running_.config->tls.tickets);
-    if (!shm::tend_ticket_keys(arena_->regions().tickets, static_cast<std::uint64_t>(std::time(nullptr)),
-                               static_cast<std::uint64_t>(period.count()))) {
+    const config::Tls& tls = running_.config->tls;
+    shm::TicketKeys& keys = arena_->regions().tickets;
+    const auto now_s = static_cast<std::uint64_t>(std::time(nullptr));
+    if (!tls.ticket_keys.empty()) {
+        std::vector<std::string_view> given;
+        std::transform(tls.ticket_keys.begin(), tls.ticket_keys.end(), std::back_inserter(given),
+                       [](const config::SharedText& key) { return key.text; });
+        return shm::adopt_ticket_keys(keys, given, now_s);
+    }
+    const auto period = std::chrono::duration_cast<std::chrono::seconds>(tls.tickets);
+    if (!shm::tend_ticket_keys(keys, now_s, static_cast<std::uint64_t>(period.count()))) {
         os::log(os::Level::warning, "no new keys for session tickets: the kernel gives no random numbers");
     }
+}
+
+/// [tls] watch
+void Master::take_replaced_files()
+{
+    if (!running_.config->tls.watches || phase_ != Phase::serving || reload_->is_running() || upgrade_->is_running()) {
+        return;
+    }
+    const RenewedFiles renewed = files_.look(running_);
+    if (renewed.empty()) {
+        return;
+    }
+    for (const auto& [path, text] : renewed) {
+        os::log(os::Level::info, "a file was replaced", {{"file", path}});
+    }
+    reload_->renew(renewed, [this](const ReloadResult& result) { last_reload_ = result; });
 }
 
 Result<ipc::Inheritance> Master::prepare_child(shm::Role role)
@@ -401,6 +425,7 @@ void Master::on_commit(LogFiles logs)
 {
     adopt_logs(std::move(logs));
     send_logs();
+    tend_tickets();
     if (auto identity = find_identity(*running_.config)) {
         identity_ = *identity;
     }
@@ -499,6 +524,7 @@ void Master::on_tick()
     }
     notify::keep_alive();
     tend_tickets();
+    take_replaced_files();
     if (ticks_ % kTicksToTidy == 0) {
         cache_.remove_unused_folders();
     }

@@ -13,11 +13,13 @@
 #include "master/cache_orders.h"
 #include "master/cache_owner.h"
 #include "master/control/server.h"
+#include "master/file_watch.h"
 #include "master/listeners.h"
 #include "master/log_files.h"
 #include "master/reload.h"
 #include "master/running.h"
 #include "master/supervisor.h"
+#include "master/tls_status.h"
 #include "master/upgrade.h"
 
 #include <chrono>
@@ -64,6 +66,7 @@ private:
     void make_parts();
     void start_children();
     void tend_tickets();
+    void take_replaced_files();
     Result<ipc::Inheritance> prepare_child(shm::Role role);
 
     void on_request(ControlServer::Id id, const nlohmann::json& request);
@@ -83,7 +86,7 @@ private:
     void send_logs();
     void upgrade(ControlServer::Id id);
     Handover make_handover(ControlServer::Id asking) const;
-    nlohmann::json status() const;
+    nlohmann::json status();
     void stop(bool now);
     void finish_stop();
     void fail_start(std::string why);
@@ -120,6 +123,8 @@ private:
     static constexpr std::size_t kMostHeld = 64;
     std::vector<Held> held_;
     std::optional<ReloadResult> last_reload_;
+    CertificateBook certificates_;
+    FileWatch files_;
     unsigned ticks_ = 0;
 };
 

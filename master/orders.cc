@@ -91,14 +91,15 @@ void Master::begin_serving()
     }
 }
 
-nlohmann::json Master::status() const
+nlohmann::json Master::status()
 {
+    certificates_.follow(running_.config);
     const char* state = phase_ == Phase::stopping   ? "stopping"
                         : upgrade_->is_running()    ? "upgrading"
                         : phase_ == Phase::starting ? "starting"
                                                     : "serving";
-    return make_status(StatusParts{arena_->regions(), running_, listeners_, *supervisor_, cache_, last_reload_, state,
-                                   options_.config_path, started_at_});
+    return make_status(StatusParts{arena_->regions(), running_, listeners_, *supervisor_, cache_, last_reload_, certificates_,
+                                   state, options_.config_path, started_at_});
 }
 
 void Master::list_cache(ControlServer::Id id, const nlohmann::json& request)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/reload.h"
 
+#include "common/base/assert.h"
 #include "common/os/log.h"
 #include "master/notify.h"
 #include "master/shm_owner.h"
@@ -70,7 +71,19 @@ void Reload::cancel()
 void Reload::begin()
 {
     notify::reloading();
-    LoadedFile loaded = load_file(parts_.config_path, parts_.running.config->generation + 1);
+    begin_with(load_file(parts_.config_path, parts_.running.config->generation + 1));
+}
+
+void Reload::renew(const RenewedFiles& renewed, Done done)
+{
+    LADLE_ASSERT(!is_running());
+    notify::reloading();
+    asking_.push_back(std::move(done));
+    begin_with(load_renewed(parts_.running, renewed, parts_.running.config->generation + 1));
+}
+
+void Reload::begin_with(LoadedFile loaded)
+{
     if (!loaded.running.config) {
         return finish(false, fmt::format("{}: not applied", config::summary(loaded.diagnostics)), explain(loaded));
     }

@@ -54,6 +54,8 @@ public:
 
     /// Begins one, or one more after that which is under way. `done` is called once, perhaps at once.
     void request(Done done);
+    /// Begins one to what runs already, but for these files. Not while one is running.
+    void renew(const RenewedFiles& renewed, Done done);
     bool is_running() const { return phase_ != Phase::none; }
     /// The proxy stops: whoever asked is told so, and nothing is begun any more.
     void cancel();
@@ -67,6 +69,7 @@ private:
     enum class Phase : std::uint8_t { none, preparing, committing, completing };
 
     void begin();
+    void begin_with(LoadedFile loaded);
     bool prepare_next(LoadedFile loaded);
     void send_prepare();
     void proceed();

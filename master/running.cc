@@ -13,10 +13,13 @@
 
 namespace ladle::master {
 
-LoadedFile load_file(const std::string& path, std::uint64_t generation)
+namespace {
+
+/// `files` is a DiskFiles or a BundleFiles: what was read from them makes the bundle.
+template <typename Files>
+LoadedFile load_from(Files& files, const std::string& path, std::uint64_t generation)
 {
     LoadedFile loaded;
-    config::DiskFiles files;
     config::LoadResult result = config::load(files, path, generation, &check_certificate);
     loaded.diagnostics = std::move(result.diagnostics);
     if (!result.config) {
@@ -29,6 +32,30 @@ LoadedFile load_file(const std::string& path, std::uint64_t generation)
     }
     loaded.running = Running{std::move(result.config), std::move(*bundle), std::time(nullptr)};
     return loaded;
+}
+
+} // namespace
+
+LoadedFile load_file(const std::string& path, std::uint64_t generation)
+{
+    config::DiskFiles files;
+    return load_from(files, path, generation);
+}
+
+LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std::uint64_t generation)
+{
+    const auto bundle = config::open_bundle(running.bundle.get());
+    if (!bundle) {
+        LoadedFile loaded;
+        loaded.failure = bundle.error().detail;
+        return loaded;
+    }
+    config::Recording recording = bundle->files.recording();
+    for (const auto& [path, text] : renewed) {
+        recording.kept[path] = text;
+    }
+    config::BundleFiles files(std::move(recording));
+    return load_from(files, bundle->main_path, generation);
 }
 
 std::string explain(const LoadedFile& loaded)

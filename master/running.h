@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <ctime>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,12 @@ struct LoadedFile {
 
 /// Reads and checks `path` and makes its bundle.
 LoadedFile load_file(const std::string& path, std::uint64_t generation);
+
+/// New texts of files that a configuration keeps, by path.
+using RenewedFiles = std::map<std::string, config::SharedText>;
+
+/// The configuration that runs, with new texts of some of the files that it keeps; nothing else is read again.
+LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std::uint64_t generation);
 
 /// "2 errors: not applied" and the diagnostics before it, as `check` prints them.
 std::string explain(const LoadedFile& loaded);

@@ -258,6 +258,7 @@ json make_status(const StatusParts& parts)
               {"listeners", json::array()},
               {"servers", json::array()},
               {"cache", cache_to_json(parts.cache, shm::total(parts.regions, shm::Metric::cache_disk_bad))},
+              {"tls", tls_to_json(parts.regions, *parts.running.config, parts.certificates)},
               {"metrics", json::object()}};
     for (const auto& child : parts.supervisor.children()) {
         json process = process_to_json(parts, *child);
@@ -321,6 +322,7 @@ std::string render_status(const json& s)
     }
     out += "\nservers\n";
     render_servers(out, s["servers"]);
+    out += render_tls(s.value("tls", json()));
     out += render_cache(s["cache"], s["metrics"]);
     return out;
 }

@@ -9,6 +9,7 @@
 #include "master/reload.h"
 #include "master/running.h"
 #include "master/supervisor.h"
+#include "master/tls_status.h"
 
 #include <nlohmann/json.hpp>
 
@@ -25,6 +26,7 @@ struct StatusParts {
     const Supervisor& supervisor;
     const CacheOwner& cache;
     const std::optional<ReloadResult>& last_reload;
+    const CertificateBook& certificates;
     std::string state; ///< "starting", "serving", "upgrading", "stopping"
     std::string config_path;
     std::time_t started_at = 0;

@@ -229,8 +229,7 @@ void Builder::build_limits()
                         "raise head, or lower uri");
     }
 
-    config_->tls.tickets = duration_of(Inherited({root_.find("tls")}).number("tls", "tickets"));
-
+    build_server_tls();
     const Node* trust = root_.find("trust");
     for (const Node* item : good_items(trust == nullptr ? nullptr : trust->find("forwarded_from"))) {
         if (Parsed<Cidr> range = parse_cidr(item->text)) {

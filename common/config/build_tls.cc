@@ -16,6 +16,8 @@ namespace ladle::config {
 
 namespace {
 
+constexpr std::size_t kTicketKeyBytes = 80; // name 16, HMAC key 32, AES key 32, as nginx has them
+constexpr std::size_t kMostTicketKeys = 3;
 constexpr const char* kSystemAuthorities = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kWithoutAuthorities = "install ca-certificates, or say in [upstream.NAME.tls] which ca is believed";
 
@@ -73,8 +75,16 @@ std::optional<SharedText> Builder::kept_file(const std::string& written, const N
 
 std::optional<SharedText> Builder::kept_key(const Node& node, const std::string& path)
 {
+    if (is_secret_source(node.text)) {
+        Result<SharedText> text = files_.keep(node.text);
+        if (!text) {
+            findings_.error(node.place, path, text.error().detail);
+        }
+        return text ? std::optional(std::move(*text)) : std::nullopt;
+    }
     if (!node.text.starts_with("file:")) {
-        findings_.error(node.place, path, "expected where the private key is, such as \"file:/etc/ladle/www.key\"",
+        findings_.error(node.place, path,
+                        "expected where the private key is: \"file:/etc/ladle/www.key\", \"env:NAME\" or \"credential:NAME\"",
                         node.text.find('\n') == std::string::npos ? fmt::format("write \"file:{}\"", node.text)
                                                                   : "a key does not stand in the configuration itself");
         return std::nullopt;
@@ -156,6 +166,30 @@ void Builder::build_client_certificates(SiteTls& tls, const Inherited& table, co
     tls.client = std::move(client);
 }
 
+void Builder::build_server_tls()
+{
+    const Node* node = root_.find("tls");
+    const Inherited table({node});
+    config_->tls.tickets = Duration(static_cast<Duration::rep>(table.number("tls", "tickets")));
+    config_->tls.watches = table.number("tls", "watch") != 0;
+    const Node* written = node == nullptr ? nullptr : node->find("ticket_keys");
+    const std::string path = "tls.ticket_keys";
+    for (const Node* item : good_items(written)) {
+        std::optional<SharedText> key = kept_key(*item, path);
+        if (key && key->text.size() != kTicketKeyBytes) {
+            findings_.error(item->place, path,
+                            fmt::format("a ticket key has {} bytes, and not {}", kTicketKeyBytes, key->text.size()),
+                            "openssl rand 80 > /etc/ladle/tickets.key makes one");
+        } else if (key) {
+            config_->tls.ticket_keys.push_back(std::move(*key));
+        }
+    }
+    if (config_->tls.ticket_keys.size() > kMostTicketKeys) {
+        findings_.error(written->place, path,
+                        fmt::format("at most {} keys: one that makes tickets, others to open them", kMostTicketKeys));
+    }
+}
+
 void Builder::build_tls(Site& site, const Node& node, const std::string& site_path)
 {
     const Node* tls = node.find("tls");
@@ -167,6 +201,7 @@ void Builder::build_tls(Site& site, const Node& node, const std::string& site_pa
     const Inherited table({tls, root_.find("tls")});
     const bool is_modern = table.number("tls", "policy") == static_cast<std::uint64_t>(TlsPolicy::modern);
     site.tls->min_version = is_modern ? TlsVersion::tls_1_3 : static_cast<TlsVersion>(table.number("tls", "min_version"));
+    site.tls->staples = table.number("tls", "ocsp") != 0;
     const Inherited own({tls});
     site.tls->redirects = own.number("site_tls", "redirect") != 0;
     site.tls->hsts = Duration(static_cast<Duration::rep>(own.number("site_tls", "hsts")));

@@ -106,6 +106,7 @@ private:
     std::optional<std::uint32_t> listen_for(BindAddress address, const Node& node, const std::string& path, bool is_default);
 
     // build_tls.cc
+    void build_server_tls();
     void build_tls(Site& site, const Node& node, const std::string& path);
     void build_client_certificates(SiteTls& tls, const Inherited& table, const std::string& path);
     void add_certificate(Site& site, const Node& cert, const Node* key, const std::string& path);

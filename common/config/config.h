@@ -254,11 +254,14 @@ struct SiteTls {
     std::uint16_t https_port = 443;  ///< where that leads
     std::shared_ptr<const ClientCertificates> client; ///< null = none are asked for
     Duration hsts{0};                ///< Strict-Transport-Security for so long; 0 = none
+    bool staples = true;             ///< `ocsp`: clients are shown that the certificates are not revoked, where their CA says so
 };
 
 /// [tls].
 struct Tls {
     Duration tickets{43'200'000}; ///< how long a key encrypts tickets; they are taken for as long again
+    std::vector<SharedText> ticket_keys; ///< of files, 80 bytes each: the first one encrypts; empty = keys of our own making
+    bool watches = false;                ///< `watch`: certificates and keys that are replaced on disk are taken without a reload
 };
 
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.

@@ -12,12 +12,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <string_view>
 
 namespace ladle::config {
 
 namespace {
 
 constexpr std::size_t kMaxFileBytes = 16u << 20;
+constexpr std::string_view kEnvironment = "env:";
+constexpr std::string_view kCredential = "credential:";
 
 Result<std::string> read_file(const std::string& path)
 {
@@ -27,10 +31,9 @@ Result<std::string> read_file(const std::string& path)
         return fail_errno("cannot read " + path, errno);
     }
     std::string text;
-    std::size_t used = 0;
+    char piece[16 << 10]; // and not the text itself: thousands of small files are kept, none of which is to hold more than its size
     for (;;) {
-        text.resize(used + 65536);
-        const ssize_t got = ::read(fd.get(), text.data() + used, text.size() - used);
+        const ssize_t got = ::read(fd.get(), piece, sizeof piece);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -40,13 +43,35 @@ Result<std::string> read_file(const std::string& path)
         if (got == 0) {
             break;
         }
-        used += static_cast<std::size_t>(got);
-        if (used > kMaxFileBytes) {
+        text.append(piece, static_cast<std::size_t>(got));
+        if (text.size() > kMaxFileBytes) {
             return fail(Origin::local, fmt::format("cannot read {}: it has more than {} MiB", path, kMaxFileBytes >> 20));
         }
     }
-    text.resize(used);
     return text;
+}
+
+/// A file, a variable of the environment, or one of systemd's credentials.
+Result<std::string> read_source(const std::string& source)
+{
+    if (source.starts_with(kEnvironment)) {
+        const std::string name = source.substr(kEnvironment.size());
+        const char* text = std::getenv(name.c_str());
+        return text != nullptr ? Result<std::string>(text) : fail(Origin::local, "the environment has no variable " + name);
+    }
+    if (!source.starts_with(kCredential)) {
+        return read_file(source);
+    }
+    const std::string name = source.substr(kCredential.size());
+    const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
+        return fail(Origin::local, "a credential is named without a folder: its name is what LoadCredential= has before the colon");
+    }
+    if (folder == nullptr) {
+        return fail(Origin::local,
+                    "there are no credentials here: systemd gives them to a unit with LoadCredential=" + name + ":FILE");
+    }
+    return read_file(std::string(folder) + "/" + name);
 }
 
 SharedText share(std::string text)
@@ -72,7 +97,7 @@ Result<SharedText> DiskFiles::keep(const std::string& path)
     if (const auto known = recording_.kept.find(path); known != recording_.kept.end()) {
         return known->second;
     }
-    Result<std::string> text = read_file(path);
+    Result<std::string> text = read_source(path);
     if (!text) {
         return std::unexpected(text.error());
     }
@@ -140,6 +165,11 @@ Result<std::vector<std::string>> BundleFiles::expand(const std::string& pattern)
 {
     const auto found = recording_.expansions.find(pattern);
     return found == recording_.expansions.end() ? std::vector<std::string>() : found->second;
+}
+
+bool is_secret_source(std::string_view source) noexcept
+{
+    return source.starts_with(kEnvironment) || source.starts_with(kCredential);
 }
 
 std::string resolve_path(const std::string& from, const std::string& path)

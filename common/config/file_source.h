@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ladle::config {
@@ -21,7 +22,8 @@ public:
     virtual ~FileSource() = default;
     /// The whole text of a file.
     virtual Result<std::string> read(const std::string& path) = 0;
-    /// The same for a text that the configuration keeps: it lasts as long as its owner, without a copy.
+    /// The same for a text that the configuration keeps: it lasts as long as its owner, without a copy. Also "env:NAME" and
+    /// "credential:NAME", see is_secret_source().
     virtual Result<SharedText> keep(const std::string& path) = 0;
     /// The paths that match a pattern of glob(7), sorted; none is not a failure.
     virtual Result<std::vector<std::string>> expand(const std::string& pattern) = 0;
@@ -59,10 +61,14 @@ public:
     Result<SharedText> keep(const std::string& path) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string&) override { return Folder::unknown; } ///< who recorded has looked
+    const Recording& recording() const { return recording_; }
 
 private:
     Recording recording_;
 };
+
+/// "env:NAME", a variable of the environment, or "credential:NAME", a file that systemd gives to the unit (LoadCredential=).
+bool is_secret_source(std::string_view source) noexcept;
 
 /// `path`, if it is relative taken from the folder of the file `from`.
 std::string resolve_path(const std::string& from, const std::string& path);

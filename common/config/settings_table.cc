@@ -113,6 +113,10 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"tls", "tickets", Type::duration, "12h", "1m..3d", "how long a key makes tickets, with which clients come back without a full handshake; old ones are taken "
                                                      "for as long again",
         kServer, "a stolen key opens what was sent under it"},
+    {"tls", "ticket_keys", Type::texts, "", "", "\"file:/etc/ladle/tickets.key\": 80 random bytes, the same on several machines; or a list, of which the first one makes tickets and the others "
+                                              "open them; default: keys of this machine's own"},
+    {"tls", "watch", Type::boolean, "false", "", "true: certificates and keys that are replaced on disk are taken within seconds, without a reload"},
+    {"tls", "ocsp", Type::boolean, "true", "", "clients are shown that certificates are not revoked, where their CA has a responder that says so (OCSP stapling)"},
 
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
@@ -175,11 +179,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
 
     {"site_tls", "cert", Type::texts, "", "", "a PEM file: the certificate, then those that lead to its CA; or a list, of different kinds of key", kSite},
-    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password; a list goes with the list of certificates; "
+    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password, or \"env:NAME\", \"credential:NAME\" (systemd's LoadCredential=); a list goes with the list of certificates; "
                                            "default: the file of the certificate",
         kSite},
     {"site_tls", "policy", Type::choice, "intermediate", "intermediate|modern", "as in [tls]", kServer | kSite},
     {"site_tls", "min_version", Type::choice, "1.2", "1.2|1.3", "as in [tls]", kServer | kSite},
+    {"site_tls", "ocsp", Type::boolean, "true", "", "as in [tls]", kServer | kSite},
     {"site_tls", "redirect", Type::boolean, "true", "", "requests over plain HTTP are answered with 308 to https://", kSite},
     {"site_tls", "hsts", Type::duration, "0s", "0s..3650d", "Strict-Transport-Security: browsers use nothing but TLS for so long, \"365d\" for example", kSite},
 

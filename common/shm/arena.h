@@ -9,6 +9,7 @@
 #include "common/os/fd.h"
 #include "common/shm/rows.h"
 #include "common/shm/server_table.h"
+#include "common/shm/staples.h"
 #include "common/shm/ticket_keys.h"
 
 #include <cstdint>
@@ -30,6 +31,7 @@ struct Regions {
     ProcessRow retired; ///< counters of the dead
     ServerTable servers;
     TicketKeys tickets;
+    StapleTable staples;
 };
 
 class Arena {

@@ -18,8 +18,19 @@
     M(accept_paused, counter, "times a worker left its listeners because it was full or out of descriptors") \
     M(tls_handshakes, counter, "TLS handshakes with clients that were begun") \
     M(tls_resumed, counter, "TLS handshakes that resumed a session") \
-    M(tls_failed, counter, "TLS handshakes that failed: the client left, garbage, nothing in common") \
+    M(tls_1_2, counter, "TLS handshakes that ended in TLS 1.2") \
+    M(tls_1_3, counter, "TLS handshakes that ended in TLS 1.3") \
+    M(tls_failed, counter, "TLS handshakes that failed, for whichever of these reasons") \
+    M(tls_failed_left, counter, "TLS handshakes that failed: the client left") \
+    M(tls_failed_nothing_common, counter, "TLS handshakes that failed: no version, cipher, curve or protocol in common") \
+    M(tls_failed_client_certificate, counter, "TLS handshakes that failed: the client showed no certificate, or a bad one") \
+    M(tls_failed_refused, counter, "TLS handshakes that failed: the client refused, often as it does not believe our certificate") \
+    M(tls_failed_malformed, counter, "TLS handshakes that failed: what came is no TLS, or against its rules") \
+    M(tls_failed_local, counter, "TLS handshakes that failed on our side: no certificate that can be used, no memory") \
     M(tls_timeouts, counter, "TLS handshakes that took too long") \
+    M(tls_stapled, counter, "TLS handshakes in which the client was shown that the certificate is not revoked (OCSP)") \
+    M(ocsp_fetched, counter, "answers of OCSP responders that were good") \
+    M(ocsp_failed, counter, "questions to OCSP responders that brought nothing that can be shown") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
     M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
     M(requests, counter, "requests whose head was complete, or that were refused before") \

@@ -3,6 +3,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -60,6 +61,23 @@ std::optional<TicketKeySet> read_ticket_keys(const TicketKeys& keys) noexcept
 void restore_ticket_keys(TicketKeys& keys, const TicketKeySet& set, std::uint64_t since_s) noexcept
 {
     write(keys, set, since_s);
+}
+
+void adopt_ticket_keys(TicketKeys& keys, std::span<const std::string_view> given, std::uint64_t now_s) noexcept
+{
+    const auto key_at = [&given](std::size_t at) {
+        const char* bytes = given[std::min(at, given.size() - 1)].data();
+        TicketKey key{};
+        std::memcpy(key.name.data(), bytes, key.name.size());
+        std::memcpy(key.mac.data(), bytes + key.name.size(), key.mac.size());
+        std::memcpy(key.cipher.data(), bytes + key.name.size() + key.mac.size(), key.cipher.size());
+        return key;
+    };
+    const TicketKeySet set{key_at(1), key_at(0), key_at(2)};
+    const std::optional<TicketKeySet> present = read_ticket_keys(keys);
+    if (!present || std::memcmp(present->data(), set.data(), sizeof set) != 0) {
+        write(keys, set, now_s);
+    }
 }
 
 bool tend_ticket_keys(TicketKeys& keys, std::uint64_t now_s, std::uint64_t period_s) noexcept

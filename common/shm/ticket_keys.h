@@ -6,15 +6,17 @@
 //   sequence | since (CLOCK_REALTIME, s) | key 0: the next one | key 1: the current one | key 2: the previous one
 //   key ─► │ name 16 bytes │ AES-256 key 32 │ HMAC-SHA-256 key 32 │
 //
-// Who writes: the master alone, at its start and once in [tls] tickets; workers read. `sequence` is odd while it writes. If it dies
-// in the middle, readers find no keys, which costs full handshakes, until the next master makes new ones. The next key is known to
-// all before the first ticket is made with it. The page is left out of core dumps.
+// Who writes: the master alone, at its start and once in [tls] tickets, or when [tls] ticket_keys says others; workers read.
+// `sequence` is odd while it writes. If it dies in the middle, readers find no keys, which costs full handshakes, until the next
+// master makes new ones. The next key is known to all before the first ticket is made with it. The page is left out of core dumps.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string_view>
 
 namespace ladle::shm {
 
@@ -40,6 +42,10 @@ std::optional<TicketKeySet> read_ticket_keys(const TicketKeys& keys) noexcept;
 
 /// Master only: those that the image before it had, whatever the layout of its arena.
 void restore_ticket_keys(TicketKeys& keys, const TicketKeySet& set, std::uint64_t since_s) noexcept;
+
+/// Master only: keys that somebody else has made, 80 bytes each (name, HMAC key, AES key), one to three; the first one is for new
+/// tickets. Nothing is written where they are the present ones.
+void adopt_ticket_keys(TicketKeys& keys, std::span<const std::string_view> given, std::uint64_t now_s) noexcept;
 
 /// Master only: makes keys where there are none, and lets the next one follow when the current one has been so for `period_s`.
 /// False: the kernel gives no random numbers; they stay as they are.

@@ -25,7 +25,7 @@ class Authority:
         openssl("req", "-x509", *KEYS["ec"], "-nodes", "-keyout", self.key, "-out", self.pem, "-days", "3650", "-subj", f"/CN={name}",
                 "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
-    def issue(self, name, names=None, kind="ec", days=90, address=None):
+    def issue(self, name, names=None, kind="ec", days=90, address=None, extensions=()):
         """A pair (certificate, key) of paths for these host names, and an IP address; `name` is that of the files. With days < 1 it has expired."""
         cert, key = (os.path.join(self.folder, f"{name}.{suffix}") for suffix in ("pem", "key"))
         names = [name] if names is None else names
@@ -34,7 +34,8 @@ class Authority:
         if days < 1:  # openssl makes nothing that has expired, so it is told that it is another day
             past = {"env": {**os.environ, "LD_PRELOAD": glob.glob("/usr/lib/*/faketime/libfaketime.so.1")[0], "FAKETIME": f"{days - 1}d"}}
         openssl("req", "-x509", *KEYS[kind], "-nodes", "-keyout", key, "-out", cert, "-CA", self.pem, "-CAkey", self.key, "-days", max(days, 1),
-                "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}", "-addext", "basicConstraints=critical,CA:FALSE", **past)
+                "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}", "-addext", "basicConstraints=critical,CA:FALSE",
+                *(part for extension in extensions for part in ("-addext", extension)), **past)
         return cert, key
 
 

@@ -6,11 +6,13 @@
 #include "worker/caretaker/cache_sweep.h"
 #include "worker/caretaker/disk_keeper.h"
 #include "worker/caretaker/name_book.h"
+#include "worker/caretaker/staple_book.h"
 #include "worker/role.h"
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace ladle::worker {
@@ -33,6 +35,7 @@ private:
     void close() override
     {
         names_.reset();
+        staples_.reset();
         cache_.reset();
         disk_.reset();
     }
@@ -43,6 +46,7 @@ private:
     void answer_when_settled(ipc::MessageType type, std::uint64_t generation);
 
     std::unique_ptr<NameBook> names_;
+    std::unique_ptr<StapleBook> staples_;
     std::optional<CacheSweep> cache_;
     std::unique_ptr<DiskKeeper> disk_;
     ipc::MessageType owed_{}; ///< to say when all names are answered
@@ -62,6 +66,10 @@ Result<void> Caretaker::init()
             return std::unexpected(disk.error());
         }
         disk_ = std::move(*disk);
+    }
+    staples_ = std::make_unique<StapleBook>(*loop_, inherited_.arena->regions(), row_);
+    if (auto followed = staples_->follow(config_); !followed) {
+        return followed;
     }
     names_ = std::make_unique<NameBook>(*loop_, inherited_.arena->regions());
     return names_->init(*config_);
@@ -126,6 +134,7 @@ void Caretaker::on_commit(std::uint64_t generation)
 {
     if (prepared_) {
         adopt(std::exchange(prepared_, nullptr));
+        std::ignore = staples_->follow(config_); // fails only the first time
         if (names_->commit(*config_)) {
             return answer_when_settled(ipc::MessageType::committed, generation); // the first request shall meet the new answers
         }
@@ -137,6 +146,7 @@ void Caretaker::on_tick()
 {
     row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
     names_->on_tick();
+    staples_->on_tick();
     if (cache_) {
         cache_->on_tick();
     }

@@ -36,6 +36,25 @@ std::string peer_to_text(const sockaddr_storage& peer)
     return "unix:";
 }
 
+shm::Metric metric_of(HandshakeFailure failure) noexcept
+{
+    switch (failure) {
+    case HandshakeFailure::left:
+        return shm::Metric::tls_failed_left;
+    case HandshakeFailure::nothing_common:
+        return shm::Metric::tls_failed_nothing_common;
+    case HandshakeFailure::certificate:
+        return shm::Metric::tls_failed_client_certificate;
+    case HandshakeFailure::refused:
+        return shm::Metric::tls_failed_refused;
+    case HandshakeFailure::malformed:
+        return shm::Metric::tls_failed_malformed;
+    case HandshakeFailure::local:
+        break;
+    }
+    return shm::Metric::tls_failed_local;
+}
+
 } // namespace
 
 Session::Session(Front& front, std::shared_ptr<LiveConfig> live, std::string bind_text)
@@ -113,7 +132,9 @@ loop::Task<bool> Session::shake_hands()
     }
     if (state == Handshake::done) {
         client_.encryption = client_.socket.encryption();
-        row.add(shm::Metric::tls_resumed, client_.socket.encryption()->facts().is_resumed ? 1 : 0);
+        const EncryptionFacts facts = client_.socket.encryption()->facts();
+        row.add(shm::Metric::tls_resumed, facts.is_resumed ? 1 : 0);
+        row.add(facts.version == "TLSv1.3" ? shm::Metric::tls_1_3 : shm::Metric::tls_1_2);
         co_return true;
     }
     if (state == Handshake::not_tls) {
@@ -124,8 +145,10 @@ loop::Task<bool> Session::shake_hands()
         row.add(shm::Metric::tls_timeouts);
         log_failed_handshake("it took too long");
     } else {
+        const Encryption* encryption = client_.socket.encryption();
         row.add(shm::Metric::tls_failed);
-        log_failed_handshake(client_.socket.encryption() != nullptr ? client_.socket.encryption()->failure() : "no memory");
+        row.add(metric_of(encryption != nullptr ? encryption->failure_kind() : HandshakeFailure::local));
+        log_failed_handshake(encryption != nullptr ? encryption->failure() : "no memory");
     }
     co_return false;
 }

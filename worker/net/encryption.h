@@ -22,6 +22,16 @@ enum class Handshake : std::uint8_t {
     failed,
 };
 
+/// Why a handshake failed, for the counters.
+enum class HandshakeFailure : std::uint8_t {
+    left,               ///< the peer closed the connection
+    nothing_common,     ///< no version, cipher, curve, signature algorithm or protocol that both speak
+    certificate,        ///< the peer's certificate: none, or a bad one
+    refused,            ///< the peer's alert says so: it does not believe our certificate, or wants something else
+    malformed,          ///< no TLS, or against its rules
+    local,              ///< ours: no usable certificate, no memory
+};
+
 /// What was agreed on; views of constant texts.
 struct EncryptionFacts {
     std::string_view version;  ///< "TLSv1.3"
@@ -40,6 +50,8 @@ public:
     virtual Handshake shake_hands() = 0;
     /// Why the handshake failed, in words for the log; empty where the peer just left.
     virtual std::string_view failure() const noexcept = 0;
+    /// The same for counting; only after `failed`.
+    virtual HandshakeFailure failure_kind() const noexcept = 0;
     virtual EncryptionFacts facts() const noexcept = 0;
 
     /// Decrypted bytes. After `done` there may be more at hand: see has_unread().

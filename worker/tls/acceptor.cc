@@ -3,11 +3,13 @@
 
 #include "common/config/names.h"
 #include "common/os/log.h"
+#include "worker/tls/ocsp.h"
 #include "worker/tls/stream.h"
 #include "worker/tls/tickets.h"
 
 #include <openssl/err.h>
 
+#include <ctime>
 #include <string>
 
 namespace ladle::worker {
@@ -73,8 +75,10 @@ Result<SslSettingsPtr> make_settings()
 
 } // namespace
 
-TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings)
-    : config_(config), router_(router), settings_(std::move(settings)), fallbacks_(config.listens.size(), nullptr)
+TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings,
+                         const shm::StapleTable& staples, shm::ProcessRow& row)
+    : config_(config), router_(router), settings_(std::move(settings)), staples_(staples), row_(row),
+      fallbacks_(config.listens.size(), nullptr)
 {
     for (const config::Site& site : config_.sites) {
         for (const std::uint32_t listen : site.listens) {
@@ -86,16 +90,18 @@ TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, Ssl
 }
 
 Result<std::unique_ptr<TlsAcceptor>> TlsAcceptor::make(const config::Config& config, const Router& router,
-                                                       const shm::TicketKeys& tickets)
+                                                       const shm::Regions& regions, shm::ProcessRow& row)
 {
     auto settings = make_settings();
     if (!settings) {
         return std::unexpected(settings.error());
     }
-    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings)));
+    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings), regions.staples, row));
     SSL_CTX_set_client_hello_cb(acceptor->settings_.get(), &TlsAcceptor::on_client_hello, acceptor.get());
     SSL_CTX_set_alpn_select_cb(acceptor->settings_.get(), &TlsAcceptor::on_protocols, acceptor.get());
-    use_ticket_keys(*acceptor->settings_, tickets, std::chrono::duration_cast<std::chrono::seconds>(config.tls.tickets));
+    SSL_CTX_set_tlsext_status_cb(acceptor->settings_.get(), &TlsAcceptor::on_status_request);
+    SSL_CTX_set_tlsext_status_arg(acceptor->settings_.get(), acceptor.get());
+    use_ticket_keys(*acceptor->settings_, regions.tickets, std::chrono::duration_cast<std::chrono::seconds>(config.tls.tickets));
     return acceptor;
 }
 
@@ -138,6 +144,24 @@ int TlsAcceptor::on_client_hello(SSL* ssl, int* alert, void* self)
         return SSL_CLIENT_HELLO_ERROR;
     }
     return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/// The client asks whether the certificate that was chosen for it is revoked: it is shown what the caretaker has fetched.
+int TlsAcceptor::on_status_request(SSL* ssl, void* self)
+{
+    static std::vector<std::uint8_t> staple;
+    auto& acceptor = *static_cast<TlsAcceptor*>(self);
+    const X509* leaf = SSL_get_certificate(ssl);
+    if (leaf == nullptr ||
+        !shm::read_staple(acceptor.staples_, staple_key(leaf), static_cast<std::uint64_t>(std::time(nullptr)), staple)) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    void* copy = OPENSSL_memdup(staple.data(), staple.size());
+    if (copy == nullptr || SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(staple.size())) != 1) {
+        return SSL_TLSEXT_ERR_NOACK;
+    }
+    acceptor.row_.add(shm::Metric::tls_stapled);
+    return SSL_TLSEXT_ERR_OK;
 }
 
 /// Offers the site's certificates and versions.

@@ -18,20 +18,15 @@ BioPtr open_text(std::string_view text)
 
 } // namespace
 
-ParsedCertificate parse_certificate(const config::Certificate& certificate)
+ParsedChain parse_chain(std::string_view text)
 {
-    ParsedCertificate parsed;
-    const BioPtr chain = open_text(certificate.chain.text);
-    const BioPtr key = open_text(certificate.key.text);
-    if (!chain || !key) {
-        return parsed;
-    }
-    parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
-    if (parsed.key) {
-        parsed.leaf.reset(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+    ParsedChain parsed;
+    const BioPtr bio = open_text(text);
+    if (bio) {
+        parsed.leaf.reset(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     }
     while (parsed.leaf) {
-        CertificatePtr issuer(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+        CertificatePtr issuer(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
         if (!issuer) {
             break;
         }
@@ -43,6 +38,23 @@ ParsedCertificate parse_certificate(const config::Certificate& certificate)
         }
     }
     ERR_clear_error(); // the end of the text is one
+    return parsed;
+}
+
+ParsedCertificate parse_certificate(const config::Certificate& certificate)
+{
+    ParsedCertificate parsed;
+    const BioPtr key = open_text(certificate.key.text);
+    if (!key) {
+        return parsed;
+    }
+    parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
+    if (parsed.key) {
+        ParsedChain chain = parse_chain(certificate.chain.text);
+        parsed.leaf = std::move(chain.leaf);
+        parsed.issuers = std::move(chain.issuers);
+    }
+    ERR_clear_error();
     return parsed;
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <list>
+#include <string_view>
 #include <unordered_map>
 
 namespace ladle::worker {
@@ -18,6 +19,12 @@ struct ParsedCertificate {
     KeyPtr key;
     ChainPtr issuers; ///< those behind the leaf; null = none
 };
+
+struct ParsedChain {
+    CertificatePtr leaf; ///< null = the text has none
+    ChainPtr issuers;    ///< those behind it; null = none
+};
+ParsedChain parse_chain(std::string_view text);
 
 /// From the PEM texts, which the master has checked; leaf is null if they are bad all the same.
 ParsedCertificate parse_certificate(const config::Certificate& certificate);

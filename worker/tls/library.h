@@ -3,6 +3,8 @@
 // OpenSSL's objects with an owner, and its errors in words. Only worker/tls/ sees this.
 #pragma once
 
+#include "worker/net/encryption.h"
+
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -37,5 +39,7 @@ using ChainPtr = std::unique_ptr<STACK_OF(X509), SslRelease>;
 
 /// The latest error's reason, and forgets all of them; a constant text, "unknown error" if there is none.
 std::string_view take_tls_error() noexcept;
+/// What kind of failure the latest error of a handshake is; forgets nothing.
+HandshakeFailure kind_of_tls_error() noexcept;
 
 } // namespace ladle::worker

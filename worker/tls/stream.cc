@@ -206,6 +206,7 @@ Handshake TlsStream::shake_hands()
     if (result == 1) {
         has_shaken_hands_ = true;
         note_subject();
+        SSL_set_tlsext_status_ocsp_resp(ssl_.get(), nullptr, 0); // sent: not to be held for as long as the connection lasts
         // What TLS 1.3 sends last (our side's tickets, or the client's Finished) goes with the first answer or request.
         const bool peer_waits = peer_ == Peer::client && SSL_version(ssl_.get()) < TLS1_3_VERSION;
         return peer_waits && !flush() ? give_up() : Handshake::done;
@@ -213,6 +214,7 @@ Handshake TlsStream::shake_hands()
     const int error = SSL_get_error(ssl_.get(), result);
     const bool goes_on = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
     if (!goes_on) {
+        failure_kind_ = kind_of_tls_error();
         failure_ = take_tls_error();
         if (const long verified = SSL_get_verify_result(ssl_.get()); verified != X509_V_OK) {
             failure_ = X509_verify_cert_error_string(verified); // expired, another name, an unknown CA

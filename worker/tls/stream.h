@@ -47,6 +47,7 @@ public:
 
     Handshake shake_hands() override;
     std::string_view failure() const noexcept override { return failure_; }
+    HandshakeFailure failure_kind() const noexcept override { return failure_kind_; }
     EncryptionFacts facts() const noexcept override;
     Io read(char* at, std::size_t size) override;
     bool has_unread() const noexcept override;
@@ -85,6 +86,7 @@ private:
     loop::Nanos last_write_ = 0;
     std::size_t batch_;                 ///< bytes encrypted before they are sent; few for a peer that is slow
     std::string_view failure_;
+    HandshakeFailure failure_kind_ = HandshakeFailure::left;
     std::string demand_;
     std::string subject_;
     std::shared_ptr<TlsSession> session_; ///< null = a client's, or kept already

@@ -7,7 +7,6 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -49,22 +48,22 @@ int seal(const shm::TicketKey& key, unsigned char* name, unsigned char* iv, EVP_
 /// another; and with that an answer to its Finished, for which its kernel may be holding back the request.
 int verdict_for(const SSL* ssl, shm::TicketAge age)
 {
-    return age == shm::TicketAge::previous || SSL_version(ssl) >= TLS1_3_VERSION ? kTicketRenew : kTicketGood;
+    return age != shm::TicketAge::current || SSL_version(ssl) >= TLS1_3_VERSION ? kTicketRenew : kTicketGood;
 }
 
 int open(const SSL* ssl, const shm::TicketKeySet& keys, const unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* from,
          EVP_MAC_CTX* mac)
 {
-    const auto found = std::find_if(keys.begin(), keys.end(), [&](const shm::TicketKey& key) {
-        return std::memcmp(name, key.name.data(), key.name.size()) == 0;
-    });
-    if (found == keys.end()) {
-        return kTicketNone;
+    using shm::TicketAge;
+    for (const TicketAge age : {TicketAge::current, TicketAge::previous, TicketAge::next}) { // a single key of a file is all three
+        const shm::TicketKey& key = keys[static_cast<std::size_t>(age)];
+        if (std::memcmp(name, key.name.data(), key.name.size()) != 0) {
+            continue;
+        }
+        const bool is_set = EVP_DecryptInit_ex2(from, cipher(), key.cipher.data(), iv, nullptr) == 1 && set_mac(mac, key);
+        return is_set ? verdict_for(ssl, age) : kTicketFailed;
     }
-    if (EVP_DecryptInit_ex2(from, cipher(), found->cipher.data(), iv, nullptr) != 1 || !set_mac(mac, *found)) {
-        return kTicketFailed;
-    }
-    return verdict_for(ssl, static_cast<shm::TicketAge>(found - keys.begin()));
+    return kTicketNone;
 }
 
 int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher_state, EVP_MAC_CTX* mac, int is_new)

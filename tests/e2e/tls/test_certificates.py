@@ -2,6 +2,7 @@
 """Which certificate a client is shown, and what is wrong with certificates is said before anything serves them."""
 
 import os
+import shutil
 import ssl
 
 import pytest
@@ -179,3 +180,32 @@ def test_keys_stay_out_of_sight(secure, origin, pair):
     os.chmod(pair[1], 0o600)
     with secure(origin(reply(b"yes"))).secure() as client:
         assert client.request().body == b"yes"
+
+
+def test_a_key_from_the_environment(secure, origin, pair):
+    """`key = "env:NAME"` is the variable of the master's environment; one that is not there is told by its name. It never stands in the workers' output."""
+    with open(pair[1], encoding="ascii") as file:
+        text = file.read()
+    proxy = secure(origin(reply(b"x")), site={"tls": {"cert": pair[0], "key": "env:SITE_KEY"}}, wrap=("env", f"SITE_KEY={text}"))
+    with proxy.secure() as client:
+        assert client.request().status == 200
+    assert proxy.reload().returncode == 0
+    with proxy.secure() as client:
+        assert client.request().status == 200
+    assert proxy.command("upgrade").returncode == 0
+    with proxy.secure() as client:
+        assert client.request().status == 200
+    checked = proxy.command("check")
+    assert checked.returncode == 1 and "the environment has no variable SITE_KEY" in checked.stderr
+    assert text.split("\n")[1] not in proxy.output() + checked.stderr
+
+
+def test_a_key_that_systemd_gives(secure, origin, pair, tmp_path):
+    """`key = "credential:NAME"` is a file in systemd's folder of credentials; without one, and with a name that leads out of it, check says so."""
+    shutil.copy(pair[1], tmp_path / "site.key")
+    proxy = secure(origin(reply(b"x")), site={"tls": {"cert": pair[0], "key": "credential:site.key"}}, wrap=("env", f"CREDENTIALS_DIRECTORY={tmp_path}"))
+    with proxy.secure() as client:
+        assert client.request().status == 200
+    assert "systemd gives them to a unit with LoadCredential=site.key" in proxy.command("check").stderr
+    proxy.configure({"site": {"*": {"tls": {"cert": pair[0], "key": "credential:../site.key"}}}})
+    assert "a credential is named without a folder" in proxy.reload().stderr

@@ -165,6 +165,7 @@ TEST_CASE("config: ladle.toml shows every setting, and what is commented out is 
                                         {"/etc/ladle/proxy.key", "x"},
                                         {"/etc/ladle/ca.pem", authorities},
                                         {"/etc/ladle/clients.pem", authorities},
+                                        {"/etc/ladle/tickets.key", std::string(80, 'x')},
                                         {"/etc/ladle/revoked.pem", "-----BEGIN X509 CRL-----"}},
                                        {{"/etc/ladle/error_pages/*.html", {pages}}});
     const auto bare = test::load_good("");

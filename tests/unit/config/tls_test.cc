@@ -58,6 +58,33 @@ TEST_CASE("config: a site's own policy and version come before [tls]")
     CHECK(version("", ", min_version = \"1.3\"") == config::TlsVersion::tls_1_3);
 }
 
+TEST_CASE("config: a site's own ocsp comes before [tls], and is on")
+{
+    const std::string site = "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:1\"\ntls = { cert = \"c.pem\"";
+    const auto staples = [&](const std::string& before, const std::string& own) {
+        return load_good(before + site + own + " }\n", kFiles)->sites.at(0).tls->staples;
+    };
+    CHECK(staples("", ""));
+    CHECK_FALSE(staples("[tls]\nocsp = false\n", ""));
+    CHECK(staples("[tls]\nocsp = false\n", ", ocsp = true"));
+    CHECK_FALSE(staples("", ", ocsp = false"));
+}
+
+TEST_CASE("config: ticket keys keep their order, and have their size")
+{
+    const std::map<std::string, std::string> files = {
+        {"a.key", std::string(80, 'a')}, {"b.key", std::string(80, 'b')}, {"short.key", std::string(48, 'c')}};
+    const std::string site = "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:1\"\n";
+    CHECK(load_good(site, files)->tls.ticket_keys.empty());
+    const auto config = load_good("[tls]\nticket_keys = [\"file:b.key\", \"file:a.key\"]\nwatch = true\n" + site, files);
+    CHECK(config->tls.ticket_keys.at(0).text.front() == 'b');
+    CHECK(config->tls.ticket_keys.at(1).text.front() == 'a');
+    CHECK(config->tls.watches);
+    const std::string said = test::complaints("[tls]\nticket_keys = \"file:short.key\"\n" + site, files);
+    CHECK(said.starts_with("x.toml:2:15: error: a ticket key has 80 bytes, and not 48\n"));
+    CHECK(said.find("openssl rand 80 > /etc/ladle/tickets.key makes one") != std::string::npos);
+}
+
 TEST_CASE("config: an address speaks TLS or it does not")
 {
     check_says(R"~(

@@ -42,8 +42,8 @@ tls = { cert = "c.pem", key = "file:c.key" }
 struct Bench {
     std::shared_ptr<const config::Config> config = test::load_good(kSites, {{"c.pem", "a certificate"}, {"c.key", "a key"}});
     Router router{*config};
-    std::unique_ptr<shm::TicketKeys> tickets = std::make_unique<shm::TicketKeys>();
-    std::unique_ptr<TlsAcceptor> acceptor = std::move(*TlsAcceptor::make(*config, router, *tickets));
+    std::unique_ptr<shm::Regions> regions = std::make_unique<shm::Regions>();
+    std::unique_ptr<TlsAcceptor> acceptor = std::move(*TlsAcceptor::make(*config, router, *regions, regions->rows[0]));
 
     std::string site(std::string_view name, const char* address = "127.0.0.1:443") const
     {
