@@ -96,6 +96,7 @@ private:
     // build_sites.cc
     void build_listens();
     void build_protocols(Listen& listen, const Node& node, const std::string& path);
+    void build_proxy_protocol(Listen& listen, const Node& node, const std::string& path);
     void build_sites();
     void build_site(const Node& node, const std::string& path);
     std::optional<std::string> site_name(const std::string& written, const Place& place, const std::string& path);

@@ -10,6 +10,7 @@
 #include "common/config/shared_text.h"
 #include "common/http/cache_key.h"
 #include "common/http/freshness.h"
+#include "common/http/proxy_header.h"
 
 #include <sys/socket.h>
 
@@ -50,6 +51,8 @@ struct Listen {
     bool speaks_h1 = true; ///< `protocols`: one of the two is true
     bool speaks_h2 = true;
     bool is_tls = false; ///< clients speak TLS on it
+    std::vector<Cidr> proxy_from; ///< `proxy_protocol`: peers that say with a PROXY header who their client is
+    bool proxy_from_unix = false; ///< the same of those on a Unix socket
 };
 
 /// [timeouts]; also per site and per route.
@@ -153,6 +156,7 @@ struct Upstream {
     std::string name;
     std::vector<UpstreamServer> servers;
     std::optional<UpstreamTls> tls;
+    std::optional<http::ProxyVersion> proxy_protocol; ///< each connection begins with a header that says who the client is
     Balance balance = Balance::least_busy;
     std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
     Duration keepalive_timeout{60'000};

@@ -17,6 +17,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"",            "top level",         "The tables of the file."},
     {"server",      "[server]",          "The process: workers, user, stopping."},
     {"listen",      "[listen.NAME]",     "A named set of addresses to listen on, for the sites that name it."},
+    {"proxy_protocol", "proxy_protocol of [listen.NAME]", "Who tells with a PROXY header who the client is."},
     {"trust",       "[trust]",           "Whose word about the client is believed."},
     {"timeouts",    "[timeouts]",        "How long Ladle waits. Also in a site and in a route, key by key."},
     {"budget",      "[budget]",          "Ceilings for the whole proxy, all workers together."},
@@ -78,6 +79,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"listen", "protocols", Type::texts, "", "", "what clients may speak: \"h2\", \"h1\", or a list; without TLS a client speaks HTTP/2 by saying so (prior knowledge); "
                                                 "default: both"},
     {"listen", "tls", Type::boolean, "false", "", "true: clients speak TLS here; as an address, \"https://0.0.0.0:443\" says the same"},
+    {"listen", "proxy_protocol", Type::table, "", "proxy_protocol", "proxies before this one that tell who the client is with a PROXY header (version 1 or 2), before TLS as well", kServer, "", "from"},
+
+    {"proxy_protocol", "from", Type::texts, "", "", "address ranges of those proxies, or \"unix:\" for whoever comes over a Unix socket; they have to send it, what others send is no header"},
 
     {"trust", "forwarded_from", Type::texts, "", "", "address ranges of proxies whose Forwarded and X-Forwarded-* are believed"},
 
@@ -139,6 +143,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
+    {"upstream", "proxy_protocol", Type::choice, "off", "off|v1|v2", "its servers are told with a PROXY header who the client is, before TLS as well; a connection then serves one client alone"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
     {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit", kServer,
         "0 is no limit"},

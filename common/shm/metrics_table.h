@@ -16,6 +16,8 @@
     M(connections_open, gauge, "client connections open") \
     M(connections_idle, gauge, "client connections waiting for a request") \
     M(accept_paused, counter, "times a worker left its listeners because it was full or out of descriptors") \
+    M(proxy_headers, counter, "client connections whose PROXY header was taken") \
+    M(proxy_headers_refused, counter, "connections closed as the PROXY header was missing, malformed or late") \
     M(tls_handshakes, counter, "TLS handshakes with clients that were begun") \
     M(tls_resumed, counter, "TLS handshakes that resumed a session") \
     M(tls_failed, counter, "TLS handshakes that failed: the client left, garbage, nothing in common") \

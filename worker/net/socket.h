@@ -58,7 +58,10 @@ public:
     /// Writes up to `size` bytes of a file from `offset` on, without copying them.
     Io write_file(int file, std::uint64_t offset, std::size_t size) noexcept;
 
-    /// The bytes on the wire, below the encryption and for it alone.
+    /// Bytes on the wire, which stay there. `end` and `failed` as of a read.
+    Io peek(char* at, std::size_t size) noexcept;
+
+    /// The bytes on the wire, below the encryption and for it alone; before it, for what precedes it.
     Io receive(char* at, std::size_t size);
     Io send(Chain& from, Follows follows);
 
