@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/key_files.h"
 
+#include "common/config/config.h"
 #include "common/config/names.h"
 
 #include <openssl/asn1.h>
@@ -164,7 +165,8 @@ config::CertificateReport look_at(std::string_view chain_text, std::string_view 
         return report;
     }
     bool is_encrypted = false;
-    const Key key = read_key(key_text, is_encrypted);
+    const bool is_in_device = config::is_key_in_device(key_text); // which is the workers' to ask
+    const Key key = is_in_device ? Key(X509_get_pubkey(chain.front().get())) : read_key(key_text, is_encrypted);
     if (!key) {
         report.problem =
             is_encrypted ? "the private key is encrypted with a password" : "there is no private key in PEM form for it";

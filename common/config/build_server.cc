@@ -229,6 +229,7 @@ void Builder::build_limits()
                         "raise head, or lower uri");
     }
 
+    build_key_device();
     config_->tls.tickets = duration_of(Inherited({root_.find("tls")}).number("tls", "tickets"));
 
     const Node* trust = root_.find("trust");

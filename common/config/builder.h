@@ -114,6 +114,7 @@ private:
     std::optional<SharedText> kept_file(const std::string& written, const Node& node, const std::string& path,
                                         std::string hint = {});
     std::optional<SharedText> kept_key(const Node& node, const std::string& path);
+    void build_key_device();
     /// After both are known: a site with tls has an address for it, and the other way round.
     void match_tls_and_listens(Site& site, const Node& node, const std::string& path);
 

@@ -135,11 +135,19 @@ struct UpstreamServer {
     std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
 };
 
+/// Whether a setting `key` names a key in a device, instead of a file.
+inline bool is_key_in_device(std::string_view key) noexcept
+{
+    return key.starts_with("pkcs11:") || key.starts_with("engine:");
+}
+
 /// A certificate with its private key, both PEM. Read and checked by the master; a worker parses it when a client first asks for
 /// it.
 struct Certificate {
     SharedText chain; ///< the site's own first, then those that lead to its CA
     SharedText key;
+    /// Whether `key` is no PEM but the name of one in a device.
+    bool is_in_device() const noexcept { return is_key_in_device(key.text); }
 };
 
 /// `tls` of an upstream: its servers are spoken to over TLS.
@@ -260,9 +268,18 @@ struct SiteTls {
     Duration hsts{0};                ///< Strict-Transport-Security for so long; 0 = none
 };
 
+/// [tls.device]: what keeps the private keys that are named by "pkcs11:…" or "engine:…".
+struct KeyDevice {
+    std::string engine = "pkcs11"; ///< of OpenSSL
+    std::string module;            ///< the library that the engine speaks to; empty = the engine's own choice
+    SharedText pin;                ///< the text of its file; empty = none
+    std::string pin_variable;      ///< of the environment, which holds the PIN; empty = none
+};
+
 /// [tls].
 struct Tls {
     Duration tickets{43'200'000}; ///< how long a key encrypts tickets; they are taken for as long again
+    KeyDevice device;
 };
 
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.

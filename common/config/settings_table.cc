@@ -25,6 +25,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"cache_object", "[cache.object]",   "What becomes of one response's body."},
     {"cache_disk",  "[cache.disk]",      "Responses are kept on disk too: what memory has no room for, and over restarts and power failures."},
     {"tls",         "[tls]",             "TLS with clients; what sites need of their own stands in their own \"tls\"."},
+    {"tls_device",  "[tls.device]",      "A device (HSM, smart card) that keeps private keys, for sites that say key = \"pkcs11:…\" or \"engine:…\"."},
     {"defence",     "[defence]",         "What clients may ask for."},
     {"request",     "[defence.request]", "What one request may be."},
     {"connections", "[defence.connections]", "How many clients may be connected."},
@@ -118,6 +119,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
                                                      "for as long again",
         kServer, "a stolen key opens what was sent under it"},
 
+    {"tls", "device", Type::table, "", "tls_device", "what keeps private keys that cannot be read"},
+
+    {"tls_device", "engine", Type::text, "pkcs11", "", "the OpenSSL engine that speaks to it (Debian: libengine-pkcs11-openssl)"},
+    {"tls_device", "module", Type::path, "", "", "the vendor's PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so; default: the engine's own, which is p11-kit's"},
+    {"tls_device", "pin", Type::text, "", "", "\"file:/etc/ladle/pin\", or \"env:NAME\": where its PIN is"},
+
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
     {"defence", "http2", Type::table, "", "http2", "what one HTTP/2 connection may do"},
@@ -180,7 +187,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
 
     {"site_tls", "cert", Type::texts, "", "", "a PEM file: the certificate, then those that lead to its CA; or a list, of different kinds of key", kSite},
-    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password; a list goes with the list of certificates; "
+    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password; \"pkcs11:token=…;object=…\": one in [tls.device]; a list goes with the list of certificates; "
                                            "default: the file of the certificate",
         kSite},
     {"site_tls", "policy", Type::choice, "intermediate", "intermediate|modern", "as in [tls]", kServer | kSite},

@@ -24,6 +24,8 @@
     M(tls_timeouts, counter, "TLS handshakes that took too long") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
     M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
+    M(tls_device_signatures, counter, "signatures made by a device that keeps a private key") \
+    M(tls_device_failures, counter, "handshakes that failed as such a device made none") \
     M(requests, counter, "requests whose head was complete, or that were refused before") \
     M(requests_in_flight, gauge, "requests being answered") \
     M(responses_1xx, counter, "interim responses passed on") \

@@ -32,6 +32,13 @@ public:
     Result<void> start(loop::Loop& loop, os::Fd fd, sa_family_t family, loop::Posted* news);
     /// What is posted at events from now on; null = nothing (readiness is still remembered).
     void set_news(loop::Posted* news) noexcept { news_ = news; }
+    /// Posts that: something that this socket's user waits for has happened elsewhere.
+    void tell_news() noexcept
+    {
+        if (news_ != nullptr) {
+            news_->post(*loop_);
+        }
+    }
 
     /// From now on everything passes through `encryption`, which was made for this socket. Its handshake comes first.
     void encrypt(std::unique_ptr<Encryption> encryption) noexcept { encryption_ = std::move(encryption); }

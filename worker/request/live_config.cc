@@ -11,7 +11,7 @@ Result<std::shared_ptr<LiveConfig>> LiveConfig::make(std::shared_ptr<const confi
     auto live = std::make_shared<LiveConfig>(std::move(parsed), servers, regions, row);
     const std::vector<config::Listen>& listens = live->config->listens;
     if (std::any_of(listens.begin(), listens.end(), [](const config::Listen& listen) { return listen.is_tls; })) {
-        auto acceptor = TlsAcceptor::make(*live->config, live->router, regions.tickets);
+        auto acceptor = TlsAcceptor::make(*live->config, live->router, regions.tickets, row);
         if (!acceptor) {
             return std::unexpected(acceptor.error());
         }

@@ -8,6 +8,7 @@
 
 #include <openssl/err.h>
 
+#include <algorithm>
 #include <string>
 
 namespace ladle::worker {
@@ -73,8 +74,9 @@ Result<SslSettingsPtr> make_settings()
 
 } // namespace
 
-TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings)
-    : config_(config), router_(router), settings_(std::move(settings)), fallbacks_(config.listens.size(), nullptr)
+TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings, shm::ProcessRow& row)
+    : config_(config), router_(router), settings_(std::move(settings)), device_(config.tls.device, row),
+      fallbacks_(config.listens.size(), nullptr)
 {
     for (const config::Site& site : config_.sites) {
         for (const std::uint32_t listen : site.listens) {
@@ -86,13 +88,13 @@ TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, Ssl
 }
 
 Result<std::unique_ptr<TlsAcceptor>> TlsAcceptor::make(const config::Config& config, const Router& router,
-                                                       const shm::TicketKeys& tickets)
+                                                       const shm::TicketKeys& tickets, shm::ProcessRow& row)
 {
     auto settings = make_settings();
     if (!settings) {
         return std::unexpected(settings.error());
     }
-    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings)));
+    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings), row));
     SSL_CTX_set_client_hello_cb(acceptor->settings_.get(), &TlsAcceptor::on_client_hello, acceptor.get());
     SSL_CTX_set_alpn_select_cb(acceptor->settings_.get(), &TlsAcceptor::on_protocols, acceptor.get());
     use_ticket_keys(*acceptor->settings_, tickets, std::chrono::duration_cast<std::chrono::seconds>(config.tls.tickets));
@@ -133,6 +135,11 @@ int TlsAcceptor::on_client_hello(SSL* ssl, int* alert, void* self)
 {
     auto& acceptor = *static_cast<TlsAcceptor*>(self);
     const config::Site* site = acceptor.find_site(listen_of(ssl), server_name(ssl));
+    const bool has_job = (SSL_get_mode(ssl) & SSL_MODE_ASYNC) != 0;
+    if (site != nullptr && !has_job && std::ranges::any_of(site->tls->certificates, &config::Certificate::is_in_device)) {
+        SSL_set_mode(ssl, SSL_MODE_ASYNC); // counts when the handshake is entered again
+        return SSL_CLIENT_HELLO_RETRY;
+    }
     if (site == nullptr || !acceptor.present(ssl, *site->tls)) {
         *alert = SSL_AD_INTERNAL_ERROR;
         return SSL_CLIENT_HELLO_ERROR;

@@ -18,7 +18,7 @@ BioPtr open_text(std::string_view text)
 
 } // namespace
 
-ParsedCertificate parse_certificate(const config::Certificate& certificate)
+ParsedCertificate parse_certificate(const config::Certificate& certificate, KeyDevice* device)
 {
     ParsedCertificate parsed;
     const BioPtr chain = open_text(certificate.chain.text);
@@ -26,9 +26,14 @@ ParsedCertificate parse_certificate(const config::Certificate& certificate)
     if (!chain || !key) {
         return parsed;
     }
-    parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
-    if (parsed.key) {
-        parsed.leaf.reset(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+    parsed.leaf.reset(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
+    if (!certificate.is_in_device()) {
+        parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
+    } else if (parsed.leaf && device != nullptr) {
+        parsed.key = device->make_key(*parsed.leaf, certificate.key.text);
+    }
+    if (!parsed.key) {
+        parsed.leaf.reset();
     }
     while (parsed.leaf) {
         CertificatePtr issuer(PEM_read_bio_X509(chain.get(), nullptr, nullptr, nullptr));
@@ -82,7 +87,7 @@ const ParsedCertificate* CertificateStore::find(const config::Certificate& certi
         entries_.splice(entries_.begin(), entries_, known->second);
         return &entries_.front().parsed;
     }
-    ParsedCertificate parsed = parse_certificate(certificate);
+    ParsedCertificate parsed = parse_certificate(certificate, device_);
     if (!parsed.leaf) {
         return nullptr;
     }

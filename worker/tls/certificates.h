@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/config/config.h"
+#include "worker/tls/device.h"
 #include "worker/tls/library.h"
 
 #include <cstddef>
@@ -19,8 +20,8 @@ struct ParsedCertificate {
     ChainPtr issuers; ///< those behind the leaf; null = none
 };
 
-/// From the PEM texts, which the master has checked; leaf is null if they are bad all the same.
-ParsedCertificate parse_certificate(const config::Certificate& certificate);
+/// From the PEM texts, which the master has checked; leaf is null if they are bad all the same. `device` as in CertificateStore.
+ParsedCertificate parse_certificate(const config::Certificate& certificate, KeyDevice* device = nullptr);
 
 /// The certificates of a PEM text as those that are believed; null where there is no memory. Their names are added to `names`,
 /// unless it is null.
@@ -32,6 +33,9 @@ class CertificateStore {
 public:
     static constexpr std::size_t kMost = 256;
 
+    /// `device` keeps the keys that are in one, and outlives the store; null = there are none.
+    explicit CertificateStore(KeyDevice* device = nullptr) noexcept : device_(device) {}
+
     /// Null if it cannot be parsed. Good until the next find(). `certificate` is of the configuration that outlives the store.
     const ParsedCertificate* find(const config::Certificate& certificate);
     std::size_t size() const noexcept { return entries_.size(); }
@@ -41,6 +45,7 @@ private:
         const config::Certificate* of;
         ParsedCertificate parsed;
     };
+    KeyDevice* device_;
     std::list<Entry> entries_; ///< the one used last in front
     std::unordered_map<const config::Certificate*, std::list<Entry>::iterator> places_;
 };

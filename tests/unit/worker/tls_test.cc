@@ -43,7 +43,8 @@ struct Bench {
     std::shared_ptr<const config::Config> config = test::load_good(kSites, {{"c.pem", "a certificate"}, {"c.key", "a key"}});
     Router router{*config};
     std::unique_ptr<shm::TicketKeys> tickets = std::make_unique<shm::TicketKeys>();
-    std::unique_ptr<TlsAcceptor> acceptor = std::move(*TlsAcceptor::make(*config, router, *tickets));
+    std::unique_ptr<shm::ProcessRow> row = std::make_unique<shm::ProcessRow>();
+    std::unique_ptr<TlsAcceptor> acceptor = std::move(*TlsAcceptor::make(*config, router, *tickets, *row));
 
     std::string site(std::string_view name, const char* address = "127.0.0.1:443") const
     {
