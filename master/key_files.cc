@@ -173,6 +173,10 @@ config::CertificateReport look_at(std::string_view chain_text, std::string_view 
         report.hint = is_encrypted ? "openssl pkey -in KEY -out NEW writes one without" : "write key = \"file:/etc/ladle/www.key\"";
         return report;
     }
+    if (is_in_device && EVP_PKEY_is_a(key.get(), "RSA") != 1 && EVP_PKEY_is_a(key.get(), "EC") != 1) {
+        report.problem = fmt::format("a key in a device is of the kind RSA or EC, and this is one of {}", kind_of(key.get()));
+        return report;
+    }
     if (X509_check_private_key(chain.front().get(), key.get()) != 1) {
         ERR_clear_error();
         report.problem = "the private key does not belong to the certificate";

@@ -68,6 +68,9 @@ CASES = {
     "5.1: WINDOW_UPDATE and RST_STREAM on a closed stream": (lambda c: reset(c, c.frame(WINDOW_UPDATE, 0, 1, number(1)), c.frame(RST_STREAM, 0, 1, number(8))), (), (), True),
     "5.1.1: a stream below the last": (lambda c: c.frame(HEADERS, END_HEADERS | END_STREAM, 5, encoded(c)) + c.frame(HEADERS, END_HEADERS | END_STREAM, 3, encoded(c)),
                                        (PROTOCOL_ERROR,), (), False),
+    # RFC 7540 §5.3.1, which RFC 9113 has done away with: h2spec still asks for PROTOCOL_ERROR; of PRIORITY we look at nothing but its length
+    "5.3: HEADERS that depend on their own stream": (lambda c: c.frame(HEADERS, END_HEADERS | END_STREAM | 0x20, 1, number(1) + b"\x10" + encoded(c)), (PROTOCOL_ERROR,), (), True),
+    "5.3: PRIORITY that depends on its own stream": (lambda c: whole(c, c.frame(PRIORITY, 0, 1, number(1) + b"\x10")), (PROTOCOL_ERROR,), (PROTOCOL_ERROR,), True),
     # §5.4, §5.5
     "5.5: an unknown frame inside a header block": (lambda c: c.frame(HEADERS, END_STREAM, 1, encoded(c)) + c.frame(0xBB, 0, 1, b"x"), (PROTOCOL_ERROR,), (), False),
     # §6

@@ -118,6 +118,17 @@ def test_the_pin_stays_secret(with_device, tmp_path):
             assert line.read().startswith(SIGNER.encode())
 
 
+def test_kinds_of_keys_that_a_device_cannot_have_here(ladle, authority):
+    """`ladle check` refuses a key in a device that is neither RSA nor EC, and asks no device for the others."""
+    for kind, is_good in (("ed25519", False), ("ec", True)):
+        proxy = ladle(start=False)
+        proxy.configure({"site": {"*": {"listen": f"https://127.0.0.1:{proxy.port}", "upstream": "http://127.0.0.1:1",
+                                        "tls": {"cert": authority.issue(f"kind-{kind}.test", kind=kind)[0], "key": "pkcs11:object=nowhere"}}}})
+        done = proxy.command("check")
+        assert (done.returncode == 0) == is_good, done.stdout + done.stderr
+        assert ("of the kind RSA or EC" in done.stdout + done.stderr) != is_good
+
+
 def test_a_wrong_pin_hurts_nobody_else(with_device, tmp_path):
     """A device that does not open fails its own certificate's handshakes, counted and logged; other certificates are served."""
     pin = tmp_path / "pin"
