@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/key_files.h"
 
+#include "common/config/config.h"
 #include "common/config/names.h"
 
 #include <openssl/asn1.h>
@@ -165,11 +166,16 @@ config::CertificateReport look_at(std::string_view chain_text, std::string_view 
         return report;
     }
     bool is_encrypted = false;
-    const Key key = read_key(key_text, is_encrypted);
+    const bool is_in_device = config::is_key_in_device(key_text); // which is the workers' to ask
+    const Key key = is_in_device ? Key(X509_get_pubkey(chain.front().get())) : read_key(key_text, is_encrypted);
     if (!key) {
         report.problem =
             is_encrypted ? "the private key is encrypted with a password" : "there is no private key in PEM form for it";
         report.hint = is_encrypted ? "openssl pkey -in KEY -out NEW writes one without" : "write key = \"file:/etc/ladle/www.key\"";
+        return report;
+    }
+    if (is_in_device && EVP_PKEY_is_a(key.get(), "RSA") != 1 && EVP_PKEY_is_a(key.get(), "EC") != 1) {
+        report.problem = fmt::format("a key in a device is of the kind RSA or EC, and this is one of {}", kind_of(key.get()));
         return report;
     }
     if (X509_check_private_key(chain.front().get(), key.get()) != 1) {

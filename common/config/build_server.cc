@@ -230,6 +230,7 @@ void Builder::build_limits()
     }
 
     build_server_tls();
+    build_key_device();
     const Node* trust = root_.find("trust");
     for (const Node* item : good_items(trust == nullptr ? nullptr : trust->find("forwarded_from"))) {
         if (Parsed<Cidr> range = parse_cidr(item->text)) {

@@ -41,6 +41,7 @@ void Builder::build_listens()
             continue;
         }
         build_protocols(listen, node, path);
+        build_proxy_protocol(listen, node, path);
         const Inherited table({&node});
         listen.is_tls = table.number("listen", "tls") != 0;
         const Node* bind = node.find("bind");
@@ -88,6 +89,29 @@ void Builder::build_protocols(Listen& listen, const Node& node, const std::strin
     if (protocols->children.empty()) {
         findings_.error(protocols->place, path + ".protocols", "expected at least one protocol",
                         "write protocols = [\"h2\", \"h1\"]");
+    }
+}
+
+void Builder::build_proxy_protocol(Listen& listen, const Node& node, const std::string& path)
+{
+    const Node* table = node.find("proxy_protocol");
+    if (table == nullptr || table->state != Node::State::good) {
+        return;
+    }
+    const std::string from_path = path + ".proxy_protocol.from";
+    for (const Node* item : good_items(table->find("from"))) {
+        if (item->text == "unix:") {
+            listen.proxy_from_unix = true;
+        } else if (Parsed<Cidr> range = parse_cidr(item->text)) {
+            listen.proxy_from.push_back(*range);
+        } else {
+            findings_.error(item->place, from_path, range.error().message, range.error().hint);
+        }
+    }
+    const Node* from = table->find("from");
+    if (from == nullptr || (from->state == Node::State::good && from->children.empty())) {
+        findings_.error(table->place, from_path, "whose PROXY headers are believed is not said",
+                        "write proxy_protocol = { from = [\"10.0.0.0/8\"] }");
     }
 }
 

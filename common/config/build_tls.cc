@@ -51,6 +51,13 @@ std::string fingerprint_of(std::initializer_list<std::string_view> parts)
     return std::to_string(XXH3_64bits(all.data(), all.size()));
 }
 
+/// The name of a key in a device, in place of the key.
+SharedText named_key(const std::string& uri)
+{
+    auto text = std::make_shared<const std::string>(uri);
+    return {*text, text};
+}
+
 bool covers(const std::vector<std::string>& names, const std::string& host)
 {
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
@@ -92,10 +99,35 @@ std::optional<SharedText> Builder::kept_key(const Node& node, const std::string&
     return kept_file(node.text.substr(5), node, path);
 }
 
+void Builder::build_key_device()
+{
+    const Inherited table = Inherited({root_.find("tls")}).sub("device");
+    KeyDevice& device = config_->tls.device;
+    device.engine = table.text("tls_device", "engine");
+    if (const Node* module = table.find("module"); module != nullptr) {
+        device.module = resolve_path(findings_.file_name(module->place.file), module->text);
+    }
+    const Node* pin = table.find("pin");
+    if (pin == nullptr) {
+        return;
+    }
+    if (pin->text.starts_with("env:")) {
+        device.pin_variable = pin->text.substr(4);
+    } else if (pin->text.starts_with("file:")) {
+        std::optional<SharedText> text = kept_file(pin->text.substr(5), *pin, "tls.device.pin");
+        device.pin = text ? std::move(*text) : SharedText{};
+    } else { // without its line, which would show the PIN, and stand in logs
+        findings_.error({}, "tls.device.pin", "expected where the PIN is, such as \"file:/etc/ladle/pin\" or \"env:PIN\"",
+                        "a PIN does not stand in the configuration itself");
+    }
+}
+
 void Builder::add_certificate(Site& site, const Node& cert, const Node* key, const std::string& path)
 {
     std::optional<SharedText> chain = kept_file(cert.text, cert, path + ".cert");
-    std::optional<SharedText> secret = key == nullptr ? chain : kept_key(*key, path + ".key");
+    std::optional<SharedText> secret = key == nullptr            ? chain
+                                       : is_key_in_device(key->text) ? named_key(key->text)
+                                                                     : kept_key(*key, path + ".key");
     if (!chain || !secret) {
         return;
     }

@@ -41,6 +41,9 @@ void Builder::build_upstreams()
         }
         const Inherited table({&node});
         upstream.balance = static_cast<Balance>(table.number("upstream", "balance"));
+        if (const std::uint64_t version = table.number("upstream", "proxy_protocol"); version != 0) { // "off" is the first choice
+            upstream.proxy_protocol = static_cast<http::ProxyVersion>(version);
+        }
         const Inherited keepalive = table.sub("keepalive");
         upstream.keepalive_idle = static_cast<std::uint32_t>(keepalive.number("keepalive", "idle"));
         upstream.keepalive_timeout = Duration(static_cast<Duration::rep>(keepalive.number("keepalive", "timeout")));

@@ -96,6 +96,7 @@ private:
     // build_sites.cc
     void build_listens();
     void build_protocols(Listen& listen, const Node& node, const std::string& path);
+    void build_proxy_protocol(Listen& listen, const Node& node, const std::string& path);
     void build_sites();
     void build_site(const Node& node, const std::string& path);
     std::optional<std::string> site_name(const std::string& written, const Place& place, const std::string& path);
@@ -114,6 +115,7 @@ private:
     std::optional<SharedText> kept_file(const std::string& written, const Node& node, const std::string& path,
                                         std::string hint = {});
     std::optional<SharedText> kept_key(const Node& node, const std::string& path);
+    void build_key_device();
     /// After both are known: a site with tls has an address for it, and the other way round.
     void match_tls_and_listens(Site& site, const Node& node, const std::string& path);
 

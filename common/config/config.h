@@ -10,6 +10,7 @@
 #include "common/config/shared_text.h"
 #include "common/http/cache_key.h"
 #include "common/http/freshness.h"
+#include "common/http/proxy_header.h"
 
 #include <sys/socket.h>
 
@@ -50,6 +51,8 @@ struct Listen {
     bool speaks_h1 = true; ///< `protocols`: one of the two is true
     bool speaks_h2 = true;
     bool is_tls = false; ///< clients speak TLS on it
+    std::vector<Cidr> proxy_from; ///< `proxy_protocol`: peers that say with a PROXY header who their client is
+    bool proxy_from_unix = false; ///< the same of those on a Unix socket
 };
 
 /// [timeouts]; also per site and per route.
@@ -132,11 +135,19 @@ struct UpstreamServer {
     std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
 };
 
+/// Whether a setting `key` names a key in a device, instead of a file.
+inline bool is_key_in_device(std::string_view key) noexcept
+{
+    return key.starts_with("pkcs11:") || key.starts_with("engine:");
+}
+
 /// A certificate with its private key, both PEM. Read and checked by the master; a worker parses it when a client first asks for
 /// it.
 struct Certificate {
     SharedText chain; ///< the site's own first, then those that lead to its CA
     SharedText key;
+    /// Whether `key` is no PEM but the name of one in a device.
+    bool is_in_device() const noexcept { return is_key_in_device(key.text); }
 };
 
 /// `tls` of an upstream: its servers are spoken to over TLS.
@@ -153,6 +164,7 @@ struct Upstream {
     std::string name;
     std::vector<UpstreamServer> servers;
     std::optional<UpstreamTls> tls;
+    std::optional<http::ProxyVersion> proxy_protocol; ///< each connection begins with a header that says who the client is
     Balance balance = Balance::least_busy;
     std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
     Duration keepalive_timeout{60'000};
@@ -257,11 +269,20 @@ struct SiteTls {
     bool staples = true;             ///< `ocsp`: clients are shown that the certificates are not revoked, where their CA says so
 };
 
+/// [tls.device]: what keeps the private keys that are named by "pkcs11:…" or "engine:…".
+struct KeyDevice {
+    std::string engine = "pkcs11"; ///< of OpenSSL
+    std::string module;            ///< the library that the engine speaks to; empty = the engine's own choice
+    SharedText pin;                ///< the text of its file; empty = none
+    std::string pin_variable;      ///< of the environment, which holds the PIN; empty = none
+};
+
 /// [tls].
 struct Tls {
     Duration tickets{43'200'000}; ///< how long a key encrypts tickets; they are taken for as long again
     std::vector<SharedText> ticket_keys; ///< of files, 80 bytes each: the first one encrypts; empty = keys of our own making
     bool watches = false;                ///< `watch`: certificates and keys that are replaced on disk are taken without a reload
+    KeyDevice device;
 };
 
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.

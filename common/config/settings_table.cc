@@ -17,6 +17,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"",            "top level",         "The tables of the file."},
     {"server",      "[server]",          "The process: workers, user, stopping."},
     {"listen",      "[listen.NAME]",     "A named set of addresses to listen on, for the sites that name it."},
+    {"proxy_protocol", "proxy_protocol of [listen.NAME]", "Who tells with a PROXY header who the client is."},
     {"trust",       "[trust]",           "Whose word about the client is believed."},
     {"timeouts",    "[timeouts]",        "How long Ladle waits. Also in a site and in a route, key by key."},
     {"budget",      "[budget]",          "Ceilings for the whole proxy, all workers together."},
@@ -24,6 +25,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"cache_object", "[cache.object]",   "What becomes of one response's body."},
     {"cache_disk",  "[cache.disk]",      "Responses are kept on disk too: what memory has no room for, and over restarts and power failures."},
     {"tls",         "[tls]",             "TLS with clients; what sites need of their own stands in their own \"tls\"."},
+    {"tls_device",  "[tls.device]",      "A device (HSM, smart card) that keeps private keys, for sites that say key = \"pkcs11:…\" or \"engine:…\"."},
     {"defence",     "[defence]",         "What clients may ask for."},
     {"request",     "[defence.request]", "What one request may be."},
     {"connections", "[defence.connections]", "How many clients may be connected."},
@@ -78,6 +80,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"listen", "protocols", Type::texts, "", "", "what clients may speak: \"h2\", \"h1\", or a list; without TLS a client speaks HTTP/2 by saying so (prior knowledge); "
                                                 "default: both"},
     {"listen", "tls", Type::boolean, "false", "", "true: clients speak TLS here; as an address, \"https://0.0.0.0:443\" says the same"},
+    {"listen", "proxy_protocol", Type::table, "", "proxy_protocol", "proxies before this one that tell who the client is with a PROXY header (version 1 or 2), before TLS as well", kServer, "", "from"},
+
+    {"proxy_protocol", "from", Type::texts, "", "", "address ranges of those proxies, or \"unix:\" for whoever comes over a Unix socket; they have to send it, what others send is no header"},
 
     {"trust", "forwarded_from", Type::texts, "", "", "address ranges of proxies whose Forwarded and X-Forwarded-* are believed"},
 
@@ -118,6 +123,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"tls", "watch", Type::boolean, "false", "", "true: certificates and keys that are replaced on disk are taken within seconds, without a reload"},
     {"tls", "ocsp", Type::boolean, "true", "", "clients are shown that certificates are not revoked, where their CA has a responder that says so (OCSP stapling)"},
 
+    {"tls", "device", Type::table, "", "tls_device", "what keeps private keys that cannot be read"},
+
+    {"tls_device", "engine", Type::text, "pkcs11", "", "the OpenSSL engine that speaks to it (Debian: libengine-pkcs11-openssl)"},
+    {"tls_device", "module", Type::path, "", "", "the vendor's PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so; default: the engine's own, which is p11-kit's"},
+    {"tls_device", "pin", Type::text, "", "", "\"file:/etc/ladle/pin\", or \"env:NAME\": where its PIN is"},
+
     {"defence", "request", Type::table, "", "request", "what one request may be"},
     {"defence", "connections", Type::table, "", "connections", "how many clients may be connected"},
     {"defence", "http2", Type::table, "", "http2", "what one HTTP/2 connection may do"},
@@ -143,6 +154,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
+    {"upstream", "proxy_protocol", Type::choice, "off", "off|v1|v2", "its servers are told with a PROXY header who the client is, before TLS as well; a connection then serves one client alone"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
     {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit", kServer,
         "0 is no limit"},
@@ -179,7 +191,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
 
     {"site_tls", "cert", Type::texts, "", "", "a PEM file: the certificate, then those that lead to its CA; or a list, of different kinds of key", kSite},
-    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password, or \"env:NAME\", \"credential:NAME\" (systemd's LoadCredential=); a list goes with the list of certificates; "
+    {"site_tls", "key", Type::texts, "", "", "\"file:/etc/ladle/www.key\": the private key as PEM, without a password; \"env:NAME\", \"credential:NAME\" (systemd's LoadCredential=); "
+                                            "\"pkcs11:token=…;object=…\": one in [tls.device]; a list goes with the list of certificates; "
                                            "default: the file of the certificate",
         kSite},
     {"site_tls", "policy", Type::choice, "intermediate", "intermediate|modern", "as in [tls]", kServer | kSite},

@@ -16,6 +16,8 @@
     M(connections_open, gauge, "client connections open") \
     M(connections_idle, gauge, "client connections waiting for a request") \
     M(accept_paused, counter, "times a worker left its listeners because it was full or out of descriptors") \
+    M(proxy_headers, counter, "client connections whose PROXY header was taken") \
+    M(proxy_headers_refused, counter, "connections closed as the PROXY header was missing, malformed or late") \
     M(tls_handshakes, counter, "TLS handshakes with clients that were begun") \
     M(tls_resumed, counter, "TLS handshakes that resumed a session") \
     M(tls_1_2, counter, "TLS handshakes that ended in TLS 1.2") \
@@ -33,6 +35,8 @@
     M(ocsp_failed, counter, "questions to OCSP responders that brought nothing that can be shown") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
     M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
+    M(tls_device_signatures, counter, "signatures made by a device that keeps a private key") \
+    M(tls_device_failures, counter, "handshakes that failed as such a device made none") \
     M(requests, counter, "requests whose head was complete, or that were refused before") \
     M(requests_in_flight, gauge, "requests being answered") \
     M(responses_1xx, counter, "interim responses passed on") \

@@ -40,7 +40,7 @@ code{{background:#eee;padding:.1em .3em}}
 <form id="f"><input id="m" value="hello"> <button>send</button></form><div id="log"></div>
 <script>
 const log = t => document.getElementById("log").textContent += t + "\n";
-const ws = new WebSocket("ws://" + location.host + "/ws");
+const ws = new WebSocket(location.origin.replace("http", "ws") + "/ws");
 ws.onopen = () => log("connected"); ws.onclose = () => log("closed"); ws.onmessage = e => log("echo: " + e.data);
 document.getElementById("f").onsubmit = e => {{ e.preventDefault(); ws.send(document.getElementById("m").value); }};
 </script></html>

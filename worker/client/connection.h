@@ -13,7 +13,7 @@ namespace ladle::worker {
 
 class ClientConnection final : public ClientStream {
 public:
-    ClientConnection(loop::Loop& loop, shm::ProcessRow& row) noexcept : ClientStream(loop), row_(row) {}
+    ClientConnection(loop::Loop& loop, shm::ProcessRow& row) noexcept : ClientStream(loop), row_(row) { transport = &socket; }
 
     void finish_head(HeadText& text, const HeadEnd& end) override;
     void finish_body(const http::ChunkedDecoder* trailers) override;

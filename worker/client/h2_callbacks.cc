@@ -121,12 +121,28 @@ int H2Connection::on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame,
     return 0;
 }
 
+/// RFC 9113 §5.1.1: a stream that its client passed over is closed; to begin it later is an error, which nghttp2 overlooks.
+bool H2Connection::is_passed_over(std::int32_t id) noexcept
+{
+    if (id <= last_head_) {
+        return std::ranges::any_of(gaps_, [id](const Gap& gap) { return gap.first <= id && id <= gap.last; });
+    }
+    if (id > last_head_ + 2) {
+        gaps_[gap_count_++ % gaps_.size()] = {last_head_ + 2, id - 2};
+    }
+    last_head_ = id;
+    return false;
+}
+
 /// What frames cost, before anything is done with them.
 int H2Connection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame, void* self)
 {
     H2Connection& connection = connection_of(self);
     if (connection.budget_.is_spent()) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+    if (frame->type == NGHTTP2_HEADERS && connection.is_passed_over(frame->stream_id)) {
+        connection.go_away(NGHTTP2_PROTOCOL_ERROR);
     }
     const bool is_answer = (frame->flags & NGHTTP2_FLAG_ACK) != 0;
     const bool is_payload = frame->type == NGHTTP2_DATA || frame->type == NGHTTP2_HEADERS || frame->type == NGHTTP2_CONTINUATION;

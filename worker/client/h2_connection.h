@@ -96,6 +96,7 @@ private:
     void reset(H2Stream& stream, std::uint32_t code);
     H2Stream* stream_of(std::int32_t id) const noexcept;
     void add_lines(std::string_view lines);
+    bool is_passed_over(std::int32_t id) noexcept;
     void on_head_received(const nghttp2_frame& frame);
     void on_trailers_sent(H2Stream& stream);
 
@@ -134,6 +135,13 @@ private:
     std::vector<H2Stream*> begun_; ///< heads that are complete and not started
     std::size_t in_work_ = 0;      ///< exchanges under way
     std::size_t closed_in_work_ = 0; ///< those of them whose stream is closed: for the client they do not count any more
+    std::int32_t last_head_ = -1;  ///< the highest stream that the client has begun
+    struct Gap {
+        std::int32_t first = 0;
+        std::int32_t last = 0;
+    };
+    std::array<Gap, 8> gaps_{}; ///< streams below it that were never begun, the latest
+    unsigned gap_count_ = 0;    ///< of all that there were
     std::vector<nghttp2_nv> fields_; ///< of the head that is being sent
     Chain scratch_;                ///< heads are composed here
     Chain out_;                    ///< frames, to be written

@@ -34,6 +34,8 @@ H2Stream::H2Stream(H2Connection& connection, std::int32_t number, const ClientSt
 {
     peer_text = peer_of.peer_text;
     peer = peer_of.peer;
+    destination = peer_of.destination;
+    transport = peer_of.transport;
     encryption = peer_of.encryption;
 }
 

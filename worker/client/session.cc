@@ -3,11 +3,10 @@
 
 #include "common/os/log.h"
 #include "worker/client/front.h"
+#include "worker/client/proxy_header.h"
+#include "worker/net/address.h"
 #include "worker/request/admit.h"
 #include "worker/request/exchange.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
 
 namespace ladle::worker {
 
@@ -16,25 +15,6 @@ namespace {
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::chrono::milliseconds kLingerTime{2000};
 constexpr std::size_t kLingerBytes = 1 << 20; // of an unread body that are still taken in, so that our answer arrives
-
-std::string peer_to_text(const sockaddr_storage& peer)
-{
-    char text[INET6_ADDRSTRLEN] = "";
-    if (peer.ss_family == AF_INET) {
-        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(peer).sin_addr, text, sizeof text);
-        return text;
-    }
-    if (peer.ss_family == AF_INET6) {
-        const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(&address)) {
-            ::inet_ntop(AF_INET, &address.s6_addr[12], text, sizeof text);
-        } else {
-            ::inet_ntop(AF_INET6, &address, text, sizeof text);
-        }
-        return text;
-    }
-    return "unix:";
-}
 
 shm::Metric metric_of(HandshakeFailure failure) noexcept
 {
@@ -74,7 +54,7 @@ Session::~Session()
 bool Session::start(os::Fd socket, const sockaddr_storage& peer)
 {
     client_.peer = peer;
-    client_.peer_text = peer_to_text(peer);
+    client_.peer_text = text_of(peer);
     if (!client_.socket.start(front_.parts().loop, std::move(socket), peer.ss_family, &client_.wake.news())) {
         return false;
     }
@@ -101,6 +81,19 @@ void Session::follow_config()
         live_ = front_.live();
         listen_ = listen;
     }
+}
+
+/// What comes before the first request. False = there is nobody to serve.
+loop::Task<bool> Session::open()
+{
+    if (!listener_is_gone_ && expects_proxy_header(live_->config->listens[listen_], client_)) {
+        const bool is_told = co_await receive_proxy_header(client_, live_->config->timeouts.handshake, front_.parts().row);
+        if (!is_told) {
+            co_return false;
+        }
+    }
+    const bool is_safe = co_await shake_hands();
+    co_return is_safe;
 }
 
 /// TLS, where the address speaks it. False = there is nobody to serve.
@@ -271,7 +264,7 @@ loop::Task<After> Session::serve_all()
 
 loop::Task<void> Session::run()
 {
-    const bool is_served = co_await shake_hands();
+    const bool is_served = co_await open();
     After after = After::close;
     if (is_served) {
         const After served = co_await serve_all();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Session: one client connection from accept to close: shakes hands where the address speaks TLS, finds out which protocol the
-// client speaks; of HTTP/1 waits for requests and runs an exchange for each, in order; HTTP/2 is an H2Connection's. Owned by the
-// Front; everything in it is destroyed with it. While it waits for a request it holds no buffer.
+// Session: one client connection from accept to close: hears from a proxy in front who it is, shakes hands where the address
+// speaks TLS, finds out which protocol the client speaks; of HTTP/1 waits for requests and runs an exchange for each, in order;
+// HTTP/2 is an H2Connection's. Owned by the Front; everything in it is destroyed with it. While it waits for a request it holds no
+// buffer.
 #pragma once
 
 #include "common/loop/task.h"
@@ -53,6 +54,7 @@ private:
     enum class Begin : std::uint8_t { bytes, leave };
 
     loop::Task<void> run();
+    loop::Task<bool> open();
     loop::Task<bool> shake_hands();
     loop::Task<void> answer_plain_http();
     void log_failed_handshake(std::string_view reason);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common/http/head.h"
+#include "common/http/proxy_header.h"
 #include "worker/net/alarm.h"
 #include "worker/net/body_reader.h"
 #include "worker/net/head_text.h"
@@ -24,6 +25,7 @@
 namespace ladle::worker {
 
 class Encryption;
+class Socket;
 
 /// How the response's body is delimited for the client: not at all, by its length, by the protocol's own frames (HTTP/1.1: chunks),
 /// by the end of the connection.
@@ -104,6 +106,8 @@ public:
     Chain out;
     std::string peer_text;     ///< address without port: "192.0.2.1", "2001:db8::1", "unix:"
     sockaddr_storage peer{};
+    http::Endpoint destination; ///< where the client connected to, as a PROXY header says; unknown = at `transport`'s own end
+    const Socket* transport = nullptr; ///< the connection's, which is not open where a request has no client
     const Encryption* encryption = nullptr; ///< of the connection; null = plain
     bool is_gone = false;      ///< nothing more can be said to this client
     bool has_finished = false; ///< of HTTP/1: it had closed its sending side at the last flush()

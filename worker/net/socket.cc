@@ -360,6 +360,19 @@ bool Socket::is_silent() noexcept
     return silent;
 }
 
+Io Socket::peek(char* at, std::size_t size) noexcept
+{
+    const ssize_t n = ::recv(fd_.get(), at, size, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0) {
+        return {IoState::done, static_cast<std::size_t>(n), 0};
+    }
+    if (n == 0) {
+        peer_closed_ = true;
+        return {IoState::end, 0, 0};
+    }
+    return errno == EAGAIN || errno == EINTR ? Io{IoState::would_block, 0, 0} : Io{IoState::failed, 0, errno};
+}
+
 int Socket::take_error() noexcept
 {
     int code = 0;

@@ -32,6 +32,13 @@ public:
     Result<void> start(loop::Loop& loop, os::Fd fd, sa_family_t family, loop::Posted* news);
     /// What is posted at events from now on; null = nothing (readiness is still remembered).
     void set_news(loop::Posted* news) noexcept { news_ = news; }
+    /// Posts that: something that this socket's user waits for has happened elsewhere.
+    void tell_news() noexcept
+    {
+        if (news_ != nullptr) {
+            news_->post(*loop_);
+        }
+    }
 
     /// From now on everything passes through `encryption`, which was made for this socket. Its handshake comes first.
     void encrypt(std::unique_ptr<Encryption> encryption) noexcept { encryption_ = std::move(encryption); }
@@ -58,7 +65,10 @@ public:
     /// Writes up to `size` bytes of a file from `offset` on, without copying them.
     Io write_file(int file, std::uint64_t offset, std::size_t size) noexcept;
 
-    /// The bytes on the wire, below the encryption and for it alone.
+    /// Bytes on the wire, which stay there. `end` and `failed` as of a read.
+    Io peek(char* at, std::size_t size) noexcept;
+
+    /// The bytes on the wire, below the encryption and for it alone; before it, for what precedes it.
     Io receive(char* at, std::size_t size);
     Io send(Chain& from, Follows follows);
 

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/identify.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "worker/net/address.h"
+
 #include <sys/random.h>
 #include <xxhash.h>
 
-#include <array>
-#include <algorithm>
-#include <cstring>
 #include <optional>
 
 namespace ladle::worker {
@@ -16,30 +13,7 @@ namespace ladle::worker {
 namespace {
 
 using http::FieldName;
-using Address = std::array<std::uint8_t, 16>; // IPv4 as v4-mapped
-
 constexpr std::size_t kLongestId = 128;
-
-Address map_v4(const void* four) noexcept
-{
-    Address address{};
-    address[10] = address[11] = 0xff;
-    std::memcpy(&address[12], four, 4);
-    return address;
-}
-
-std::optional<Address> address_of(const sockaddr_storage& peer) noexcept
-{
-    if (peer.ss_family == AF_INET) {
-        return map_v4(&reinterpret_cast<const sockaddr_in&>(peer).sin_addr);
-    }
-    if (peer.ss_family == AF_INET6) {
-        Address address{};
-        std::memcpy(address.data(), &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, 16);
-        return address;
-    }
-    return std::nullopt;
-}
 
 /// "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80", with quotes around or not.
 std::optional<Address> parse_node(std::string_view text) noexcept
@@ -54,41 +28,7 @@ std::optional<Address> parse_node(std::string_view text) noexcept
                colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
         text = text.substr(0, colon);
     }
-    char plain[INET6_ADDRSTRLEN];
-    if (text.empty() || text.size() >= sizeof plain) {
-        return std::nullopt;
-    }
-    std::memcpy(plain, text.data(), text.size());
-    plain[text.size()] = '\0';
-    Address address{};
-    std::uint8_t four[4];
-    if (::inet_pton(AF_INET, plain, four) == 1) {
-        return map_v4(four);
-    }
-    return ::inet_pton(AF_INET6, plain, address.data()) == 1 ? std::optional(address) : std::nullopt;
-}
-
-std::string to_text(const Address& address)
-{
-    char text[INET6_ADDRSTRLEN] = "";
-    const bool is_v4 = std::memcmp(address.data(), map_v4("\0\0\0\0").data(), 12) == 0;
-    ::inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? &address[12] : address.data(), text, sizeof text);
-    return text;
-}
-
-bool contains(const config::Cidr& range, const Address& address) noexcept
-{
-    const unsigned whole = range.prefix_bits / 8;
-    if (std::memcmp(range.address.data(), address.data(), whole) != 0) {
-        return false;
-    }
-    const unsigned rest = range.prefix_bits % 8;
-    return rest == 0 || ((range.address[whole] ^ address[whole]) >> (8 - rest)) == 0;
-}
-
-bool is_in(std::span<const config::Cidr> ranges, const Address& address) noexcept
-{
-    return std::ranges::any_of(ranges, [&](const config::Cidr& range) { return contains(range, address); });
+    return parse_address(text);
 }
 
 /// One parameter of a Forwarded element (RFC 7239 §4), without its quotes; `name` with its '='.

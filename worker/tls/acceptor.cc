@@ -9,6 +9,7 @@
 
 #include <openssl/err.h>
 
+#include <algorithm>
 #include <ctime>
 #include <string>
 
@@ -78,6 +79,7 @@ Result<SslSettingsPtr> make_settings()
 TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings,
                          const shm::StapleTable& staples, shm::ProcessRow& row)
     : config_(config), router_(router), settings_(std::move(settings)), staples_(staples), row_(row),
+      device_(config.tls.device, row),
       fallbacks_(config.listens.size(), nullptr)
 {
     for (const config::Site& site : config_.sites) {
@@ -139,6 +141,11 @@ int TlsAcceptor::on_client_hello(SSL* ssl, int* alert, void* self)
 {
     auto& acceptor = *static_cast<TlsAcceptor*>(self);
     const config::Site* site = acceptor.find_site(listen_of(ssl), server_name(ssl));
+    const bool has_job = (SSL_get_mode(ssl) & SSL_MODE_ASYNC) != 0;
+    if (site != nullptr && !has_job && std::ranges::any_of(site->tls->certificates, &config::Certificate::is_in_device)) {
+        SSL_set_mode(ssl, SSL_MODE_ASYNC); // counts when the handshake is entered again
+        return SSL_CLIENT_HELLO_RETRY;
+    }
     if (site == nullptr || !acceptor.present(ssl, *site->tls)) {
         *alert = SSL_AD_INTERNAL_ERROR;
         return SSL_CLIENT_HELLO_ERROR;

@@ -57,7 +57,8 @@ private:
     SslSettingsPtr settings_;
     const shm::StapleTable& staples_;
     shm::ProcessRow& row_;
-    CertificateStore certificates_;
+    KeyDevice device_;
+    CertificateStore certificates_{&device_};
     std::map<std::string_view, Authorities> authorities_; ///< by fingerprint
     std::vector<const config::Site*> fallbacks_; ///< by index of the Listen
 };

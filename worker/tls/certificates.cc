@@ -41,16 +41,17 @@ ParsedChain parse_chain(std::string_view text)
     return parsed;
 }
 
-ParsedCertificate parse_certificate(const config::Certificate& certificate)
+ParsedCertificate parse_certificate(const config::Certificate& certificate, KeyDevice* device)
 {
+    ParsedChain chain = parse_chain(certificate.chain.text);
     ParsedCertificate parsed;
-    const BioPtr key = open_text(certificate.key.text);
-    if (!key) {
-        return parsed;
+    if (!certificate.is_in_device()) {
+        const BioPtr key = open_text(certificate.key.text);
+        parsed.key.reset(key ? PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr) : nullptr);
+    } else if (chain.leaf && device != nullptr) {
+        parsed.key = device->make_key(*chain.leaf, certificate.key.text);
     }
-    parsed.key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, nullptr, nullptr));
     if (parsed.key) {
-        ParsedChain chain = parse_chain(certificate.chain.text);
         parsed.leaf = std::move(chain.leaf);
         parsed.issuers = std::move(chain.issuers);
     }
@@ -94,7 +95,7 @@ const ParsedCertificate* CertificateStore::find(const config::Certificate& certi
         entries_.splice(entries_.begin(), entries_, known->second);
         return &entries_.front().parsed;
     }
-    ParsedCertificate parsed = parse_certificate(certificate);
+    ParsedCertificate parsed = parse_certificate(certificate, device_);
     if (!parsed.leaf) {
         return nullptr;
     }

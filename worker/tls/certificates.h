@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/config/config.h"
+#include "worker/tls/device.h"
 #include "worker/tls/library.h"
 
 #include <cstddef>
@@ -26,8 +27,8 @@ struct ParsedChain {
 };
 ParsedChain parse_chain(std::string_view text);
 
-/// From the PEM texts, which the master has checked; leaf is null if they are bad all the same.
-ParsedCertificate parse_certificate(const config::Certificate& certificate);
+/// From the PEM texts, which the master has checked; leaf is null if they are bad all the same. `device` as in CertificateStore.
+ParsedCertificate parse_certificate(const config::Certificate& certificate, KeyDevice* device = nullptr);
 
 /// The certificates of a PEM text as those that are believed; null where there is no memory. Their names are added to `names`,
 /// unless it is null.
@@ -39,6 +40,9 @@ class CertificateStore {
 public:
     static constexpr std::size_t kMost = 256;
 
+    /// `device` keeps the keys that are in one, and outlives the store; null = there are none.
+    explicit CertificateStore(KeyDevice* device = nullptr) noexcept : device_(device) {}
+
     /// Null if it cannot be parsed. Good until the next find(). `certificate` is of the configuration that outlives the store.
     const ParsedCertificate* find(const config::Certificate& certificate);
     std::size_t size() const noexcept { return entries_.size(); }
@@ -48,6 +52,7 @@ private:
         const config::Certificate* of;
         ParsedCertificate parsed;
     };
+    KeyDevice* device_;
     std::list<Entry> entries_; ///< the one used last in front
     std::unordered_map<const config::Certificate*, std::list<Entry>::iterator> places_;
 };

@@ -74,7 +74,8 @@ BIO_METHOD* TlsStream::bio_method()
 }
 
 TlsStream::TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer)
-    : loop_(loop), socket_(socket), ssl_(std::move(ssl)), peer_(peer), batch_(kLargeBatch), has_begun_(peer == Peer::server)
+    : loop_(loop), socket_(socket), ssl_(std::move(ssl)), peer_(peer), batch_(kLargeBatch), job_{loop, socket},
+      has_begun_(peer == Peer::server)
 {
     BIO* bio = BIO_new(bio_method());
     LADLE_ASSERT(bio != nullptr);
@@ -85,6 +86,11 @@ TlsStream::TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer)
 
 TlsStream::~TlsStream()
 {
+    if (SSL_waiting_for_async(ssl_.get()) == 1) { // the job's stack is its own: it has to come to an end
+        job_.is_given_up = true;
+        continue_handshake();
+        ERR_clear_error();
+    }
     // Without this OpenSSL takes the session for a failed one, and it is never resumed.
     SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 }
@@ -189,6 +195,18 @@ Handshake TlsStream::give_up() noexcept
     return Handshake::failed;
 }
 
+/// OpenSSL's next steps. With the client's first message the TlsAcceptor may ask for a job to go on in.
+int TlsStream::continue_handshake()
+{
+    HandshakeJob::running = &job_;
+    int result = SSL_do_handshake(ssl_.get());
+    if (result != 1 && SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_CLIENT_HELLO_CB) {
+        result = SSL_do_handshake(ssl_.get());
+    }
+    HandshakeJob::running = nullptr;
+    return result;
+}
+
 Handshake TlsStream::shake_hands()
 {
     if (!has_begun_) {
@@ -202,9 +220,10 @@ Handshake TlsStream::shake_hands()
         has_begun_ = true;
     }
     ERR_clear_error();
-    const int result = SSL_do_handshake(ssl_.get());
+    const int result = continue_handshake();
     if (result == 1) {
         has_shaken_hands_ = true;
+        SSL_clear_mode(ssl_.get(), SSL_MODE_ASYNC);
         note_subject();
         SSL_set_tlsext_status_ocsp_resp(ssl_.get(), nullptr, 0); // sent: not to be held for as long as the connection lasts
         // What TLS 1.3 sends last (our side's tickets, or the client's Finished) goes with the first answer or request.
@@ -212,10 +231,11 @@ Handshake TlsStream::shake_hands()
         return peer_waits && !flush() ? give_up() : Handshake::done;
     }
     const int error = SSL_get_error(ssl_.get(), result);
-    const bool goes_on = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+    const bool goes_on = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_ASYNC;
     if (!goes_on) {
         failure_kind_ = kind_of_tls_error();
         failure_ = take_tls_error();
+        failure_ = job_.failure.empty() ? failure_ : job_.failure;
         if (const long verified = SSL_get_verify_result(ssl_.get()); verified != X509_V_OK) {
             failure_ = X509_verify_cert_error_string(verified); // expired, another name, an unknown CA
         }

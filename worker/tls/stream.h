@@ -14,6 +14,7 @@
 #include "worker/net/blocks.h"
 #include "worker/net/encryption.h"
 #include "worker/net/socket.h"
+#include "worker/tls/handshake_job.h"
 #include "worker/tls/library.h"
 
 #include <cstdint>
@@ -65,6 +66,7 @@ private:
     bool receive_more();
     bool is_plain_http() const noexcept;
     Handshake give_up() noexcept;
+    int continue_handshake();
     Io end_of_read(int error);
     void keep_session();
     void note_subject();
@@ -85,6 +87,7 @@ private:
     std::uint64_t sent_ = 0;            ///< bytes encrypted since the last pause: decides how large records are
     loop::Nanos last_write_ = 0;
     std::size_t batch_;                 ///< bytes encrypted before they are sent; few for a peer that is slow
+    HandshakeJob job_;
     std::string_view failure_;
     HandshakeFailure failure_kind_ = HandshakeFailure::left;
     std::string demand_;

@@ -2,6 +2,7 @@
 #include "worker/upstream/connect.h"
 
 #include "common/os/log.h"
+#include "worker/upstream/announce.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -57,9 +58,9 @@ bool is_same_host(const sockaddr_storage& a, const sockaddr_storage& b) noexcept
 }
 
 /// A kept connection, unless its name has moved to other addresses since.
-std::unique_ptr<ServerConnection> take_kept(const Member& member)
+std::unique_ptr<ServerConnection> take_kept(const Member& member, std::string_view announced)
 {
-    while (std::unique_ptr<ServerConnection> connection = member.server->take_kept()) {
+    while (std::unique_ptr<ServerConnection> connection = member.server->take_kept(announced)) {
         const std::uint32_t version = member.entry->address_version.load(std::memory_order_relaxed);
         if (member.settings->host_name.empty() || connection->address_version == version) {
             return connection;
@@ -147,8 +148,9 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
 {
     Server& server = turn.server();
     turn.is_reused = false;
+    const std::string announced = announcement_for(request, turn.upstream->settings());
     if (freshness == Freshness::kept_or_fresh) {
-        turn.connection = take_kept(turn.upstream->members()[turn.member]);
+        turn.connection = take_kept(turn.upstream->members()[turn.member], announced);
         if (turn.connection) {
             turn.connection->socket.set_news(&request.client.wake.news());
             turn.is_reused = true;
@@ -178,6 +180,10 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
             continue;
         }
         code = code != 0 ? code : turn.connection->socket.take_error();
+        if (code == 0 && !announced.empty()) {
+            turn.connection->announced = announced;
+            code = announce(turn.connection->socket, announced) ? 0 : EPIPE;
+        }
         if (code == 0 && turn.upstream->settings().tls) {
             std::optional<Connected> refused = co_await shake_hands(request, turn);
             if (refused) {

@@ -57,18 +57,22 @@ void Server::unlink(ServerConnection& connection) noexcept
     row_.subtract(shm::Metric::server_connections_idle);
 }
 
-std::unique_ptr<ServerConnection> Server::take_kept()
+std::unique_ptr<ServerConnection> Server::take_kept(std::string_view announced)
 {
-    while (newest_ != nullptr) {
-        std::unique_ptr<ServerConnection> connection(newest_);
-        unlink(*connection);
-        connection->idle_news_.cancel();
-        connection->idle_deadline_.clear();
-        connection->socket.set_news(nullptr);
-        // Its end, or bytes that nobody asked for, may have come in this very turn.
-        if (!connection->socket.may_read() || connection->socket.is_silent()) {
-            return connection;
+    for (ServerConnection* at = newest_; at != nullptr;) {
+        ServerConnection* const older = at->older_;
+        if (at->announced == announced) {
+            std::unique_ptr<ServerConnection> connection(at);
+            unlink(*connection);
+            connection->idle_news_.cancel();
+            connection->idle_deadline_.clear();
+            connection->socket.set_news(nullptr);
+            // Its end, or bytes that nobody asked for, may have come in this very turn.
+            if (!connection->socket.may_read() || connection->socket.is_silent()) {
+                return connection;
+            }
         }
+        at = older;
     }
     return nullptr;
 }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 namespace ladle::worker {
@@ -31,6 +32,7 @@ public:
     Server& server;
     sockaddr_storage address{};        ///< what it is connected to
     std::uint32_t address_version = 0; ///< of the server's entry, when that address was last known to be one of its own
+    std::string announced;             ///< the PROXY header that it began with: whose it is; empty = anybody's
 
 private:
     friend class Server;
@@ -56,8 +58,9 @@ public:
 
     std::uint32_t index() const noexcept { return index_; }
     const std::string& text() const noexcept { return text_; }
-    /// The connection used last, if it is still good; null if there is none.
-    std::unique_ptr<ServerConnection> take_kept();
+    /// Of the connections that began with this PROXY header (empty: with none) the one used last that is still good; null if there
+    /// is none.
+    std::unique_ptr<ServerConnection> take_kept(std::string_view announced);
     /// Keeps a connection whose response is complete; closes the oldest beyond `most`.
     void keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout);
     std::unique_ptr<ServerConnection> make_connection() { return std::make_unique<ServerConnection>(loop_, *this, row_); }

@@ -6,6 +6,8 @@
 #include <doctest/doctest.h>
 
 using ladle::test::check_says;
+using ladle::test::complaints;
+using ladle::test::load_good;
 
 TEST_CASE("config: a site listens on an IP address and a port")
 {
@@ -391,4 +393,33 @@ x.toml:2:56: error: an IPv6 address with a port stands in brackets, got "2001:db
     2 | resolvers = ["0.0.0.0", "0.0.0.0:53", "::", "[::]:53", "2001:db8:1:2:3:4:5:6:53"]
       |                                                        ^^^^^^^^^^^^^^^^^^^^^^^^^ write "[2001:db8:1:2:3:4:5:6]:53"
 )~");
+}
+
+TEST_CASE("config: proxy_protocol of a listener and of an upstream")
+{
+    const std::string rest = R"~(
+[site."a.test"]
+listen = "in"
+upstream = "app"
+[upstream.app]
+servers = ["127.0.0.1:1"]
+)~";
+    const auto config = load_good(R"~(
+[listen.in]
+bind = ["127.0.0.1:80"]
+proxy_protocol = { from = ["10.0.0.0/8", "unix:"] }
+)~" + rest + "proxy_protocol = \"v2\"\n");
+    CHECK(config->listens.at(0).proxy_from.size() == 1);
+    CHECK(config->listens.at(0).proxy_from.at(0).prefix_bits == 104);
+    CHECK(config->listens.at(0).proxy_from_unix);
+    CHECK(config->upstreams.at(0).proxy_protocol == ladle::http::ProxyVersion::v2);
+    const auto plain = load_good("[listen.in]\nbind = [\"127.0.0.1:80\"]\nproxy_protocol = \"::1\"\n" + rest);
+    CHECK(plain->listens.at(0).proxy_from.at(0).prefix_bits == 128);
+    CHECK_FALSE(plain->upstreams.at(0).proxy_protocol);
+    const auto complaint = [&](const std::string& value) {
+        return complaints("[listen.in]\nbind = [\"127.0.0.1:80\"]\nproxy_protocol = " + value + "\n" + rest);
+    };
+    CHECK(complaint("{ from = [\"10.0.0.1/8\"] }").find("write \"10.0.0.0/8\"") != std::string::npos);
+    CHECK(complaint("{ from = [] }").find("whose PROXY headers are believed is not said") != std::string::npos);
+    CHECK(complaint("{}").find("whose PROXY headers are believed is not said") != std::string::npos);
 }

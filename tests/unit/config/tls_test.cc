@@ -183,3 +183,30 @@ TEST_CASE("bundle: kept files lie in the mapping, for as long as somebody has th
     }
     CHECK(text.text == "a key");
 }
+
+TEST_CASE("config: keys in a device, and where its PIN is")
+{
+    const auto config = load_good(R"~(
+[tls.device]
+module = "/usr/lib/module.so"
+pin = "file:pin"
+[site."a.test"]
+upstream = "http://127.0.0.1:1"
+tls = { cert = ["c.pem", "c.pem"], key = ["pkcs11:token=t;object=o", "file:c.key"] }
+)~",
+                                  {{"c.pem", "chain"}, {"c.key", "key"}, {"pin", "1234\n"}});
+    CHECK(config->tls.device.engine == "pkcs11");
+    CHECK(config->tls.device.module == "/usr/lib/module.so");
+    CHECK(config->tls.device.pin.text == "1234\n");
+    const config::SiteTls& tls = *config->sites.at(0).tls;
+    CHECK(tls.certificates.at(0).is_in_device());
+    CHECK(tls.certificates.at(0).key.text == "pkcs11:token=t;object=o");
+    CHECK_FALSE(tls.certificates.at(1).is_in_device());
+    CHECK(load_good("[tls.device]\npin = \"env:THE_PIN\"\n")->tls.device.pin_variable == "THE_PIN");
+    const std::string refused = test::complaints("[tls.device]\npin = \"98765\"\n");
+    CHECK(refused.find("expected where the PIN is") != std::string::npos);
+    CHECK(refused.find("98765") == std::string::npos);
+    const std::string upstream = "[upstream.u]\nservers = [\"https://127.0.0.1:1\"]\n"
+                                 "tls = { ca = \"ca.pem\", cert = \"c.pem\", key = \"pkcs11:object=o\" }\n";
+    CHECK(test::complaints(upstream, kFiles).find("expected where the private key is") != std::string::npos);
+}
