@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on HTTP/2 from one connection and from two hundred, opened again as soon as they end: what other clients notice of it, and what
+"""Attacks on HTTP/2 from one connection and from many, opened again as soon as they end: what other clients notice of it, and what
 memory it takes."""
 
 import multiprocessing
@@ -123,7 +123,7 @@ def workers_memory(proxy):
     return sum(memory_kib(pid, "Private_Dirty") for pid in proxy.workers().values())
 
 
-@pytest.mark.parametrize("connections", [1, 200])
+@pytest.mark.parametrize("connections", [1, pick(50, 200)])
 def test_others_hardly_notice(ladle, nginx, connections):
     """None of their requests fails; by the full numbers their 99th percentile stays below twice the normal one."""
     proxy = ladle(nginx, {"server": {"workers": 2}, "budget": {"spool_memory": "16MiB", "spool_disk": "0B"}})
@@ -153,5 +153,5 @@ def test_others_hardly_notice(ladle, nginx, connections):
         assert count.failed() == 0, count.failures
         assert cut.get("h2_cut") or cut.get("h2_strained") or name == "tiny windows", cut
     assert not FULL or max(slower.values()) < 2, slower
-    # The budget, and 20 KiB for each request that may be in work.
-    assert IS_SANITIZED or max(larger.values()) < (16 << 10) + 20 * 100 * max(connections, 10), larger
+    # The budget, and what a request in work holds outside of it, of which a connection has 100 at once.
+    assert IS_SANITIZED or max(larger.values()) < (16 << 10) + 48 * 100 * max(connections, 10), larger
