@@ -40,6 +40,7 @@ void Builder::build_upstreams()
             continue;
         }
         const Inherited table({&node});
+        upstream.protocol = static_cast<UpstreamProtocol>(table.number("upstream", "protocol"));
         upstream.balance = static_cast<Balance>(table.number("upstream", "balance"));
         const Inherited keepalive = table.sub("keepalive");
         upstream.keepalive_idle = static_cast<std::uint32_t>(keepalive.number("keepalive", "idle"));
