@@ -78,6 +78,9 @@ void Delivery::begin()
     if (!turn_.request_complete && request_.body && !turn_.upload) {
         request_.after = After::close; // it answered early: the rest of the request body is not read
     }
+    if (request_.body) {
+        request_.body->forget_beginning(); // it cannot be sent again from here on
+    }
     write_response_head(request_, form_, turn_.body.left());
     request_.response.fields.clear(); // nobody reads them any more: their block need not last as long as the body
     request_.response_block.reset();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// H2ServerConnection: the frames of one HTTP/2 connection to a server (RFC 9113), on nghttp2. Runs by itself, as a task of its own:
-// takes what the socket has, writes what all its streams have to say once a loop turn, asks with a PING whether a silent server is
-// still there, and leaves when it is told to or has been idle. Owned by the H2Pool; its streams are owned by the Turns of exchanges,
-// and each side outlives the other's end. No exchange runs, and nothing is destroyed, in a callback of nghttp2.
+// H2ServerConnection: the frames of one HTTP/2 connection to a server (RFC 9113), on nghttp2. Runs by itself, as a task of its
+// own: takes what the socket has, writes what all its streams have to say once a loop turn, asks with a PING whether a silent
+// server is still there, and leaves when it is told to or has been idle. Owned by the H2Pool; its streams are owned by the Turns
+// of exchanges, and each side outlives the other's end. No exchange runs, and nothing is destroyed, in a callback of nghttp2.
 //
 // What a server can make it hold: kOutMost bytes of frames to be written, and of each stream its window, a few heads, and trailers.
 // Bytes count as taken from the connection's window at once, so that a stream whose client is slow stops only itself.

@@ -49,4 +49,4 @@ def pair(authority):
 
 
 def metric(ladle, name):
-    return ladle.status()["metrics"].get(name, 0)
+    return ladle.status()["metrics"][name]

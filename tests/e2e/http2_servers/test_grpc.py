@@ -5,13 +5,12 @@ import threading
 import time
 from concurrent import futures
 
+import grpc
 import pytest
 
 from tests.e2e.http2_servers.conftest import metric
 from tests.harness import waiting
 from tests.harness.certificates import tls
-
-grpc = pytest.importorskip("grpc")
 
 SERVICE = "test.Echo"
 
