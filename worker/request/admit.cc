@@ -143,7 +143,7 @@ std::optional<Answer> admit(Request& request)
         return ended;
     }
     read_upgrade(request);
-    request.is_grpc = is_grpc_type(head.fields.value_of(FieldName::content_type));
+    request.is_grpc = head.fields.has(FieldName::content_type) && is_grpc_type(head.fields.value_of(FieldName::content_type));
     mark_hop_by_hop(head.fields);
     mark_look_alikes(head.fields);
     return std::nullopt;

@@ -57,6 +57,7 @@ std::unique_ptr<ServerStream> H2Pool::open(const H2Terms& terms, const std::func
 {
     for (loop::Link* at = connections_.next; at != &connections_; at = at->next) {
         auto& connection = static_cast<H2ServerConnection&>(*at);
+        connection.catch_up();
         if (connection.room() == 0) {
             continue;
         }

@@ -140,6 +140,14 @@ void H2ServerConnection::leave() noexcept
     wake_.kick_later();
 }
 
+void H2ServerConnection::catch_up()
+{
+    if (is_ready_ && transport_->socket.may_read()) {
+        receive();
+        wake_.kick_later();
+    }
+}
+
 std::size_t H2ServerConnection::room() const noexcept
 {
     if (!is_ready_ || is_leaving_ || is_cut_ || loop_.now() < rests_until_ ||

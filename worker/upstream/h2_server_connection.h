@@ -51,6 +51,8 @@ public:
     void start(H2Greeting& greeting);
     /// The server has said that it speaks HTTP/2, too.
     bool is_ready() const noexcept { return is_ready_; }
+    /// Takes in what has come: a GOAWAY, or the end, may stand in the socket.
+    void catch_up();
     /// Streams that may be opened now.
     std::size_t room() const noexcept;
     bool is_idle() const noexcept { return open_ == 0; }

@@ -88,7 +88,7 @@ HeadStep H2ServerStream::receive_head(http::ResponseHead& head, const http::Head
 BlockRef H2ServerStream::take_head(const http::ResponseHead&)
 {
     BlockRef block = std::move(heads_.front());
-    heads_.pop_front();
+    heads_.erase(heads_.begin());
     return block;
 }
 

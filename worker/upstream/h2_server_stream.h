@@ -12,10 +12,10 @@
 #include "worker/upstream/server_stream.h"
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ladle::worker {
 
@@ -70,7 +70,7 @@ private:
     loop::Loop& loop_;
     loop::Posted* news_ = nullptr;
     H2ResponseHead gathered_;
-    std::deque<BlockRef> heads_;  ///< complete and not taken
+    std::vector<BlockRef> heads_; ///< complete and not taken, a few at the most
     Chain incoming_;              ///< of the body, received and not taken
     std::string trailers_;        ///< lines, of the response
     std::uint64_t taken_ = 0;     ///< of the body

@@ -124,6 +124,7 @@ def test_a_response_that_is_cut_is_never_whole(h2_origin, before, how, length):
         received, _ = client.drain()
         assert b"part" in received and not received.endswith(b"0\r\n\r\n")
     assert proxy.access_log(2)[-1]["reason"] == "server_cut"
+    assert metric(proxy, "server_h2_resets") == (2 if how == "reset" else 0)
 
 
 def test_a_response_that_is_complete_before_its_request(h2_origin, before):
