@@ -40,9 +40,15 @@ void Builder::build_upstreams()
             continue;
         }
         const Inherited table({&node});
+        upstream.protocol = static_cast<UpstreamProtocol>(table.number("upstream", "protocol"));
         upstream.balance = static_cast<Balance>(table.number("upstream", "balance"));
         if (const std::uint64_t version = table.number("upstream", "proxy_protocol"); version != 0) { // "off" is the first choice
             upstream.proxy_protocol = static_cast<http::ProxyVersion>(version);
+            if (upstream.protocol == UpstreamProtocol::h2) {
+                findings_.error(node.find("proxy_protocol")->place, path + ".proxy_protocol",
+                                "an HTTP/2 connection serves many clients, its PROXY header could name only one",
+                                "leave protocol at \"h1\", or proxy_protocol out: X-Forwarded-For tells of each request");
+            }
         }
         const Inherited keepalive = table.sub("keepalive");
         upstream.keepalive_idle = static_cast<std::uint32_t>(keepalive.number("keepalive", "idle"));

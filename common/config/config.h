@@ -159,12 +159,16 @@ struct UpstreamTls {
     std::string fingerprint;                ///< of all of this
 };
 
+/// What the servers of an upstream speak; in the order of the setting's choices.
+enum class UpstreamProtocol : std::uint8_t { h1, h2 };
+
 /// [upstream.NAME]. A site's `upstream = "http://127.0.0.1:3000"` makes one whose name is that URL.
 struct Upstream {
     std::string name;
     std::vector<UpstreamServer> servers;
     std::optional<UpstreamTls> tls;
     std::optional<http::ProxyVersion> proxy_protocol; ///< each connection begins with a header that says who the client is
+    UpstreamProtocol protocol = UpstreamProtocol::h1;
     Balance balance = Balance::least_busy;
     std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
     Duration keepalive_timeout{60'000};

@@ -153,6 +153,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
 
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
+    {"upstream", "protocol", Type::choice, "h1", "h1|h2", "what its servers speak: HTTP/1.1, or HTTP/2 (agreed on over TLS, else by prior knowledge), as gRPC needs it"},
     {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
     {"upstream", "proxy_protocol", Type::choice, "off", "off|v1|v2", "its servers are told with a PROXY header who the client is, before TLS as well; a connection then serves one client alone"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},

@@ -65,6 +65,11 @@
     M(server_connect_failures, counter, "connections to servers that failed or timed out") \
     M(server_bad_responses, counter, "answers of servers that were not valid HTTP") \
     M(server_retries, counter, "requests tried again on another connection") \
+    M(server_h2_connections, counter, "connections to servers that spoke HTTP/2") \
+    M(server_h2_refused, counter, "requests that a server said it did not process (GOAWAY, REFUSED_STREAM)") \
+    M(server_h2_resets, counter, "streams that a server reset for another reason before its response was complete") \
+    M(server_h2_glitches, counter, "odd control frames and malformed streams of servers that speak HTTP/2") \
+    M(server_h2_cut, counter, "HTTP/2 connections to servers that were closed for an error or for abuse, or as they were dead") \
     M(server_queue, gauge, "requests waiting for a server below max_conn") \
     M(server_queue_refused, counter, "requests refused because the queue was full or the wait too long") \
     M(spool_memory_bytes, gauge, "bytes of bodies held in memory") \

@@ -33,6 +33,8 @@
     R(X, queue_timeout, "no server became free in time") \
     R(X, connect_failed, "the server refused or could not be reached") \
     R(X, server_tls, "TLS with the server failed: its certificate, its name, or it speaks none") \
+    R(X, server_not_h2, "the server does not speak HTTP/2, as its upstream says it does") \
+    R(X, server_refused, "the server said that it did not process the request, and it could not be sent again") \
     R(X, connect_timeout, "the server did not take the connection in time") \
     R(X, server_reset, "the server closed or reset before it answered") \
     R(X, server_timeout, "the server did not answer in time") \

@@ -2,31 +2,15 @@
 // HTTP/2 header blocks, as nghttp2 would hand them over and as it never should: what is written in HTTP/1 has the fields that came,
 // each on its own line, and no others but those that are known to be added.
 #include "common/http/head.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/fuzz/require.h"
 #include "worker/client/h2_head.h"
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
 using namespace ladle;
 using worker::H2Head;
-
-namespace {
-
-/// The next piece: a length of one byte, and so many bytes.
-std::string_view next_piece(std::string_view& input)
-{
-    if (input.empty()) {
-        return {};
-    }
-    const std::size_t size = std::min<std::size_t>(static_cast<unsigned char>(input.front()), input.size() - 1);
-    const std::string_view piece = input.substr(1, size);
-    input.remove_prefix(1 + size);
-    return piece;
-}
-
-} // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size)
 {

@@ -15,12 +15,12 @@ daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log; {user}
 events {{ worker_connections 16000; }}
 worker_rlimit_nofile 40000;
 http {{
-    access_log off; keepalive_requests 100000000; keepalive_timeout 300; sendfile on; tcp_nopush off; tcp_nodelay on;
+    access_log off; keepalive_requests {requests}; keepalive_timeout 300; sendfile on; tcp_nopush off; tcp_nodelay on;
     client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
     default_type application/octet-stream; client_max_body_size 0; open_file_cache max=1000;
     log_format held "$request_time";
     server {{
-        listen {listen} reuseport backlog=4096;
+        listen {listen} reuseport backlog=4096{http2};
         root {dir}/files;
         location = /slow {{ limit_rate 100k; try_files /1m =404; }}
         location /held/ {{ alias {dir}/files/; access_log {dir}/held.log held; }}
@@ -32,9 +32,9 @@ http {{
 
 
 class NginxOrigin:
-    """Listens when made; stop() ends it. `files` is the folder it serves."""
+    """Listens when made; stop() ends it. `files` is the folder it serves. http2: it speaks that and nothing else (prior knowledge)."""
 
-    def __init__(self, sizes=(), host="127.0.0.1", port=None, wrap=()):
+    def __init__(self, sizes=(), host="127.0.0.1", port=None, wrap=(), http2=False, requests=100000000):
         self.dir = tempfile.mkdtemp(prefix="ladle-nginx-")
         os.chmod(self.dir, 0o755)
         self.files = os.path.join(self.dir, "files")
@@ -46,7 +46,8 @@ class NginxOrigin:
             self.add(name, size)
         conf = os.path.join(self.dir, "nginx.conf")
         with open(conf, "w", encoding="ascii") as out:
-            out.write(_CONF.format(dir=self.dir, listen=self.text, user="user root;" if os.geteuid() == 0 else ""))
+            out.write(_CONF.format(dir=self.dir, listen=self.text, http2=" http2" if http2 else "",
+                                   requests=requests, user="user root;" if os.geteuid() == 0 else ""))
         self.process = subprocess.Popen([*wrap, "/usr/sbin/nginx", "-e", f"{self.dir}/error.log", "-c", conf])
         if not wrap:
             waiting.until(self._answers, "nginx to listen")

@@ -102,8 +102,7 @@ loop::Task<void> BackgroundFetch::run()
     const std::chrono::milliseconds pause = request_.live->config->cache.uncacheable_for;
     request_.cache->end_large_claim(shm::FillEnd::uncacheable, loop::clock_now() + loop::to_nanos(pause));
     nobody_.alarm.clear();
-    turn_.connection.reset();
-    turn_.lease.end();
+    turn_.drop();
     request_.cache.reset();
     cache_.retire(*this);
 }

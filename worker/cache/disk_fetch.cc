@@ -199,10 +199,9 @@ bool DiskFetch::receive()
 {
     bool moved = false;
     bool is_cut = false;
-    while (!turn_.body.is_complete() && !is_cut && next_.size() < kStep &&
-           (!turn_.connection->input.empty() || turn_.connection->socket.may_read())) {
+    while (!turn_.body.is_complete() && !is_cut && next_.size() < kStep && turn_.may_pull()) {
         const std::uint64_t before = turn_.body.received();
-        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, kMostRead);
+        const BodyReader::Pull pull = turn_.pull(incoming_, kMostRead);
         visit_.cache.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
         if (pull == BodyReader::Pull::blocked) {
             break;
@@ -372,8 +371,7 @@ loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
             turn.release();
             fetch.publish();
         } else {
-            turn.connection.reset();
-            turn.lease.end();
+            turn.drop();
         }
         // What is under way may be about to make the file, or to give it its name: unlinked before that, it would stay for ever.
         while (fetch.is_working()) {

@@ -32,7 +32,7 @@ Fill::Fill(Cache& cache, std::shared_ptr<LiveConfig> live, Turn&& turn, shm::Cac
       hash_(begun_by->name.hash), file_(std::move(file))
 {
     begun_by_->fill = this;
-    turn_.connection->socket.set_news(&wake_.news());
+    turn_.stream->set_news(&wake_.news());
     cache_.row().add(shm::Metric::cache_fills);
     cache_.row().add(shm::Metric::cache_fills_open);
 }
@@ -79,7 +79,7 @@ void Fill::end(State state) noexcept
         cache_.row().add(shm::Metric::cache_fills_aborted);
     }
     if (state == State::cut) {
-        turn_.connection.reset();
+        turn_.stream.reset();
     }
     if (state_ != State::refused) {
         turn_.release();
@@ -216,12 +216,12 @@ Fill::State Fill::step()
             finish();
             return state_;
         }
-        if (turn_.connection->input.empty() && !turn_.connection->socket.may_read()) {
+        if (!turn_.may_pull()) {
             break;
         }
         const std::uint64_t before = turn_.body.received();
         const std::size_t most = stored_ == 0 ? kFirstRead : kLaterReads;
-        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, most);
+        const BodyReader::Pull pull = turn_.pull(incoming_, most);
         cache_.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
         if (pull == BodyReader::Pull::blocked) {
             break;
@@ -285,7 +285,7 @@ void Fill::leave() noexcept
     if (is_started_ && !has_left_) {
         has_left_ = true;
         if (state_ != State::complete) {
-            turn_.connection.reset();
+            turn_.stream.reset();
         }
         turn_.lease.end();
         cache_.retire(*this);

@@ -233,7 +233,7 @@ loop::Task<void> pass_rest(Request& request, Turn& turn, const Serving& serving)
 {
     Chain rest;
     request.cache->fill->take_over(turn, rest);
-    turn.connection->socket.set_news(&request.client.wake.news());
+    turn.stream->set_news(&request.client.wake.news());
     request.cache->view = {};
     co_await deliver_rest(request, turn, std::move(rest), serving.form());
 }

@@ -36,7 +36,7 @@ std::int64_t seconds(std::int64_t ms) noexcept
 void drop_response(Turn& turn)
 {
     if (!turn.body.is_complete()) {
-        turn.connection.reset();
+        turn.stream.reset();
     }
     turn.release();
 }

@@ -3,6 +3,7 @@
 
 #include "common/os/log.h"
 #include "worker/client/session.h"
+#include "worker/net/h2_fields.h"
 
 #include <algorithm>
 #include <utility>
@@ -421,15 +422,9 @@ void H2Connection::wake_waiting()
 void H2Connection::add_lines(std::string_view lines)
 {
     const auto as_bytes = [](std::string_view text) { return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data())); };
-    while (!lines.empty()) {
-        const std::string_view line = lines.substr(0, lines.find("\r\n"));
-        lines.remove_prefix(std::min(lines.size(), line.size() + 2));
-        const std::size_t colon = line.find(':');
-        if (colon == std::string_view::npos) {
-            continue;
-        }
-        const std::string_view name = line.substr(0, colon);
-        const std::string_view value = http::trim(line.substr(colon + 1));
+    std::string_view name;
+    std::string_view value;
+    while (next_field_line(lines, name, value)) {
         fields_.push_back({as_bytes(name), as_bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
     }
 }

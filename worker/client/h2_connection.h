@@ -12,8 +12,8 @@
 
 #include "common/loop/task.h"
 #include "worker/client/connection.h"
-#include "worker/client/h2_budget.h"
 #include "worker/client/h2_stream.h"
+#include "worker/net/h2_budget.h"
 #include "worker/request/parts.h"
 
 #include <nghttp2/nghttp2.h>

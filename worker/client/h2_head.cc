@@ -2,35 +2,16 @@
 #include "worker/client/h2_head.h"
 
 #include "common/http/grammar.h"
+#include "worker/net/h2_fields.h"
 
 #include <sys/random.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 namespace ladle::worker {
 
 namespace {
-
-/// RFC 9113 §8.2.2: fields for one connection only make a request malformed.
-bool is_forbidden(std::string_view name) noexcept
-{
-    static constexpr std::array<std::string_view, 5> kNames = {"connection", "keep-alive", "proxy-connection", "transfer-encoding",
-                                                               "upgrade"};
-    for (const std::string_view forbidden : kNames) {
-        if (http::equals_ignoring_case(name, forbidden)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/// RFC 9113 §8.2.1: names are tokens in lower case.
-bool is_field_name(std::string_view name) noexcept
-{
-    return http::is_token(name) && std::ranges::none_of(name, [](char c) { return c != http::to_lower(c); });
-}
 
 /// 16 random bytes in base64 (RFC 6455 §4.1).
 std::string make_websocket_key()
@@ -87,7 +68,7 @@ bool H2Head::add(std::string_view name, std::string_view value)
         return false;
     }
     const bool is_pseudo = name.starts_with(':');
-    if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos || (!is_pseudo && !is_field_name(name))) {
+    if (breaks_line(value) || (!is_pseudo && !is_h2_field_name(name))) {
         fault_ = Fault::malformed; // a line of its own, for whoever reads HTTP/1
     } else if (is_pseudo) {
         fault_ = add_pseudo(name, value) ? fault_ : Fault::malformed;
@@ -96,7 +77,7 @@ bool H2Head::add(std::string_view name, std::string_view value)
     } else if (name == "host") {
         fault_ = host_.length != 0 ? Fault::two_hosts : fault_;
         keep(host_, value);
-    } else if (is_forbidden(name)) {
+    } else if (is_connection_field(name)) {
         fault_ = Fault::malformed;
     } else if (is_extended_connect() && (name == "sec-websocket-key" || name == "content-length")) {
         return true; // RFC 8441 §5: the first is not used, the second means nothing

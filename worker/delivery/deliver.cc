@@ -5,6 +5,7 @@
 #include "worker/response/response_writer.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace ladle::worker {
 
@@ -41,6 +42,7 @@ public:
     }
 
 private:
+    bool send_request();
     bool receive();
     bool may_receive() const noexcept;
     std::size_t room() noexcept;
@@ -54,9 +56,10 @@ private:
     Turn& turn_;
     Spool spool_;
     Chain incoming_;
+    std::optional<http::ChunkedDecoder> trailers_; ///< of the response, once it is complete
     BodyForm form_ = BodyForm::none;
     bool streams_;
-    bool is_events_ = false;  ///< an event stream: silence is no fault
+    bool is_events_ = false;  ///< an event stream, or a gRPC call: silence is no fault
     bool has_received_all_ = false;
     bool is_cut_ = false;     ///< the server's part ended before its end
     bool is_ended_ = false;   ///< all, with its end, is lined up
@@ -68,12 +71,15 @@ void Delivery::begin()
 {
     const http::Fields& fields = request_.response.fields;
     const std::string_view type = fields.value_of(http::FieldName::content_type);
-    is_events_ = type.size() >= 17 && http::equals_ignoring_case(type.substr(0, 17), "text/event-stream");
+    is_events_ = request_.is_grpc || (type.size() >= 17 && http::equals_ignoring_case(type.substr(0, 17), "text/event-stream"));
     form_ = turn_.body.is_complete() && turn_.body.kind() == http::BodyKind::none
                 ? BodyForm::none
                 : choose_body_form(request_, {turn_.body.kind(), turn_.body.left()});
-    if (!turn_.request_complete && request_.body) {
+    if (!turn_.request_complete && request_.body && !turn_.upload) {
         request_.after = After::close; // it answered early: the rest of the request body is not read
+    }
+    if (request_.body) {
+        request_.body->forget_beginning(); // it cannot be sent again from here on
     }
     write_response_head(request_, form_, turn_.body.left());
     request_.response.fields.clear(); // nobody reads them any more: their block need not last as long as the body
@@ -98,9 +104,6 @@ void Delivery::go_on(Chain&& rest, BodyForm form)
 void Delivery::finish_server() noexcept
 {
     has_received_all_ = true;
-    if (turn_.connection && !turn_.connection->input.empty()) {
-        request_.parts.row.add(shm::Metric::server_bad_responses); // bytes after the end: never reused, never shown
-    }
     turn_.release();
 }
 
@@ -115,13 +118,12 @@ void Delivery::stop_receiving(BodyReader::Pull pull)
              {"server", request_.server_text},
              {"reason", name_of(request_.reason)},
              {"id", request_.id}});
-    turn_.connection.reset();
-    turn_.lease.end();
+    turn_.drop();
 }
 
 bool Delivery::may_receive() const noexcept
 {
-    return !has_received_all_ && (!turn_.connection->input.empty() || turn_.connection->socket.may_read());
+    return !has_received_all_ && turn_.may_pull();
 }
 
 /// Bytes that may be taken in now; where all is well, enough for the whole turn, as asking looks at every process's row.
@@ -157,10 +159,10 @@ bool Delivery::receive()
         }
         const std::uint64_t before = turn_.body.received();
         const std::size_t most = std::min(read_size_, allowed);
-        const BodyReader::Pull pull = turn_.body.pull(turn_.connection->socket, turn_.connection->input, incoming_, most);
+        const BodyReader::Pull pull = turn_.pull(incoming_, most);
         const std::uint64_t received = turn_.body.received() - before;
         request_.parts.row.add(shm::Metric::bytes_from_servers, received);
-        allowed -= std::min<std::size_t>(allowed, received);
+        allowed -= std::min(allowed, incoming_.bytes());
         if (pull == BodyReader::Pull::blocked) {
             break;
         }
@@ -174,10 +176,10 @@ bool Delivery::receive()
         moved = true;
         read_size_ = kLaterReads;
         if (turn_.body.is_complete()) {
-            if (turn_.body.kind() == http::BodyKind::chunked) {
-                request_.trailers = turn_.body.chunks();
+            if (turn_.body.may_have_trailers()) {
+                trailers_ = turn_.body.chunks();
                 http::Fields fields(1000);
-                if (!request_.trailers->parse_trailers(fields)) {
+                if (!trailers_->parse_trailers(fields)) {
                     stop_receiving(BodyReader::Pull::refused);
                     return true;
                 }
@@ -208,14 +210,32 @@ void Delivery::line_up()
     if (has_received_all_ && spool_.is_drained() && !is_ended_) {
         is_ended_ = true;
         if (!is_cut_) {
-            request_.client.finish_body(request_.trailers ? &*request_.trailers : nullptr);
+            request_.client.finish_body(trailers_ ? &*trailers_ : nullptr);
         }
     }
 }
 
+/// The rest of the request, which the server takes while it answers.
+bool Delivery::send_request()
+{
+    Upload& upload = *turn_.upload;
+    const bool moved = upload.step(*turn_.stream);
+    if (upload.client_failure()) {
+        request_.reason = upload.client_failure()->reason;
+        request_.after = After::abort;
+        is_cut_ = has_received_all_ = true;
+        turn_.drop();
+    } else if (upload.is_done(*turn_.stream) || upload.has_failed()) { // what a failure means is said by what is received
+        turn_.request_complete = !upload.has_failed();
+        turn_.upload.reset();
+    }
+    return moved;
+}
+
 bool Delivery::step()
 {
-    bool moved = receive();
+    bool moved = turn_.upload && send_request();
+    moved = receive() || moved;
     ClientStream& client = request_.client;
     for (;;) {
         line_up();

@@ -82,6 +82,9 @@ std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 void Spool::append(Chain&& bytes)
 {
     size_ += bytes.bytes();
+    if (size_ > kFree) {
+        forget_beginning();
+    }
     const std::size_t all = held() + bytes.bytes();
     const bool stays = !is_on_disk() && (all <= kFree || fits_in_memory(all) || !may_use_disk(bytes.bytes()));
     if (stays) {
@@ -183,7 +186,7 @@ std::size_t Spool::take(Chain& out, std::size_t most)
     std::size_t n = 0;
     const std::uint64_t memory_end = memory_begin_ + memory_.bytes();
     if (taken_ < memory_end) {
-        n = keep_ == Keep::all ? memory_.share_to(out, static_cast<std::size_t>(taken_ - memory_begin_), most)
+        n = keeps_all() ? memory_.share_to(out, static_cast<std::size_t>(taken_ - memory_begin_), most)
                                : memory_.move_to(out, most);
     } else if (taken_ < file_end_) {
         if (window_.empty()) {
@@ -192,7 +195,7 @@ std::size_t Spool::take(Chain& out, std::size_t most)
         }
         n = window_.move_to(out, most);
     } else if (write_ == nullptr && !tail_.empty()) {
-        n = keep_ == Keep::all ? tail_.share_to(out, static_cast<std::size_t>(taken_ - file_end_), most) : tail_.move_to(out, most);
+        n = keeps_all() ? tail_.share_to(out, static_cast<std::size_t>(taken_ - file_end_), most) : tail_.move_to(out, most);
         if (keep_ == Keep::until_taken) {
             file_begin_ = file_end_ = file_end_ + n; // the file ends before what was taken past it
         }
@@ -240,13 +243,22 @@ void Spool::release_consumed()
 
 void Spool::keep_no_more() noexcept
 {
-    LADLE_ASSERT(taken_ == 0);
+    LADLE_ASSERT(taken_ <= memory_begin_ + memory_.bytes());
+    memory_.consume(static_cast<std::size_t>(taken_ - memory_begin_));
+    memory_begin_ = taken_;
     keep_ = Keep::until_taken;
+}
+
+void Spool::forget_beginning() noexcept
+{
+    if (keep_ == Keep::beginning) {
+        keep_no_more();
+    }
 }
 
 void Spool::rewind() noexcept
 {
-    LADLE_ASSERT(keep_ == Keep::all);
+    LADLE_ASSERT(keeps_all());
     taken_ = 0;
     window_.clear();
 }

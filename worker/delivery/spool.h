@@ -28,7 +28,8 @@ struct SpoolParts {
     int directory;
 };
 
-enum class Keep : std::uint8_t { until_taken, all };
+/// What can be had once more with rewind(): nothing, everything, or everything for as long as it is no more than Spool::kFree.
+enum class Keep : std::uint8_t { until_taken, all, beginning };
 
 class Spool {
 public:
@@ -43,14 +44,18 @@ public:
     /// kFree and 4 KiB, and one on disk three of kShortChunk: two to be written, one read back.
     std::size_t room(std::size_t outside, std::size_t wanted) noexcept;
     bool has_room() noexcept { return room(0, kFree) > 0; }
-    /// Moves (Keep::all: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.
+    /// Moves (where all is kept: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.
     std::size_t take(Chain& out, std::size_t most);
     /// Whether all that was appended has been taken.
     bool is_drained() const noexcept { return taken_ == size_; }
-    /// From Keep::all to Keep::until_taken, before anything was taken: the budget cannot hold the whole body.
+    /// To Keep::until_taken: the budget cannot hold the whole body, or it will not be needed again. Precondition: nothing was taken
+    /// from a file.
     void keep_no_more() noexcept;
-    bool keeps_all() const noexcept { return keep_ == Keep::all; }
-    /// Starts again from the first byte (Keep::all).
+    /// The same for Keep::beginning; nothing for the others.
+    void forget_beginning() noexcept;
+    /// Whether all that was appended is kept.
+    bool keeps_all() const noexcept { return keep_ != Keep::until_taken; }
+    /// Starts again from the first byte. Precondition: keeps_all().
     void rewind() noexcept;
     /// Bytes appended so far.
     std::uint64_t size() const noexcept { return size_; }

@@ -13,48 +13,42 @@ constexpr std::size_t kReadMost = 16 << 10;
 /// From the client to the server.
 class UpFlow {
 public:
-    UpFlow(ClientStream& client, Socket& server) noexcept : client_(client), server_(server) {}
+    UpFlow(ClientStream& client, ServerStream& server) noexcept : client_(client), server_(server) {}
 
     /// Moves what is at hand; false = nothing moved.
     bool step()
     {
         bool moved = false;
-        if (!client_.body.is_complete() && waiting_.bytes() < kWaitingMost && client_.ready().may_pull) {
-            const BodyReader::Pull pull = client_.pull_body(waiting_, kReadMost);
+        Chain& waiting = server_.out;
+        if (!client_.body.is_complete() && waiting.bytes() < kWaitingMost && client_.ready().may_pull) {
+            const BodyReader::Pull pull = client_.pull_body(waiting, kReadMost);
             moved = pull == BodyReader::Pull::progress;
             has_failed = has_failed || (!moved && pull != BodyReader::Pull::blocked);
-            if (waiting_.empty()) {
-                waiting_.clear(); // an idle tunnel holds no block
-            }
         }
-        if (!waiting_.empty() && server_.may_write()) {
-            const Io io = server_.write(waiting_);
-            moved = moved || io.bytes > 0;
-            sent += io.bytes;
-            has_failed = has_failed || io.state == IoState::failed;
-        }
-        if (client_.body.is_complete() && waiting_.empty() && !is_finished) {
+        const Io io = server_.flush();
+        has_failed = has_failed || io.state == IoState::failed;
+        moved = moved || io.bytes > 0;
+        if (client_.body.is_complete() && waiting.empty() && !is_finished) {
             is_finished = true;
-            server_.finish_writing();
+            server_.finish_body(nullptr);
+            server_.flush();
             moved = true;
         }
         return moved;
     }
 
-    std::uint64_t sent = 0;
     bool is_finished = false; ///< its end has been passed on
     bool has_failed = false;
 
 private:
     ClientStream& client_;
-    Socket& server_;
-    Chain waiting_;
+    ServerStream& server_;
 };
 
 /// From the server to the client.
 class DownFlow {
 public:
-    DownFlow(ServerConnection& server, ClientStream& client) noexcept : server_(server), client_(client)
+    DownFlow(ServerStream& server, ClientStream& client) noexcept : server_(server), client_(client)
     {
         body.begin({http::BodyKind::until_close, 0});
     }
@@ -63,9 +57,9 @@ public:
     bool step()
     {
         bool moved = false;
-        if (!body.is_complete() && client_.out.bytes() < kWaitingMost && (!server_.input.empty() || server_.socket.may_read())) {
+        if (!body.is_complete() && client_.out.bytes() < kWaitingMost && server_.may_pull()) {
             const std::size_t before = client_.out.bytes();
-            const BodyReader::Pull pull = body.pull(server_.socket, server_.input, client_.out, kReadMost);
+            const BodyReader::Pull pull = server_.pull_body(body, client_.out, kReadMost);
             passed += client_.out.bytes() - before;
             moved = pull == BodyReader::Pull::progress;
             has_failed = has_failed || (!moved && pull != BodyReader::Pull::blocked);
@@ -91,7 +85,7 @@ public:
     bool has_failed = false;
 
 private:
-    ServerConnection& server_;
+    ServerStream& server_;
     ClientStream& client_;
 };
 
@@ -106,8 +100,8 @@ loop::Task<void> tunnel(Request& request, Turn& turn)
     row.add(shm::Metric::tunnels);
     row.add(shm::Metric::tunnels_open);
     client.body.begin({http::BodyKind::until_close, 0});
-    UpFlow up(client, turn.connection->socket);
-    DownFlow down(*turn.connection, client);
+    UpFlow up(client, *turn.stream);
+    DownFlow down(*turn.stream, client);
     request.reason = Reason::tunnel_closed;
     client.alarm.set(request.timeouts().tunnel);
     for (;;) {
@@ -128,12 +122,10 @@ loop::Task<void> tunnel(Request& request, Turn& turn)
     }
     row.subtract(shm::Metric::tunnels_open);
     row.add(shm::Metric::bytes_from_clients, client.body.received());
-    row.add(shm::Metric::bytes_to_servers, up.sent);
     row.add(shm::Metric::bytes_from_servers, down.body.received());
     client.body.begin({}); // nothing is due any more
     request.body_sent = down.passed;
-    turn.connection.reset();
-    turn.lease.end();
+    turn.drop();
 }
 
 } // namespace ladle::worker

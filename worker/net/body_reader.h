@@ -29,7 +29,9 @@ public:
     /// Takes what is at hand, up to about `most` bytes.
     Pull pull(Socket& socket, Input& input, Chain& out, std::size_t most);
 
-    /// Of a body that is taken elsewhere, as its protocol has frames of its own: it has ended, with these trailers' lines
+    /// Of a body that is taken elsewhere, as its protocol has frames of its own: so many bytes of it have come.
+    void take(std::size_t bytes) noexcept { left_ -= left_ < bytes ? left_ : bytes; }
+    /// Likewise: it has ended, with these trailers' lines
     /// ("Name: value\r\n" …). False: they are malformed, or too long.
     bool end(std::string_view trailers);
 

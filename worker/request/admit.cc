@@ -98,6 +98,14 @@ void read_upgrade(Request& request)
     request.upgrade = name;
 }
 
+/// "application/grpc", also with "+proto" or parameters; "application/grpc-web" is an ordinary request.
+bool is_grpc_type(std::string_view type) noexcept
+{
+    constexpr std::string_view kType = "application/grpc";
+    return type.size() >= kType.size() && http::equals_ignoring_case(type.substr(0, kType.size()), kType) &&
+           (type.size() == kType.size() || std::string_view("+; \t").find(type[kType.size()]) != std::string_view::npos);
+}
+
 } // namespace
 
 Answer answer_for(http::HeadError error) noexcept
@@ -135,6 +143,7 @@ std::optional<Answer> admit(Request& request)
         return ended;
     }
     read_upgrade(request);
+    request.is_grpc = head.fields.has(FieldName::content_type) && is_grpc_type(head.fields.value_of(FieldName::content_type));
     mark_hop_by_hop(head.fields);
     mark_look_alikes(head.fields);
     return std::nullopt;

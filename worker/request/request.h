@@ -62,6 +62,7 @@ struct Request {
     bool wants_upgrade = false;       ///< a protocol we may tunnel
     std::string_view upgrade;         ///< its name
     bool client_keeps_alive = true;
+    bool is_grpc = false;             ///< a gRPC call: both bodies are passed on as they come, and silence is no fault
 
     // identify
     bool is_trusted_peer = false;   ///< its Forwarded fields are believed

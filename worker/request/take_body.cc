@@ -78,9 +78,9 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
     if (request.framing.kind == http::BodyKind::length && request.framing.length > request.route->body_bytes) {
         co_return Answer{413, Reason::body_too_large};
     }
-    const bool is_whole = request.route->request_buffering == config::RequestBuffering::full;
+    const bool is_whole = request.route->request_buffering == config::RequestBuffering::full && !request.is_grpc;
     client.body.begin(request.framing);
-    request.body.emplace(request.parts.spool, request.client_bucket, client.wake, is_whole ? Keep::all : Keep::until_taken);
+    request.body.emplace(request.parts.spool, request.client_bucket, client.wake, is_whole ? Keep::all : Keep::beginning);
     if (!is_whole) {
         co_return std::nullopt; // forward() passes it on as it comes
     }

@@ -47,6 +47,12 @@ void decide_after(Request& request, BodyForm form)
     }
 }
 
+/// A gRPC answer of nothing but a head: whatever stands there is metadata of the call, and the frame says that it is all.
+bool is_bare_grpc(const Request& request, std::uint64_t length) noexcept
+{
+    return request.is_grpc && length == 0 && request.client.protocol == Protocol::http_2;
+}
+
 } // namespace
 
 BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept
@@ -109,7 +115,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
         }
     }
     text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n") << cache_status;
-    if (form == BodyForm::length) {
+    if (form == BodyForm::length && !is_bare_grpc(request, length)) {
         text << "Content-Length: " << length << "\r\n";
     } else if (form == BodyForm::none && response.fields.has(FieldName::content_length) && response.status != 204 &&
                response.status != 101) {

@@ -12,7 +12,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr unsigned char kProtocols[] = "\x08http/1.1";
+constexpr unsigned char kHttp1[] = "\x08http/1.1";
+constexpr unsigned char kHttp2[] = "\x02h2";
 
 /// "10.0.0.1:443" and "[::1]:443" without the port and the brackets; empty for a name or a Unix socket.
 std::string literal_host(const config::UpstreamServer& server)
@@ -36,8 +37,9 @@ X509_STORE* TlsConnector::authorities(const config::SharedText& text)
     return store.get();
 }
 
-SslSettingsPtr TlsConnector::make_settings(const config::UpstreamTls& tls)
+SslSettingsPtr TlsConnector::make_settings(const config::Upstream& upstream)
 {
+    const config::UpstreamTls& tls = *upstream.tls;
     SslSettingsPtr settings(SSL_CTX_new(TLS_client_method()));
     if (!settings || SSL_CTX_set_min_proto_version(settings.get(), TLS1_2_VERSION) != 1) {
         return nullptr;
@@ -45,7 +47,11 @@ SslSettingsPtr TlsConnector::make_settings(const config::UpstreamTls& tls)
     SSL_CTX_set_options(settings.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(settings.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(settings.get(), SSL_SESS_CACHE_OFF); // TlsSession is ours
-    SSL_CTX_set_alpn_protos(settings.get(), kProtocols, sizeof kProtocols - 1);
+    if (upstream.protocol == config::UpstreamProtocol::h2) {
+        SSL_CTX_set_alpn_protos(settings.get(), kHttp2, sizeof kHttp2 - 1);
+    } else {
+        SSL_CTX_set_alpn_protos(settings.get(), kHttp1, sizeof kHttp1 - 1);
+    }
     if (tls.verifies) {
         X509_STORE* store = authorities(tls.ca);
         if (store == nullptr) {
@@ -67,7 +73,7 @@ SSL_CTX* TlsConnector::settings_for(const config::Upstream& upstream)
 {
     const auto [at, is_new] = settings_.try_emplace(&upstream);
     if (is_new) {
-        at->second = make_settings(*upstream.tls);
+        at->second = make_settings(upstream);
         if (!at->second) {
             os::log(os::Level::error, "TLS with servers cannot be set up",
                     {{"upstream", upstream.name}, {"reason", take_tls_error()}});

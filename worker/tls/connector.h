@@ -27,7 +27,7 @@ public:
 
 private:
     SSL_CTX* settings_for(const config::Upstream& upstream);
-    SslSettingsPtr make_settings(const config::UpstreamTls& tls);
+    SslSettingsPtr make_settings(const config::Upstream& upstream);
     bool set_identity(SSL* ssl, const config::UpstreamTls& tls, const config::UpstreamServer& server);
     X509_STORE* authorities(const config::SharedText& text);
 

@@ -11,6 +11,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::uint32_t kMostConnects = 3;    // servers tried for one request
+constexpr std::uint32_t kMostAttempts = 4;    // connects and sends of one request
 constexpr std::uint32_t kMostRemembered = 64; // members that the set of tried ones has a bit for
 
 /// Waits until some member has room, or for the queue's timeout. Nothing = look again.
@@ -83,9 +84,17 @@ bool has_whole_body(const Request& request) noexcept
     return !request.body || request.body->keeps_all() || request.body->size() == 0;
 }
 
-bool may_repeat(const Request& request) noexcept
+/// Whether the request may be sent again after a failure that allows it so far.
+bool may_repeat(const Request& request, const Turn& turn, Repeat repeat) noexcept
 {
-    return http::is_idempotent(request.head.method) && !request.response_begun && has_whole_body(request);
+    if (request.response_begun || !has_whole_body(request) || request.attempts >= kMostAttempts) {
+        return false;
+    }
+    switch (repeat) {
+    case Repeat::always: return true;
+    case Repeat::if_idempotent: return turn.is_reused && http::is_idempotent(request.head.method);
+    default: return false;
+    }
 }
 
 /// After a connect that failed: the server rests, for all workers.
@@ -105,7 +114,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
     turn.upstream = request.live->upstreams[*request.route->upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     std::uint64_t tried = 0;
-    std::optional<Answer> unreachable; ///< what the last connect that failed would be answered with
+    std::optional<Answer> unreachable; ///< what is answered when there is no server left: how the last one failed
     Freshness freshness = Freshness::kept_or_fresh;
     for (;;) {
         std::optional<Answer> failed = co_await choose(request, turn, tried);
@@ -130,20 +139,22 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         request.times.connected = loop::clock_now();
         Forwarded forwarded = co_await forward(request, turn);
         std::optional<Answer> bad = forwarded.failed;
-        bool before_any_byte = forwarded.server_was_silent;
+        Repeat repeat = forwarded.repeat;
         if (!bad) {
             Received received = co_await receive(request, turn);
             bad = received.failed;
-            before_any_byte = received.server_was_silent;
+            repeat = received.repeat;
         }
         if (!bad) {
             co_return std::nullopt;
         }
-        const bool was_reused = turn.is_reused;
-        turn.connection.reset();
-        turn.lease.end();
-        if (!was_reused || !before_any_byte || !may_repeat(request)) {
+        turn.drop();
+        if (!may_repeat(request, turn, repeat)) {
             co_return bad;
+        }
+        if (repeat == Repeat::always && turn.upstream->members().size() > 1 && turn.member < kMostRemembered) {
+            tried |= std::uint64_t{1} << turn.member; // it may be about to leave, or has too much to do
+            unreachable = bad;
         }
         freshness = Freshness::fresh;
         if (request.body && request.body->keeps_all()) {

@@ -16,7 +16,8 @@ namespace ladle::worker {
 /// place in the queue, a connect, the server taking the request, the client sending its body, the server's first byte.
 ///
 /// Tried again: a connect that failed (any request, another server), and a kept connection that closed before any byte of an answer
-/// came (idempotent requests only, RFC 9110 §9.2.2, on a fresh connection).
+/// came (idempotent requests only, RFC 9110 §9.2.2, on a fresh connection). A request that a server says it has not processed
+/// (HTTP/2: GOAWAY, REFUSED_STREAM) is sent again whatever its method.
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn);
 
 } // namespace ladle::worker

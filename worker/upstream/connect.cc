@@ -3,6 +3,7 @@
 
 #include "common/os/log.h"
 #include "worker/upstream/announce.h"
+#include "worker/upstream/join.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -61,15 +62,7 @@ bool is_same_host(const sockaddr_storage& a, const sockaddr_storage& b) noexcept
 std::unique_ptr<ServerConnection> take_kept(const Member& member, std::string_view announced)
 {
     while (std::unique_ptr<ServerConnection> connection = member.server->take_kept(announced)) {
-        const std::uint32_t version = member.entry->address_version.load(std::memory_order_relaxed);
-        if (member.settings->host_name.empty() || connection->address_version == version) {
-            return connection;
-        }
-        std::vector<sockaddr_storage> addresses;
-        if (!shm::read_addresses(*member.entry, addresses) ||
-            std::any_of(addresses.begin(), addresses.end(),
-                        [&](const sockaddr_storage& address) { return is_same_host(address, connection->address); })) {
-            connection->address_version = version;
+        if (is_still_of(member, *connection)) {
             return connection;
         }
     }
@@ -88,10 +81,18 @@ loop::Task<bool> wait_for_connect(Request& request, ServerConnection& connection
     co_return true;
 }
 
-/// TLS with the server, within another connect timeout; nullopt = it is agreed on.
-loop::Task<std::optional<Connected>> shake_hands(Request& request, Turn& turn)
+/// RFC 9113 §3.2: HTTP/2 over TLS is what both sides have agreed on, or nothing.
+std::optional<Connected> check_protocol(const Upstream& upstream, const Encryption& encryption)
 {
-    Socket& socket = turn.connection->socket;
+    if (upstream.settings().protocol == config::UpstreamProtocol::h2 && encryption.facts().protocol != "h2") {
+        return Connected{Answer{502, Reason::server_not_h2}, "the server does not speak HTTP/2: it did not agree to it (ALPN)"};
+    }
+    return std::nullopt;
+}
+
+/// TLS with the server, within another connect timeout; nullopt = it is agreed on.
+loop::Task<std::optional<Connected>> shake_hands(Request& request, const Turn& turn, Socket& socket)
+{
     const Member& member = turn.upstream->members()[turn.member];
     socket.encrypt(request.live->connector.connect(request.parts.loop, socket, turn.upstream->settings(), *member.settings));
     if (socket.encryption() == nullptr) {
@@ -101,7 +102,7 @@ loop::Task<std::optional<Connected>> shake_hands(Request& request, Turn& turn)
     for (;;) {
         const Handshake state = socket.shake_hands();
         if (state == Handshake::done) {
-            co_return std::nullopt;
+            co_return check_protocol(*turn.upstream, *socket.encryption());
         }
         if (state != Handshake::under_way) {
             const std::string_view why = socket.encryption()->failure();
@@ -144,50 +145,51 @@ int begin_connect(Request& request, ServerConnection& connection, const Endpoint
 
 } // namespace
 
-loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
+bool is_still_of(const Member& member, ServerConnection& connection)
 {
-    Server& server = turn.server();
-    turn.is_reused = false;
-    const std::string announced = announcement_for(request, turn.upstream->settings());
-    if (freshness == Freshness::kept_or_fresh) {
-        turn.connection = take_kept(turn.upstream->members()[turn.member], announced);
-        if (turn.connection) {
-            turn.connection->socket.set_news(&request.client.wake.news());
-            turn.is_reused = true;
-            request.parts.row.add(shm::Metric::server_connections_reused);
-            co_return Connected{};
-        }
+    const std::uint32_t version = member.entry->address_version.load(std::memory_order_relaxed);
+    if (member.settings->host_name.empty() || connection.address_version == version) {
+        return true;
     }
-    const std::vector<Endpoint> endpoints = find_endpoints(*turn.upstream, turn.upstream->members()[turn.member]);
+    std::vector<sockaddr_storage> addresses;
+    const bool is_one = !shm::read_addresses(*member.entry, addresses) ||
+                        std::any_of(addresses.begin(), addresses.end(), [&](const sockaddr_storage& address) {
+                            return is_same_host(address, connection.address);
+                        });
+    connection.address_version = is_one ? version : connection.address_version;
+    return is_one;
+}
+
+loop::Task<Connected> open_connection(Request& request, Turn& turn, std::unique_ptr<ServerConnection>& made)
+{
+    const Member& member = turn.upstream->members()[turn.member];
+    const std::vector<Endpoint> endpoints = find_endpoints(*turn.upstream, member);
+    const std::string announced = announcement_for(request, turn.upstream->settings());
     Connected last{Answer{503, Reason::name_unresolved}, "the name has no address"};
     for (const Endpoint& endpoint : endpoints) {
-        turn.connection = server.make_connection();
-        turn.connection->address = endpoint.address;
-        turn.connection->address_version =
-            turn.upstream->members()[turn.member].entry->address_version.load(std::memory_order_relaxed);
-        int code = begin_connect(request, *turn.connection, endpoint);
+        auto connection = member.server->make_connection();
+        connection->address = endpoint.address;
+        connection->address_version = member.entry->address_version.load(std::memory_order_relaxed);
+        int code = begin_connect(request, *connection, endpoint);
         request.client.alarm.set(request.timeouts().connect);
-        if (code == 0 && !turn.connection->socket.may_write()) {
-            const bool is_wanted = co_await wait_for_connect(request, *turn.connection);
+        if (code == 0 && !connection->socket.may_write()) {
+            const bool is_wanted = co_await wait_for_connect(request, *connection);
             if (!is_wanted) {
-                turn.connection.reset();
                 co_return Connected{Answer{499, Reason::client_left}, {}};
             }
         }
-        if (code == 0 && !turn.connection->socket.may_write()) {
+        if (code == 0 && !connection->socket.may_write()) {
             last = {Answer{504, Reason::connect_timeout}, "connect timed out"};
-            turn.connection.reset();
             continue;
         }
-        code = code != 0 ? code : turn.connection->socket.take_error();
+        code = code != 0 ? code : connection->socket.take_error();
         if (code == 0 && !announced.empty()) {
-            turn.connection->announced = announced;
-            code = announce(turn.connection->socket, announced) ? 0 : EPIPE;
+            connection->announced = announced;
+            code = announce(connection->socket, announced) ? 0 : EPIPE;
         }
         if (code == 0 && turn.upstream->settings().tls) {
-            std::optional<Connected> refused = co_await shake_hands(request, turn);
+            std::optional<Connected> refused = co_await shake_hands(request, turn, connection->socket);
             if (refused) {
-                turn.connection.reset();
                 if (refused->failed->reason == Reason::client_left) {
                     co_return std::move(*refused);
                 }
@@ -201,13 +203,38 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
                 os::log(os::Level::debug, "connected to a server",
                         {{"upstream", request.upstream_name}, {"server", request.server_text}, {"id", request.id}});
             }
-            Upstream::report_success(turn.upstream->members()[turn.member]);
+            made = std::move(connection);
             co_return Connected{};
         }
         last = {Answer{502, Reason::connect_failed}, strerrordesc_np(code)};
-        turn.connection.reset();
     }
     co_return last;
+}
+
+loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
+{
+    Member& member = turn.upstream->members()[turn.member];
+    turn.is_reused = false;
+    if (turn.upstream->settings().protocol == config::UpstreamProtocol::h2) {
+        Connected joined = co_await join(request, turn);
+        co_return joined;
+    }
+    if (freshness == Freshness::kept_or_fresh) {
+        turn.stream = take_kept(member, announcement_for(request, turn.upstream->settings()));
+        if (turn.stream) {
+            turn.stream->set_news(&request.client.wake.news());
+            turn.is_reused = true;
+            request.parts.row.add(shm::Metric::server_connections_reused);
+            co_return Connected{};
+        }
+    }
+    std::unique_ptr<ServerConnection> made;
+    Connected connected = co_await open_connection(request, turn, made);
+    if (!connected.failed) {
+        Upstream::report_success(member);
+        turn.stream = std::move(made);
+    }
+    co_return connected;
 }
 
 } // namespace ladle::worker

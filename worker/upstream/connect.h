@@ -5,13 +5,16 @@
 
 #include "common/loop/task.h"
 #include "worker/request/request.h"
+#include "worker/upstream/server_connection.h"
 #include "worker/upstream/turn.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 
 namespace ladle::worker {
 
+/// Of HTTP/1: a kept connection may have been closed by its server just now.
 enum class Freshness : std::uint8_t { kept_or_fresh, fresh };
 
 struct Connected {
@@ -19,7 +22,14 @@ struct Connected {
     std::string detail; ///< of a failure, for the log
 };
 
-/// Sets turn.connection. Tries the addresses of a name one after the other (three at the most), each for the connect timeout.
+/// Sets turn.stream.
 loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness);
+
+/// Connects to the chosen server, with TLS where its upstream has it. Tries the addresses of a name one after the other (three at
+/// the most), each for the connect timeout.
+loop::Task<Connected> open_connection(Request& request, Turn& turn, std::unique_ptr<ServerConnection>& made);
+
+/// Whether what the connection is connected to is still an address of the server's name.
+bool is_still_of(const Member& member, ServerConnection& connection);
 
 } // namespace ladle::worker

@@ -13,10 +13,11 @@ namespace ladle::worker {
 
 struct Forwarded {
     std::optional<Answer> failed;
-    bool server_was_silent = false; ///< of a failure: the server closed before it said anything
+    Repeat repeat = Repeat::never; ///< of a failure
 };
 
-/// Sends all, or up to where the server begins to answer (turn.request_complete tells which). A body that is still being received
+/// Sends all, or up to where the server begins to answer (turn.request_complete tells which; turn.upload is what is still to be
+/// sent, where that goes on). A body that is still being received
 /// is passed on as it comes. May wait for: the server taking bytes, the client sending them, a 100 (a second at the most).
 loop::Task<Forwarded> forward(Request& request, Turn& turn);
 

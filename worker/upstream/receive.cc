@@ -13,36 +13,9 @@ namespace {
 constexpr unsigned kMostInterim = 16;
 constexpr std::chrono::milliseconds kContinueWait{1000};
 
-/// Reads and parses up to the end of one head.
-enum class HeadStep : std::uint8_t { complete, blocked, refused, ended };
-
 HeadStep read_head(Request& request, Turn& turn)
 {
-    ServerConnection& connection = *turn.connection;
-    const http::HeadLimits limits{request.live->config->request_limits.head_bytes, 0};
-    bool got_part = false;
-    for (;;) {
-        if (!connection.input.empty()) {
-            const http::Progress progress = request.response.parse(connection.input.unread(), limits);
-            if (progress != http::Progress::incomplete) {
-                return progress == http::Progress::complete ? HeadStep::complete : HeadStep::refused;
-            }
-        }
-        // A reset that came in one event with these bytes is announced by nothing else: after a part, ask until the kernel says no.
-        if (!connection.socket.may_read() && !got_part) {
-            return HeadStep::blocked;
-        }
-        const Io io = connection.input.fill(connection.socket, limits.head_bytes);
-        got_part = true;
-        request.parts.row.add(shm::Metric::bytes_from_servers, io.bytes);
-        connection.input.release_if_empty();
-        if (io.state == IoState::would_block) {
-            return HeadStep::blocked;
-        }
-        if (io.state != IoState::done) {
-            return HeadStep::ended;
-        }
-    }
+    return turn.stream->receive_head(request.response, {request.live->config->request_limits.head_bytes, 0});
 }
 
 Received bad_response(Request& request, Reason reason, std::string_view detail)
@@ -54,7 +27,7 @@ Received bad_response(Request& request, Reason reason, std::string_view detail)
              {"reason", name_of(reason)},
              {"detail", detail},
              {"id", request.id}});
-    return {Answer{502, reason}, false};
+    return {Answer{502, reason}};
 }
 
 /// Handles a complete interim head; a failure, or nothing: go on with the next head.
@@ -70,7 +43,7 @@ std::optional<Received> pass_interim(Request& request, Turn& turn)
         write_interim(request);
         request.client.flush();
     }
-    turn.connection->input.consume(request.response.size());
+    std::ignore = turn.stream->take_head(request.response);
     request.response.clear();
     return std::nullopt;
 }
@@ -85,14 +58,12 @@ bool is_wanted_upgrade(const Request& request)
 /// Takes over a complete final head.
 Received accept_head(Request& request, Turn& turn)
 {
-    ServerConnection& connection = *turn.connection;
     const auto framing = http::response_framing(request.response, request.head.method);
     if (!framing) {
         return bad_response(request, Reason::server_bad_framing, http::name_of(framing.error()));
     }
     request.times.response = loop::clock_now();
-    request.response_block = connection.input.block();
-    connection.input.consume(request.response.size());
+    request.response_block = turn.stream->take_head(request.response);
     turn.body.begin(*framing);
     const bool is_persistent = request.response.version == http::Version::http_1_1
                                    ? !request.response.fields.list_has(http::FieldName::connection, "close")
@@ -101,12 +72,37 @@ Received accept_head(Request& request, Turn& turn)
     return {};
 }
 
+Continue after(Heard heard) noexcept
+{
+    switch (heard) {
+    case Heard::answer: return Continue::final_answer;
+    case Heard::unprocessed: return Continue::unprocessed;
+    default: return Continue::server_gone;
+    }
+}
+
+/// There will be no head.
+Received no_head(Request& request, const Turn& turn, HeadStep step)
+{
+    if (step == HeadStep::unprocessed) {
+        return {Answer{502, Reason::server_refused}, Repeat::always};
+    }
+    if (step == HeadStep::ended && turn.interim == 0) {
+        return {Answer{502, Reason::server_reset}, Repeat::if_idempotent};
+    }
+    if (step != HeadStep::refused) {
+        return bad_response(request, Reason::server_bad_head, "ended in the middle of the head");
+    }
+    const std::string_view detail = turn.stream->detail();
+    return bad_response(request, Reason::server_bad_head, detail.empty() ? http::name_of(request.response.error) : detail);
+}
+
 } // namespace
 
 loop::Task<Received> receive(Request& request, Turn& turn)
 {
     ClientStream& client = request.client;
-    client.alarm.set(request.timeouts().response);
+    client.alarm.set(request.is_grpc ? request.timeouts().tunnel : request.timeouts().response);
     request.response.clear();
     for (;;) {
         const HeadStep step = read_head(request, turn);
@@ -115,23 +111,16 @@ loop::Task<Received> receive(Request& request, Turn& turn)
                 client.flush();
             }
             if (client.alarm.rang()) {
-                co_return Received{Answer{504, Reason::server_timeout}, false};
+                co_return Received{Answer{504, Reason::server_timeout}};
             }
             co_await client.wake.wait();
             if (client.has_left()) {
-                co_return Received{Answer{499, Reason::client_left}, false};
+                co_return Received{Answer{499, Reason::client_left}};
             }
             continue;
         }
-        if (step == HeadStep::ended) {
-            const bool silent = turn.connection->input.empty() && turn.interim == 0;
-            if (silent) {
-                co_return Received{Answer{502, Reason::server_reset}, true};
-            }
-            co_return bad_response(request, Reason::server_bad_head, "ended in the middle of the head");
-        }
-        if (step == HeadStep::refused) {
-            co_return bad_response(request, Reason::server_bad_head, http::name_of(request.response.error));
+        if (step != HeadStep::complete) {
+            co_return no_head(request, turn, step);
         }
         if (request.response.status >= 200) {
             co_return accept_head(request, turn);
@@ -157,8 +146,10 @@ Heard hear_early(Request& request, Turn& turn)
     for (;;) {
         switch (read_head(request, turn)) {
         case HeadStep::blocked: return Heard::nothing;
-        case HeadStep::ended: return turn.connection->input.empty() ? Heard::end : Heard::answer; // receive() says what is wrong
-        case HeadStep::refused: return Heard::answer;
+        case HeadStep::ended: return Heard::end;
+        case HeadStep::unprocessed: return Heard::unprocessed;
+        case HeadStep::cut:
+        case HeadStep::refused: return Heard::answer; // receive() says what is wrong
         case HeadStep::complete: break;
         }
         const bool is_good_interim = request.response.status < 200 && request.response.status != 101 &&
@@ -178,7 +169,7 @@ loop::Task<Continue> await_continue(Request& request, Turn& turn)
     while (request.expects_continue) {
         const Heard heard = hear_early(request, turn);
         if (heard != Heard::nothing) {
-            co_return heard == Heard::answer ? Continue::final_answer : Continue::server_gone;
+            co_return after(heard);
         }
         if (!request.expects_continue) {
             break;

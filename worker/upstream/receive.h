@@ -14,7 +14,7 @@ namespace ladle::worker {
 
 struct Received {
     std::optional<Answer> failed;
-    bool server_was_silent = false; ///< of a failure: no byte of an answer had come
+    Repeat repeat = Repeat::never; ///< of a failure
 };
 
 /// Fills request.response (its status may be 101 if the client asked for an upgrade) and turn.body. Waits for the server's first
@@ -22,13 +22,13 @@ struct Received {
 /// body: 502.
 loop::Task<Received> receive(Request& request, Turn& turn);
 
-enum class Heard : std::uint8_t { nothing, answer, end };
+enum class Heard : std::uint8_t { nothing, answer, end, unprocessed };
 
 /// While the request is still being sent: passes interim responses on, and finds out whether the final answer begins (left unread
-/// for receive()) or the server has closed. Does not wait.
+/// for receive()) or the server has closed, or has refused the request unprocessed. Does not wait.
 Heard hear_early(Request& request, Turn& turn);
 
-enum class Continue : std::uint8_t { go_on, final_answer, server_gone, client_gone };
+enum class Continue : std::uint8_t { go_on, final_answer, server_gone, client_gone, unprocessed };
 
 /// After a head with "Expect: 100-continue" was passed on: waits for the server's 100, or a second (RFC 9110 §10.1.1: not
 /// indefinitely), and tells the client to go on; or finds that the final answer is there, left unread for receive(), or that a side

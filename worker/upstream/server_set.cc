@@ -1,37 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/server_set.h"
 
+#include "worker/upstream/h2_pool.h"
+
+#include <utility>
+
 namespace ladle::worker {
 
-ServerConnection::ServerConnection(loop::Loop& loop, Server& of, shm::ProcessRow& row)
-    : server(of), row_(row), idle_news_(&ServerConnection::on_idle_news, this),
-      idle_deadline_(loop, &ServerConnection::on_idle_deadline, this)
+Server::Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index, std::string text) noexcept
+    : loop_(loop), row_(row), index_(index), text_(std::move(text))
 {
-    row_.add(shm::Metric::server_connections_open);
-}
-
-ServerConnection::~ServerConnection()
-{
-    idle_news_.cancel();
-    socket.close();
-    row_.subtract(shm::Metric::server_connections_open);
-}
-
-/// Anything that happens on a kept connection but a writable edge means that it is of no more use.
-void ServerConnection::on_idle_news(void* self)
-{
-    auto& connection = *static_cast<ServerConnection*>(self);
-    if (!connection.socket.is_silent()) {
-        connection.server.unlink(connection);
-        delete &connection;
-    }
-}
-
-void ServerConnection::on_idle_deadline(void* self)
-{
-    auto& connection = *static_cast<ServerConnection*>(self);
-    connection.server.unlink(connection);
-    delete &connection;
 }
 
 Server::~Server()
@@ -39,8 +17,19 @@ Server::~Server()
     close_kept();
 }
 
+H2Pool& Server::h2()
+{
+    if (!h2_) {
+        h2_ = std::make_unique<H2Pool>(loop_, row_);
+    }
+    return *h2_;
+}
+
 void Server::close_kept()
 {
+    if (h2_) {
+        h2_->leave();
+    }
     while (newest_ != nullptr) {
         ServerConnection* connection = newest_;
         unlink(*connection);

@@ -5,10 +5,7 @@
 #pragma once
 
 #include "common/shm/arena.h"
-#include "worker/net/input.h"
-#include "worker/net/socket.h"
-
-#include <sys/socket.h>
+#include "worker/upstream/server_connection.h"
 
 #include <chrono>
 #include <cstdint>
@@ -19,39 +16,11 @@
 
 namespace ladle::worker {
 
-class Server;
-
-/// One HTTP/1 connection to a server, kept or in use. In use it belongs to an exchange; kept, to its Server.
-class ServerConnection {
-public:
-    ServerConnection(loop::Loop& loop, Server& server, shm::ProcessRow& row);
-    ~ServerConnection();
-
-    Socket socket;
-    Input input;
-    Server& server;
-    sockaddr_storage address{};        ///< what it is connected to
-    std::uint32_t address_version = 0; ///< of the server's entry, when that address was last known to be one of its own
-    std::string announced;             ///< the PROXY header that it began with: whose it is; empty = anybody's
-
-private:
-    friend class Server;
-    static void on_idle_news(void* self);
-    static void on_idle_deadline(void* self);
-
-    shm::ProcessRow& row_;
-    loop::Posted idle_news_;
-    loop::Deadline idle_deadline_;
-    ServerConnection* newer_ = nullptr; ///< neighbours in the server's list of kept connections
-    ServerConnection* older_ = nullptr;
-};
+class H2Pool;
 
 class Server {
 public:
-    Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index, std::string text) noexcept
-        : loop_(loop), row_(row), index_(index), text_(std::move(text))
-    {
-    }
+    Server(loop::Loop& loop, shm::ProcessRow& row, std::uint32_t index, std::string text) noexcept;
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
@@ -65,6 +34,8 @@ public:
     void keep(std::unique_ptr<ServerConnection> connection, std::uint32_t most, std::chrono::milliseconds timeout);
     std::unique_ptr<ServerConnection> make_connection() { return std::make_unique<ServerConnection>(loop_, *this, row_); }
     void close_kept();
+    /// The HTTP/2 connections, of a server that speaks it.
+    H2Pool& h2();
 
     std::uint32_t next_address = 0; ///< where the next connect begins among the addresses of a name
 
@@ -79,6 +50,7 @@ private:
     std::uint32_t kept_ = 0;
     ServerConnection* newest_ = nullptr;
     ServerConnection* oldest_ = nullptr;
+    std::unique_ptr<H2Pool> h2_; ///< null = none was asked for
 };
 
 class ServerSet {

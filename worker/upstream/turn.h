@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turn: one request's turn with one server: the hold on it (in flight), the connection, the body being received. Made by
-// ask_servers, used up by deliver or tunnel. A connection that is not handed back with keep() is closed with the turn: never reused
-// by accident.
+// Turn: one request's turn with one server: the hold on it (in flight), the server's stream, the body being received. Made by
+// ask_servers, used up by deliver or tunnel. A stream that is not handed back with release() is given up with the turn: its
+// connection is never reused by accident.
 #pragma once
 
 #include "worker/net/body_reader.h"
+#include "worker/upstream/server_stream.h"
+#include "worker/upstream/upload.h"
 #include "worker/upstream/upstream.h"
 
 #include <memory>
 
 namespace ladle::worker {
 
+/// Whether a request that failed may be sent again.
+enum class Repeat : std::uint8_t {
+    never,
+    if_idempotent, ///< no byte of an answer had come: nobody knows what the server did (RFC 9110 §9.2.2)
+    always,        ///< the server says that it did nothing
+};
+
 struct Turn {
     Upstream* upstream = nullptr;
     std::uint32_t member = 0;
     Lease lease;
-    std::unique_ptr<ServerConnection> connection;
+    std::unique_ptr<ServerStream> stream;
+    std::unique_ptr<Upload> upload; ///< the rest of a request that is answered already; else null
     BodyReader body;              ///< of the response
     unsigned interim = 0;         ///< interim responses of the server so far
     bool is_reused = false;       ///< the connection had carried a request before
@@ -24,14 +34,25 @@ struct Turn {
     bool may_keep = false;         ///< the response allows it too
 
     Server& server() const noexcept { return *upstream->members()[member].server; }
-    /// The server is free again: hands the connection back if both sides allow it, ends the lease.
+    /// Whether pull() may bring something.
+    bool may_pull() const noexcept { return stream->may_pull(); }
+    /// Takes some of the response's body, up to about `most` bytes.
+    BodyReader::Pull pull(Chain& into, std::size_t most) { return stream->pull_body(body, into, most); }
+    /// The server is free again: hands the stream back, its connection being kept if both sides allow it, and ends the lease.
     void release()
     {
-        if (connection && may_keep && request_complete && connection->input.empty()) {
-            const config::Upstream& settings = upstream->settings();
-            connection->server.keep(std::move(connection), settings.keepalive_idle, settings.keepalive_timeout);
+        upload.reset();
+        if (stream) {
+            ServerStream& own = *stream;
+            own.hand_back(std::move(stream), may_keep && request_complete ? Reuse::yes : Reuse::no, upstream->settings());
         }
-        connection.reset();
+        lease.end();
+    }
+    /// Gives the exchange with the server up.
+    void drop()
+    {
+        upload.reset();
+        stream.reset();
         lease.end();
     }
 };

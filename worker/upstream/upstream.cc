@@ -29,8 +29,9 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         LADLE_ASSERT(index >= 0); // the master assigns every server before it hands out the bundle
         const auto at = static_cast<std::uint32_t>(index);
         // What is verified of a server is a part of what it is: kept connections of other settings are not used.
-        const std::string tls = settings.tls ? '\0' + settings.tls->fingerprint : std::string();
-        members_.push_back({&server, &regions.servers.entries[at], servers.find(at, settings.name + '\0' + server.text + tls)});
+        std::string how = settings.tls ? '\0' + settings.tls->fingerprint : std::string();
+        how += settings.protocol == config::UpstreamProtocol::h2 ? std::string_view("\0h2", 3) : std::string_view();
+        members_.push_back({&server, &regions.servers.entries[at], servers.find(at, settings.name + '\0' + server.text + how)});
     }
     make_turns();
 }

@@ -12,6 +12,8 @@ import pytest
 
 from tests.harness import waiting
 from tests.harness.certificates import Authority, tls
+from tests.harness.h2_client import REFUSED_STREAM
+from tests.harness.h2_origin import H2Origin
 from tests.harness.ladle import TOP, Ladle
 from tests.harness.origin import Origin, reply
 from tests.harness.raw_client import RawClient
@@ -62,6 +64,7 @@ class Bench:
     def __init__(self):
         self.origin = Origin(script=play)
         self.deaf = Deaf()
+        self.refusing = H2Origin(lambda stream: stream.reset(REFUSED_STREAM))
         self.origin.go = threading.Event()
         self.certificates = tempfile.mkdtemp(prefix="ladle-certificates-")
         self.tls_port = waiting.free_port()
@@ -70,12 +73,14 @@ class Bench:
         self.ladle = Ladle(settings={
             "timeouts": {"header": "600ms", "stall": "600ms", "response": "600ms", "connect": "400ms", "tunnel": "600ms"},
             "defence": {"request": {"head": "2KiB", "uri": "512B", "body": "1KiB"}},
-            "upstream": {"one": {"servers": [self.origin.text], "max_conn": 1, "queue": {"size": 1, "timeout": "300ms"}}},
+            "upstream": {"one": {"servers": [self.origin.text], "max_conn": 1, "queue": {"size": 1, "timeout": "300ms"}},
+                         "old": {"servers": [self.origin.text], "protocol": "h2"}, "refusing": {"servers": [self.refusing.text], "protocol": "h2"}},
             "site": {"site.test": {"upstream": self.origin.url, **listen}, "dead.test": {"upstream": f"http://127.0.0.1:{waiting.free_port()}", **listen},
                      "deaf.test": {"upstream": f"http://{self.deaf.text}", **listen}, "unknown.test": {"upstream": "http://no-such-name.invalid", **listen},
                      "queue.test": {"upstream": "one", "timeouts": {"response": "10s"}, **listen},
                      "cached.test": {"upstream": self.origin.url, "cache": {"purge": []}, **listen},
                      "tls-dead.test": {"upstream": f"https://{self.origin.text}", **listen},
+                     "old.test": {"upstream": "old", **listen}, "refusing.test": {"upstream": "refusing", **listen},
                      "tls.test": {"upstream": self.origin.url, **secure},
                      "bare.test": {"route": [{"path": "/only", "respond": 200}], **listen}}})
         self.address = ("127.0.0.1", int(listen["listen"].rsplit(":", 1)[1]))
@@ -86,6 +91,7 @@ class Bench:
         finally:
             self.origin.stop()
             self.deaf.stop()
+            self.refusing.stop()
             shutil.rmtree(self.certificates, ignore_errors=True)
 
     def counter(self, reason):
@@ -177,6 +183,8 @@ CASES = {
     "queue_timeout": (503, lambda bench: crowd(bench, 2)),
     "connect_failed": (502, get(host="dead.test")),
     "connect_timeout": (504, get(host="deaf.test")),
+    "server_not_h2": (502, get(host="old.test")),
+    "server_refused": (502, get(host="refusing.test")),
     "server_tls": (502, get(host="tls-dead.test")),
     "server_reset": (502, get("/closes")),
     "server_timeout": (504, get("/silent")),

@@ -421,5 +421,7 @@ proxy_protocol = { from = ["10.0.0.0/8", "unix:"] }
     };
     CHECK(complaint("{ from = [\"10.0.0.1/8\"] }").find("write \"10.0.0.0/8\"") != std::string::npos);
     CHECK(complaint("{ from = [] }").find("whose PROXY headers are believed is not said") != std::string::npos);
+    CHECK(complaints("[listen.in]\nbind = [\"127.0.0.1:80\"]\n" + rest + "protocol = \"h2\"\nproxy_protocol = \"v1\"\n")
+              .find("an HTTP/2 connection serves many clients") != std::string::npos);
     CHECK(complaint("{}").find("whose PROXY headers are believed is not said") != std::string::npos);
 }

@@ -126,7 +126,7 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:3:1: error: unknown key "health" in [upstream.app]
     3 | health = "/healthz"
-      | ^^^^^^ known here: servers, tls, balance, proxy_protocol, weight, max_conn, keepalive, queue
+      | ^^^^^^ known here: servers, tls, protocol, balance, proxy_protocol, weight, max_conn, keepalive, queue
 )~");
 }
 

@@ -239,6 +239,27 @@ TEST_CASE("a spool can stop keeping before it was read")
     check_all_given_back(bench);
 }
 
+TEST_CASE("a spool keeps the beginning of a body for as long as it is short")
+{
+    Bench bench(limits_of(kMega, kMega));
+    {
+        Spool spool(*bench.parts, kBucket, *bench.wake, Keep::beginning);
+        append(spool, 10000);
+        Chain taken;
+        CHECK(spool.take(taken, 4000) == 4000);
+        CHECK(spool.keeps_all());
+        spool.rewind();
+        std::uint64_t at = 0;
+        drain(bench, spool, at);
+        CHECK(at == 10000);
+        append(spool, Spool::kFree);
+        CHECK_FALSE(spool.keeps_all());
+        drain(bench, spool, at);
+        CHECK(at == 10000 + Spool::kFree);
+    }
+    check_all_given_back(bench);
+}
+
 TEST_CASE("a disk that refuses is no error: bodies wait in memory")
 {
     Bench bench(limits_of(0, 64 * kMega));
