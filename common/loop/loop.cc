@@ -89,8 +89,10 @@ void Loop::run()
 {
     while (!stopping_) {
         now_ = 0;
-        event_base_loop(base_, posted_.is_linked() ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
+        const bool has_work = posted_.is_linked() || patient_.is_linked();
+        event_base_loop(base_, has_work ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         run_posted();
+        run_patient();
     }
     stopping_ = false;
 }
@@ -111,10 +113,25 @@ void Loop::run_posted()
     }
 }
 
+void Loop::run_patient()
+{
+    if (!patient_.is_linked()) {
+        return;
+    }
+    Link last; // what this work posts waits for the next turn
+    last.insert_before(patient_);
+    const Nanos end = clock_now() + kPatientTime;
+    do {
+        auto& work = static_cast<Posted&>(*patient_.next);
+        work.unlink();
+        work.function_(work.self_);
+    } while (patient_.next != &last && clock_now() < end);
+}
+
 void Posted::post(Loop& loop) noexcept
 {
     if (!is_linked()) {
-        insert_before(loop.posted_);
+        insert_before(is_patient_ ? loop.patient_ : loop.posted_);
     }
 }
 

@@ -67,11 +67,16 @@ public:
     Posted(Function function, void* self) noexcept : function_(function), self_(self) {}
     void post(Loop& loop) noexcept;
     void cancel() noexcept { unlink(); }
+    /// From the next post on. Patient work runs after all else of a turn, in order, for as long as kPatientTime; what is left of it
+    /// then waits for the next turn. For those who could make turns long for all others.
+    void set_patient(bool is_patient) noexcept { is_patient_ = is_patient; }
+    bool is_patient() const noexcept { return is_patient_; }
 
 private:
     friend class Loop;
     Function function_;
     void* self_;
+    bool is_patient_ = false;
 };
 
 /// A one-shot timer with the wheel's grain of 100 ms: fires at or up to 200 ms after its time, never before.
@@ -133,6 +138,8 @@ private:
     void turn_wheel();
     void put_in_wheel(Deadline& deadline) noexcept;
     void run_posted();
+    void run_patient();
+    static constexpr Nanos kPatientTime = 200'000; ///< in a turn; one piece of work is always done
 
     event_base* base_ = nullptr;
     event* tick_ = nullptr;
@@ -142,6 +149,7 @@ private:
     Nanos wheel_tick_ = 0; ///< last grain looked at
     Link wheel_[kSlots];
     Link posted_;
+    Link patient_;
     void (*tick_function_)(void*) = nullptr;
     void* tick_self_ = nullptr;
 };

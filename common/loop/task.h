@@ -169,6 +169,7 @@ public:
     Loop& loop() const noexcept { return loop_; }
     /// What kick_later() posts: for those who only know how to post.
     Posted& news() noexcept { return posted_; }
+    const Posted& news() const noexcept { return posted_; }
 
 private:
     static void on_posted(void* self) { static_cast<Wake*>(self)->kick(); }

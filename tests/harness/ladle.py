@@ -262,3 +262,9 @@ def memory_kib(pid, what="Pss"):
     """Pss, Rss or Private_Dirty of a process, from smaps_rollup."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         return sum(int(line.split()[1]) for line in file if line.startswith(what + ":"))
+
+
+def cpu_seconds(pid):
+    """Of processor time that a process has had."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9

@@ -23,10 +23,11 @@ constexpr std::chrono::milliseconds kGiveUpTime{5000}; // for exchanges whose cl
 
 H2Connection::H2Connection(Session& session, ClientConnection& client)
     : session_(session), client_(client), parts_(session.parts()), frames_(make_session(*this, session.http2_limits())),
-      drain_alarm_(client.wake), rate_alarm_(client.wake),
+      drain_alarm_(client.wake), rate_alarm_(client.wake), trust_alarm_(client.wake),
       budget_(session.http2_limits().glitches, session.http2_limits().glitches_per_s)
 {
     parts_.row.add(shm::Metric::h2_connections);
+    client_.wake.news().set_patient(true);
 }
 
 H2Connection::~H2Connection()
@@ -83,6 +84,7 @@ loop::Task<After> H2Connection::run()
     client_.alarm.clear();
     drain_alarm_.clear();
     rate_alarm_.clear();
+    trust_alarm_.clear();
     co_return client_.is_gone ? After::abort : After::close;
 }
 

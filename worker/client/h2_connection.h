@@ -70,6 +70,9 @@ private:
     static nghttp2_session_callbacks* callbacks();
     void begin();
     void receive();
+    bool is_patient() const noexcept { return client_.wake.news().is_patient(); }
+    void set_patient(bool is_patient) noexcept;
+    bool may_take_in() const noexcept;
     bool read_more();
     std::size_t take_in(std::size_t most);
     void start_requests();
@@ -123,6 +126,7 @@ private:
     nghttp2_session* frames_;
     Alarm drain_alarm_;
     Alarm rate_alarm_;
+    Alarm trust_alarm_;
     H2Budget budget_;
     std::size_t take_most_ = kFirstTake; ///< bytes in the next turn: grows while the client behaves
     std::uint64_t framed_ = 0;      ///< bytes of bodies sent since rates were looked at

@@ -14,7 +14,9 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::size_t kMostTake = 128 << 10; // bytes in a turn, of a client that was seen to behave; then others have a turn
-constexpr loop::Nanos kLongTurn = 1'000'000; // then who is new or odd waits for the next one
+constexpr unsigned kMostStarts = 16;         // of requests in a turn
+constexpr unsigned kMostUntrusted = 8;       // requests in work, of who is not known to behave
+constexpr std::chrono::milliseconds kTrustTime{100}; // who did nothing odd for so long behaves
 
 } // namespace
 
@@ -22,7 +24,23 @@ void H2Connection::charge(H2Budget::Cost cost) noexcept
 {
     budget_.charge(cost, parts_.loop.now());
     take_most_ = kFirstTake;
+    set_patient(true);
+    if (trust_alarm_.is_set() || trust_alarm_.rang()) {
+        trust_alarm_.set(kTrustTime);
+    }
     parts_.row.add(shm::Metric::h2_glitches);
+}
+
+/// Who is not known to behave is served when all others are: two hundred that flood us must not make a turn of the loop long.
+void H2Connection::set_patient(bool is_patient) noexcept
+{
+    if (this->is_patient() == is_patient) {
+        return;
+    }
+    client_.wake.news().set_patient(is_patient);
+    for (loop::Link* at = streams_.next; at != &streams_; at = at->next) {
+        static_cast<H2Stream&>(*at).wake.news().set_patient(is_patient);
+    }
 }
 
 void H2Connection::enforce_budget()
@@ -38,30 +56,37 @@ void H2Connection::enforce_budget()
     }
 }
 
-/// Takes in what the client sent. Two hundred that flood us must not make a turn of the loop long for all others, so who is not
-/// known to behave gets little at a time, and nothing while there is much else to do.
+/// Takes in what the client sent, little of it at a time while it is new, and after it did something odd.
 void H2Connection::receive()
 {
-    const bool is_trusted = take_most_ == kMostTake;
-    if (!is_trusted && loop::clock_now() - parts_.loop.now() > kLongTurn) {
-        client_.wake.kick_later();
-        return;
-    }
     const std::size_t most = take_most_;
     std::size_t left = most;
-    while (left > 0 && !is_cut_ && !client_.is_gone && !budget_.is_spent() && begun_.size() <= session_.http2_limits().streams) {
+    while (left > 0 && may_take_in()) {
         if (client_.input.empty() && !read_more()) {
             break;
         }
         left -= take_in(left);
     }
-    if (!client_.input.empty() || client_.socket.may_read()) {
+    if (may_take_in() && (!client_.input.empty() || client_.socket.may_read())) {
         client_.wake.kick_later();
     }
     client_.input.release_if_empty();
     if (left < most && take_most_ == most) { // and nothing was odd
-        take_most_ = std::min(2 * most, kMostTake);
+        take_most_ = std::min(4 * most, kMostTake);
     }
+    if (trust_alarm_.rang()) {
+        take_most_ = kMostTake;
+    }
+    if (take_most_ == kMostTake && is_patient()) {
+        trust_alarm_.clear();
+        set_patient(false);
+    }
+}
+
+/// No more when more requests than it may have wait to be started.
+bool H2Connection::may_take_in() const noexcept
+{
+    return !is_cut_ && !client_.is_gone && !budget_.is_spent() && begun_.size() <= session_.http2_limits().streams;
 }
 
 /// False: nothing more is there for now, or ever.
@@ -97,14 +122,24 @@ std::size_t H2Connection::take_in(std::size_t most)
 
 void H2Connection::start_requests()
 {
+    const bool was_full = !may_take_in();
     std::size_t waiting = 0;
+    unsigned starts = 0;
     for (std::size_t at = 0; at < begun_.size(); ++at) {
         H2Stream* const stream = std::exchange(begun_[at], nullptr);
-        if (!start_or_refuse(*stream, waiting)) {
+        if (starts < kMostStarts && start_or_refuse(*stream, waiting)) {
+            ++starts;
+        } else {
             begun_[waiting++] = stream;
         }
     }
     begun_.resize(waiting);
+    if ((waiting > 0 && starts == kMostStarts) || (was_full && may_take_in())) {
+        client_.wake.kick_later();
+    }
+    if (waiting > 0 && is_patient() && !trust_alarm_.is_set()) {
+        trust_alarm_.set(kTrustTime);
+    }
 }
 
 /// False: it has to wait. As `waiting` others do, until exchanges whose stream is closed already are over.
@@ -119,7 +154,7 @@ bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
         reset(stream, NGHTTP2_REFUSED_STREAM);
         return true;
     }
-    if (in_work_ >= most) {
+    if (in_work_ >= (is_patient() ? std::min<std::size_t>(most, kMostUntrusted) : most)) {
         return false;
     }
     ++in_work_;

@@ -37,6 +37,7 @@ H2Stream::H2Stream(H2Connection& connection, std::int32_t number, const ClientSt
     destination = peer_of.destination;
     transport = peer_of.transport;
     encryption = peer_of.encryption;
+    wake.news().set_patient(peer_of.wake.news().is_patient());
 }
 
 void H2Stream::start()

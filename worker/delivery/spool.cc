@@ -61,8 +61,9 @@ bool Spool::fits(std::size_t outside, std::size_t wanted) noexcept
 std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 {
     const std::size_t here = held() + outside;
-    std::size_t room = here < kFree ? std::max(kFree - here, kLeastRead) : 0;
-    if (here + wanted <= kFree + kLeastRead) { // nobody is asked for the little that everyone needs
+    const std::size_t free = buffers_are_scarce() ? kLeastRead : kFree;
+    std::size_t room = here < free ? std::max(free - here, kLeastRead) : 0;
+    if (here + wanted <= free + kLeastRead) { // nobody is asked for the little that everyone needs
         room = wanted;
     } else {
         for (const std::size_t step : {wanted, kReadStep, kFree}) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/delivery/spool_budget.h"
 
+#include "worker/net/blocks.h"
+
 namespace ladle::worker {
 
 namespace {
@@ -15,7 +17,16 @@ shm::Metric metric_of(Storage storage) noexcept
     return storage == Storage::memory ? shm::Metric::spool_memory_bytes : shm::Metric::spool_disk_bytes;
 }
 
+/// What a worker may hold beside the budget before each of its requests has to do with little: two thousand of them at rest.
+constexpr std::uint64_t kBesideBudget = 32 << 20;
+
 } // namespace
+
+void SpoolBudget::set_limits(const config::Budget& limits) noexcept
+{
+    limits_ = limits;
+    set_plenty(limits.spool_memory_bytes + kBesideBudget);
+}
 
 bool SpoolBudget::has_room(Storage storage, std::uint32_t client_bucket, std::uint64_t more) noexcept
 {

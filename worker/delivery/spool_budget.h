@@ -18,11 +18,12 @@ enum class Storage : std::uint8_t { memory, disk };
 class SpoolBudget {
 public:
     SpoolBudget(shm::Regions& regions, std::uint32_t row, const config::Budget& limits) noexcept
-        : regions_(regions), row_(regions.rows[row]), limits_(limits)
+        : regions_(regions), row_(regions.rows[row])
     {
+        set_limits(limits);
     }
 
-    void set_limits(const config::Budget& limits) noexcept { limits_ = limits; }
+    void set_limits(const config::Budget& limits) noexcept;
 
     /// Whether `more` bytes may be held for the client of that bucket.
     bool has_room(Storage storage, std::uint32_t client_bucket, std::uint64_t more) noexcept;

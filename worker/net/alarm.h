@@ -26,6 +26,7 @@ public:
         deadline_.clear();
     }
     bool rang() const noexcept { return rang_; }
+    bool is_set() const noexcept { return deadline_.at() != loop::kNever; }
 
 private:
     static void on_deadline(void* self)

@@ -16,11 +16,13 @@ namespace {
 
 constexpr std::size_t kHeaderBytes = offsetof(Block, data);
 constexpr std::size_t kPooledCapacity = kBlockBytes - kHeaderBytes;
+constexpr std::size_t kScarceCapacity = (4 << 10) - kHeaderBytes;
 constexpr std::size_t kKeptBlocks = kIsAddressSanitized ? 0 : 256; // 4 MiB; a burst's blocks go back to the heap
 constexpr std::size_t kCopyBelow = 256;                             // copying this much is cheaper than another iovec and slice
 
 shm::ProcessRow* g_row = nullptr;
 std::vector<Block*> g_free;
+std::uint64_t g_plenty = UINT64_MAX;
 
 void count(std::size_t bytes, bool more) noexcept
 {
@@ -49,9 +51,19 @@ void set_block_metrics(shm::ProcessRow& row) noexcept
     g_free.reserve(kKeptBlocks);
 }
 
+void set_plenty(std::uint64_t bytes) noexcept
+{
+    g_plenty = bytes;
+}
+
+bool buffers_are_scarce() noexcept
+{
+    return g_row != nullptr && g_row->value(shm::Metric::buffer_bytes) > g_plenty;
+}
+
 BlockRef BlockRef::make(std::size_t capacity)
 {
-    return make_exactly(std::max(capacity, kPooledCapacity));
+    return make_exactly(std::max(capacity, buffers_are_scarce() ? kScarceCapacity : kPooledCapacity));
 }
 
 BlockRef BlockRef::make_exactly(std::size_t capacity)

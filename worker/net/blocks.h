@@ -22,6 +22,10 @@ namespace ladle::worker {
 /// Where block use is counted; set once, before the first block.
 void set_block_metrics(shm::ProcessRow& row) noexcept;
 
+/// Buffers are scarce while this worker's are more than so many bytes: thousands of requests wait, each may have little then.
+void set_plenty(std::uint64_t bytes) noexcept;
+bool buffers_are_scarce() noexcept;
+
 struct Block {
     std::uint32_t references;
     std::uint32_t capacity; ///< of data
@@ -35,7 +39,7 @@ inline constexpr std::size_t kBlockBytes = 16 << 10; ///< with its header
 class BlockRef {
 public:
     BlockRef() = default;
-    /// A pooled block, or a larger one of its own if `capacity` asks for more.
+    /// A pooled block, or a larger one of its own if `capacity` asks for more; one of 4 KiB when buffers are scarce.
     static BlockRef make(std::size_t capacity = 0);
     /// One of its own of just that capacity, for what stays: a pooled one would be many times as large.
     static BlockRef make_exactly(std::size_t capacity);

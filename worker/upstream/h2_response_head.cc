@@ -65,7 +65,7 @@ BlockRef H2ResponseHead::write(Rest rest, Asked asked) const
     const char digits[4] = {static_cast<char>('0' + status_ / 100), static_cast<char>('0' + status_ / 10 % 10),
                             static_cast<char>('0' + status_ % 10), ' '};
     const std::string_view pieces[] = {"HTTP/1.1 ", {digits, sizeof digits}, reason, "\r\n", lines_, framing, "\r\n"};
-    BlockRef block = BlockRef::make(lines_.size() + reason.size() + 64);
+    BlockRef block = BlockRef::make_exactly(lines_.size() + reason.size() + 64);
     char* at = block->data;
     for (const std::string_view piece : pieces) {
         at += piece.copy(at, piece.size());

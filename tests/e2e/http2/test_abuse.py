@@ -10,7 +10,7 @@ import pytest
 from tests.harness import waiting
 from tests.harness.h2_client import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, H2Client, INITIAL_WINDOW_SIZE, PING, PRIORITY,
                                      REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE)
-from tests.harness.ladle import IS_SANITIZED, memory_kib
+from tests.harness.ladle import IS_SANITIZED, cpu_seconds, memory_kib
 from tests.harness.origin import reply
 
 
@@ -148,7 +148,8 @@ def test_a_limit_of_streams_before_settings_are_known(ladle, origin):
         streams = [client.start() for _ in range(15)]
         client.until(lambda: sum(client.streams[stream].reset == REFUSED_STREAM for stream in streams) == 5)
         refused = [stream for stream in streams if client.streams[stream].reset is not None]
-        assert metric(proxy, "h2_refused_streams") == 5 and metric(proxy, "requests_in_flight") == 10
+        waiting.until(lambda: metric(proxy, "requests_in_flight") == 10, "those within the limit to be in work, soon after what was odd")
+        assert metric(proxy, "h2_refused_streams") == 5
         go.set()
         assert {client.response(stream).status for stream in streams if stream not in refused} == {200}
 
@@ -205,7 +206,7 @@ def test_a_client_that_reads_nothing_holds_little(ladle, origin):
         client.open_window(0, 2**30)
         client.send(*[client.request_frames()[1] for _ in range(90)])
         waiting.until(lambda: metric(proxy, "spool_memory_bytes") >= 4 << 20, "the budget to be used up")
-        assert metric(proxy, "requests_in_flight") > 60
+        waiting.until(lambda: metric(proxy, "requests_in_flight") > 60, "the client to be trusted with as many requests")
         assert metric(proxy, "buffer_bytes") < 16 << 20 and (IS_SANITIZED or memory_kib(worker, "Private_Dirty") < 64 << 10)
         waiting.until(lambda: metric(proxy, "requests_in_flight") == 0, "the connection to be given up", 15)
     waiting.until(lambda: metric(proxy, "buffer_bytes") < 1 << 20, "the buffers to be free")
@@ -252,3 +253,29 @@ def test_two_hundred_attackers_at_once(slow):
             for thread in threads:
                 thread.join()
         assert IS_SANITIZED or memory_kib(proxy.workers()[0], "Private_Dirty") < before + (64 << 10)
+
+
+def test_who_is_new_has_few_requests_in_work_until_it_behaves(ladle, origin):
+    """Eight at first; as many as the limit of streams allows once the client has done nothing odd for a tenth of a second. None is refused."""
+    go = threading.Event()
+    proxy = ladle(origin(lambda request: go.wait(20) and reply()))
+    with H2Client(proxy.address, acks=False) as client:
+        streams = [client.start() for _ in range(50)]
+        waiting.until(lambda: metric(proxy, "requests_in_flight") == 50, "all to be in work")
+        go.set()
+        assert {client.response(stream).status for stream in streams} == {200}
+    assert metric(proxy, "h2_refused_streams") == 0
+
+
+def test_a_client_with_too_many_requests_costs_no_processor_time(ladle, origin):
+    """Its unread frames wait for its answers, and the loop waits with them."""
+    go = threading.Event()
+    proxy = ladle(origin(lambda request: go.wait(20) and reply()), {"defence": {"http2": {"streams": 10, "glitches": 100000}}})
+    worker = proxy.workers()[0]
+    with H2Client(proxy.address, acks=False) as client:
+        client.send(*[client.request_frames()[1] for _ in range(2000)])
+        waiting.until(lambda: metric(proxy, "requests_in_flight") == 10, "those within the limit to be in work")
+        before = cpu_seconds(worker)
+        time.sleep(1)
+        assert cpu_seconds(worker) - before < 0.5
+        go.set()

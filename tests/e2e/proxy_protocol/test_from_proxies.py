@@ -91,7 +91,7 @@ def test_a_listed_peer_without_a_good_header_is_closed(behind, origin, start):
         waiting.until(lambda: refused(proxy) == 1, "the connection to be counted")
         assert peer.drain(5)[0] == b""
     assert server.requests == [] and proxy.status()["metrics"]["proxy_headers"] == 0
-    assert "no PROXY header where one has to be" in proxy.output()
+    waiting.until(lambda: "no PROXY header where one has to be" in proxy.output(), "the connection to be logged")
 
 
 @pytest.mark.parametrize("start", [b"", b"PROX", SIGNATURE + b"\x21\x11\x00\x0c" + V4[:-1]])

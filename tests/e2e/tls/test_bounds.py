@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.tls.conftest import TlsClient
 from tests.harness import waiting
-from tests.harness.ladle import IS_SANITIZED, memory_kib
+from tests.harness.ladle import IS_SANITIZED, cpu_seconds, memory_kib
 from tests.harness.origin import reply
 
 measured = pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer's memory is not ours")
@@ -37,11 +37,6 @@ def test_an_idle_connection_holds_little(secure, origin):
     for client in clients + warm:
         client.close()
     assert each <= 17
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-        return int(file.read().split()[0]) / 1e9
 
 
 def with_sites(secure, origin, pair, folder, count):

@@ -356,3 +356,27 @@ TEST_CASE("a budget counts all living rows, and each client alone")
     CHECK_FALSE(here.is_disk_good(99));
     CHECK(here.is_disk_good(100));
 }
+
+TEST_CASE("spool: where thousands of requests hold buffers, each may have little")
+{
+    static shm::Arena arena = std::move(*shm::Arena::make()); // what counts blocks stays known to them
+    set_block_metrics(arena.regions().rows[0]);
+    Bench bench(limits_of(0, 0));
+    Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
+    CHECK(spool.room(0, 64 << 10) == 16 << 10);
+    CHECK(BlockRef::make()->capacity > 15 << 10);
+    {
+        const BlockRef others = BlockRef::make(33 * kMega);
+        CHECK(buffers_are_scarce());
+        CHECK(spool.room(0, 64 << 10) == 4 << 10);
+        CHECK(spool.room(0, 2 << 10) == 2 << 10);
+        CHECK(BlockRef::make()->capacity < 4 << 10);
+        CHECK(BlockRef::make(20 << 10)->capacity >= 20 << 10);
+    }
+    CHECK_FALSE(buffers_are_scarce());
+    CHECK(spool.room(0, 64 << 10) == 16 << 10);
+    bench.budget->set_limits(limits_of(64 * kMega, 0));
+    const BlockRef within = BlockRef::make(90 * kMega);
+    CHECK_FALSE(buffers_are_scarce());
+    set_plenty(UINT64_MAX);
+}

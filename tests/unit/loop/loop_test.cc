@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/loop/loop.h"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <utility>
+
+namespace {
+
+using ladle::loop::clock_now;
+using ladle::loop::Loop;
+using ladle::loop::Posted;
+
+/// Work that notes its name, once for each post, and posts itself again `again` times.
+struct Noted {
+    Noted(Loop& of, std::string& to, char name_, int times = 0) : loop(of), log(to), name(name_), again(times) {}
+    static void run(void* self)
+    {
+        auto& noted = *static_cast<Noted*>(self);
+        noted.log += noted.name;
+        const auto end = clock_now() + noted.lasts;
+        while (clock_now() < end) {
+        }
+        if (noted.again-- > 0) {
+            noted.work.post(noted.loop);
+        } else if (noted.ends) {
+            noted.loop.stop();
+        }
+    }
+    Loop& loop;
+    std::string& log;
+    char name;
+    int again;
+    ladle::loop::Nanos lasts = 0;
+    bool ends = false;
+    Posted work{&Noted::run, this};
+};
+
+} // namespace
+
+TEST_CASE("loop: patient work runs behind all other work of its turn")
+{
+    const auto loop = std::move(*Loop::make());
+    std::string log;
+    Noted patient(*loop, log, 'p', 1);
+    Noted other(*loop, log, 'o', 2);
+    patient.work.set_patient(true);
+    other.ends = true;
+    patient.work.post(*loop);
+    other.work.post(*loop);
+    loop->run();
+    CHECK(log == "opopo");
+}
+
+TEST_CASE("loop: of patient work that takes long one piece a turn is done, in order, and other work has its turns")
+{
+    const auto loop = std::move(*Loop::make());
+    std::string log;
+    Noted other(*loop, log, 'o', 3);
+    other.ends = true;
+    Noted slow_a(*loop, log, 'a', 1);
+    Noted slow_b(*loop, log, 'b');
+    for (Noted* slow : {&slow_a, &slow_b}) {
+        slow->lasts = 1'000'000;
+        slow->work.set_patient(true);
+        slow->work.post(*loop);
+    }
+    other.work.post(*loop);
+    loop->run();
+    CHECK(log == "oaoboao");
+}
+
+TEST_CASE("loop: patient work that was cancelled does not run")
+{
+    const auto loop = std::move(*Loop::make());
+    std::string log;
+    Noted patient(*loop, log, 'p');
+    Noted other(*loop, log, 'o', 2);
+    other.ends = true;
+    patient.work.set_patient(true);
+    patient.work.post(*loop);
+    patient.work.cancel();
+    other.work.post(*loop);
+    loop->run();
+    CHECK(log == "ooo");
+}
