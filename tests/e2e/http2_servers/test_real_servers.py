@@ -6,30 +6,18 @@ import subprocess
 import pytest
 
 from tests.e2e.http2_servers.conftest import metric
-from tests.harness import waiting
 from tests.harness.h2_client import H2Client
 from tests.harness.nginx_origin import NginxOrigin
+from tests.harness.real_server import RealServer
 
 
-class Nghttpd:
+class Nghttpd(RealServer):
     """nghttpd with these options, serving `folder`; `text` is its address."""
 
     def __init__(self, folder, *options, pair=None):
-        self.port = waiting.free_port()
-        self.text = f"127.0.0.1:{self.port}"
+        super().__init__()
         tls = [pair[1], pair[0]] if pair else []
-        line = ["nghttpd", "-a", "127.0.0.1", "-d", str(folder), *options, *([] if pair else ["--no-tls"]), str(self.port), *tls]
-        self.process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        waiting.until(self._answers, "nghttpd to listen")
-
-    def _answers(self):
-        assert self.process.poll() is None
-        result = subprocess.run(["ss", "-tlnH", f"sport = :{self.port}"], capture_output=True, text=True, check=True)
-        return str(self.port) in result.stdout
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
+        self.start(["nghttpd", "-a", self.host, "-d", str(folder), *options, *([] if pair else ["--no-tls"]), str(self.port), *tls])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 """Servers are told with a PROXY header who the client is, and no connection serves two clients."""
 
 import os
-import subprocess
 
 import pytest
 
@@ -10,6 +9,7 @@ from tests.harness import waiting
 from tests.harness.certificates import tls
 from tests.harness.origin import reply
 from tests.harness.raw_client import RawClient
+from tests.harness.real_server import RealServer
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -151,12 +151,12 @@ def test_it_comes_before_tls(ladle, haproxy, authority, version):
 
 
 NGINX = """
-daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log; {user}
+daemon off; worker_processes 1; pid {dir}/pid; error_log stderr; {user}
 events {{ worker_connections 100; }}
 http {{
     access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
     server {{
-        listen 127.0.0.1:{port} proxy_protocol;
+        listen {text} proxy_protocol;
         set_real_ip_from 127.0.0.0/8; real_ip_header proxy_protocol;
         location / {{ return 200 "$remote_addr $proxy_protocol_port $proxy_protocol_server_port"; }}
     }}
@@ -164,24 +164,22 @@ http {{
 """
 
 
+class Nginx(RealServer):
+    """Answers with the client that a PROXY header names."""
+
+    def __init__(self):
+        super().__init__()
+        with open(f"{self.dir}/nginx.conf", "w", encoding="ascii") as conf:
+            conf.write(NGINX.format(dir=self.dir, text=self.text, user="user root;" if os.geteuid() == 0 else ""))
+        self.start(["/usr/sbin/nginx", "-e", "stderr", "-c", conf.name])
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_nginx_takes_it(ladle, tmp_path, cleanup, version):
+def test_nginx_takes_it(ladle, cleanup, version):
     """nginx with "listen … proxy_protocol" knows the client by it."""
-    port = waiting.free_port()
-    conf = tmp_path / "nginx.conf"
-    conf.write_text(NGINX.format(dir=tmp_path, port=port, user="user root;" if os.geteuid() == 0 else ""), "ascii")
-
-    class Nginx:
-        def __init__(self):
-            self.process = subprocess.Popen(["/usr/sbin/nginx", "-e", f"{tmp_path}/error.log", "-c", str(conf)])
-
-        def stop(self):
-            self.process.terminate()
-            self.process.wait(10)
-
-    cleanup.append(Nginx())
-    waiting.until(lambda: subprocess.run(["curl", "-s", "--haproxy-protocol", f"http://127.0.0.1:{port}/"], capture_output=True, check=False).returncode == 0, "nginx to listen")
-    proxy = ladle(f"http://127.0.0.1:{port}", {"upstream": {"app": {"servers": [f"127.0.0.1:{port}"], "proxy_protocol": version}}, "site": {"*": {"upstream": "app"}}})
+    server = Nginx()
+    cleanup.append(server)
+    proxy = ladle(f"http://{server.text}", {"upstream": {"app": {"servers": [server.text], "proxy_protocol": version}}, "site": {"*": {"upstream": "app"}}})
     with RawClient(proxy.address, source="127.0.0.3") as client:
         for _ in range(2):
             assert client.request().text == f"127.0.0.3 {client.sock.getsockname()[1]} {proxy.port}"
