@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ladle and its peers, one worker each, tuned alike: keep-alive to the origin, no access log, a local answer on /local, a cache for what
-stands under /cached/."""
+stands under /cached/. With a pair for each kind of key they also speak TLS, HTTP/1.1 and HTTP/2, on the ports behind theirs."""
 
 import os
 import shutil
@@ -12,10 +12,23 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from tests.harness.certificates import Authority  # noqa: E402
 from tests.harness.ladle import BINARY, to_toml  # noqa: E402
 
 LOCAL = "hello, world\n"
 TICK = os.sysconf("SC_CLK_TCK")
+KEYS = ("ec", "rsa")
+
+
+def host_of(key):
+    """The name of the site with that kind of key; "" = the one without TLS."""
+    return f"{key or 'plain'}.bench.test"
+
+
+def make_pairs(folder):
+    """For each kind of key (certificate, key)."""
+    authority = Authority(folder)
+    return {key: authority.issue(host_of(key), kind=key) for key in KEYS}
 
 
 def processes_of(root):
@@ -49,17 +62,29 @@ def cpu_seconds(pids):
     return total / TICK
 
 
+def read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 class Proxy:
     """A proxy that runs in the foreground as a child of this process."""
 
     name = ""
+    has_tls = True
 
-    def __init__(self, listen, origin, port, wrap=(), binary=None):
+    def __init__(self, listen, origin, port, pairs=None, wrap=(), binary=None):
         self.dir = tempfile.mkdtemp(prefix=f"bench-{self.name}-")
         os.chmod(self.dir, 0o755)
-        self.listen, self.origin, self.port, self.binary = listen, origin, port, binary
+        self.listen, self.origin, self.port, self.pairs, self.binary = listen, origin, port, pairs or {}, binary
         with open(self.dir + "/out", "wb") as out:
             self.process = subprocess.Popen([*wrap, *self.command()], stdout=out, stderr=out)
+
+    def port_of(self, key):
+        return self.port + (1 + KEYS.index(key) if key else 0)
+
+    def url(self, key=""):
+        return f"{'https' if key else 'http'}://{self.listen}:{self.port_of(key)}"
 
     def write(self, name, text):
         path = os.path.join(self.dir, name)
@@ -89,36 +114,46 @@ class Nginx(Proxy):
     name = "nginx"
 
     def command(self):
+        servers = "".join(f"server {{ listen {self.listen}:{self.port_of(key)} ssl http2 backlog=8192; ssl_certificate {cert}; ssl_certificate_key {file}; "
+                          f"include {self.write('locations', self.locations())}; }}\n" for key, (cert, file) in self.pairs.items())
         return ["nginx", "-e", self.dir + "/err", "-c", self.write("conf", f"""
 daemon off; worker_processes 1; pid {self.dir}/pid; error_log {self.dir}/err; user root;
 worker_rlimit_nofile 16000;
 events {{ worker_connections 8000; multi_accept on; }}
 http {{
-    access_log off; keepalive_requests 1000000000; keepalive_timeout 300; tcp_nopush off; tcp_nodelay on; client_max_body_size 100m;
+    access_log off; ssl_protocols TLSv1.2 TLSv1.3; keepalive_requests 1000000000; keepalive_timeout 300; tcp_nopush off; tcp_nodelay on; client_max_body_size 100m;
     client_body_temp_path {self.dir}/b; proxy_temp_path {self.dir}/t; fastcgi_temp_path {self.dir}/f; uwsgi_temp_path {self.dir}/u; scgi_temp_path {self.dir}/s;
     proxy_cache_path {self.dir}/cache levels=1:2 keys_zone=c:10m max_size=256m use_temp_path=off; sendfile on; open_file_cache max=1000;
-    upstream origin {{ server {self.origin}; keepalive 128; keepalive_requests 1000000000; }}
+    upstream origin {{ server {self.origin}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
         listen {self.listen}:{self.port} backlog=8192;
-        location = /local {{ default_type text/plain; return 200 "{LOCAL[:-1]}\\n"; }}
-        location / {{
-            proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_buffer_size 8k; proxy_buffers 16 32k; proxy_busy_buffers_size 128k;
-        }}
-        location /cached/ {{
-            proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-            proxy_cache c; proxy_cache_lock on;
-        }}
+        include {self.write('locations', self.locations())};
     }}
+    {servers}
 }}
 """)]
+
+    def locations(self):
+        return f"""
+location = /local {{ default_type text/plain; return 200 "{LOCAL[:-1]}\\n"; }}
+location / {{
+    proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_buffer_size 8k; proxy_buffers 16 32k; proxy_busy_buffers_size 128k;
+}}
+location /cached/ {{
+    proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+    proxy_cache c; proxy_cache_lock on;
+}}
+"""
 
 
 class Haproxy(Proxy):
     name = "haproxy"
 
     def command(self):
+        binds = "".join(f"    bind {self.listen}:{self.port_of(key)} backlog 8192 ssl crt {self.write(key, read(cert) + read(file))} alpn h2,http/1.1\n"
+                        for key, (cert, file) in self.pairs.items())
         return ["haproxy", "-db", "-f", self.write("conf", f"""
 global
     nbthread 1
@@ -137,7 +172,7 @@ defaults
     option forwardfor
 frontend in
     bind {self.listen}:{self.port} backlog 8192
-    http-request return status 200 content-type text/plain string "hello, world\\n" if {{ path /local }}
+{binds}    http-request return status 200 content-type text/plain string "hello, world\\n" if {{ path /local }}
     http-request cache-use stored if {{ path_beg /cached/ }}
     http-request set-var(txn.cached) bool(true) if {{ path_beg /cached/ }}
     default_backend origin
@@ -149,6 +184,7 @@ backend origin
 
 class Varnish(Proxy):
     name = "varnish"
+    has_tls = False
 
     def command(self):
         host, port = self.origin.rsplit(":", 1)
@@ -171,15 +207,16 @@ class LadleProxy(Proxy):
         self.config = self.write("ladle.toml", to_toml({
             "server": {"workers": 1, "admin": self.dir + "/control.sock", "user": "nobody", "drain_timeout": "2s"}, "cache": {"object": {"inline": "16KiB"}},
             "budget": {"spool_path": self.dir + "/spool"},
-            "timeouts": {"idle": "300s"},
+            "timeouts": {"idle": "300s"}, "upstream": {"origin": {"servers": [self.origin], "keepalive": {"idle": 256}}},
             "log": {"access": {"to": "off"}, "error": {"to": "stderr", "level": "warning"}},
-            "site": {"*": {
-                "listen": f"http://{self.listen}:{self.port}",
-                "upstream": f"http://{self.origin}",
-                "route": [{"path": "/local", "respond": {"status": 200, "body": LOCAL}}, {"path": "/cached/*", "cache": True}],
-            }},
+            "site": {"*": self.site(), **{host_of(key): self.site(key) for key in self.pairs}},
         }))
         return [self.binary or BINARY, "run", "--config", self.config]
+
+    def site(self, key=""):
+        tls = {"tls": {"cert": self.pairs[key][0], "key": f"file:{self.pairs[key][1]}"}} if key else {}
+        return {"listen": self.url(key), "upstream": "origin",
+                "route": [{"path": "/local", "respond": {"status": 200, "body": LOCAL}}, {"path": "/cached/*", "cache": True}], **tls}
 
 
 ALL = {proxy.name: proxy for proxy in (LadleProxy, Nginx, Haproxy, Varnish)}
