@@ -21,6 +21,8 @@ constexpr loop::Nanos kPause = 1'000'000'000;       // after which the window is
 constexpr std::size_t kLargeBatch = 64 << 10;
 constexpr std::size_t kSmallBatch = kLargeRecord;
 constexpr std::size_t kPendingMost = 256 << 10; // nothing of the writer's: answers to a peer that asks for new keys all the time
+constexpr std::uint32_t kOwnMessages = 32;     // of TLS itself after the handshake, that need no bytes read between them
+constexpr std::uint64_t kReadForOne = 1 << 20; // bytes read for each further one
 constexpr std::size_t kDirectFrom = 4096;       // a read of so much goes past received_
 
 } // namespace
@@ -82,6 +84,7 @@ TlsStream::TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer)
     BIO_set_data(bio, this);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
+    SSL_set_msg_callback(ssl_.get(), &TlsStream::on_message);
 }
 
 TlsStream::~TlsStream()
@@ -149,8 +152,27 @@ bool TlsStream::receive_more()
     return io.bytes > 0;
 }
 
+void TlsStream::on_message(int is_sent, int, int type, const void*, std::size_t, SSL* ssl, void*)
+{
+    if (TlsStream& stream = of(ssl); type == SSL3_RT_HANDSHAKE && is_sent == 0 && stream.has_shaken_hands_) {
+        ++stream.own_messages_;
+    }
+}
+
+/// SSL_read goes on as long as there are bytes and none for the reader: a peer that sends nothing but KeyUpdate, 27 bytes each,
+/// would keep us at making keys for seconds. Honest ones send one in many gigabytes, and servers a few tickets.
+bool TlsStream::is_flooded() const noexcept
+{
+    return own_messages_ > kOwnMessages + read_ / kReadForOne;
+}
+
 std::size_t TlsStream::take_received(char* at, std::size_t size)
 {
+    if (is_flooded()) {
+        failure_ = "too many messages of TLS itself";
+        receive_error_ = EPROTO;
+        return 0;
+    }
     if (received_at_ == received_end_ && size >= kDirectFrom && !has_ended_ && receive_error_ == 0) {
         const Io io = socket_.receive(at, size);
         has_ended_ = io.state == IoState::end;
@@ -313,6 +335,7 @@ Io TlsStream::read(char* at, std::size_t size)
     ERR_clear_error();
     std::size_t got = 0;
     if (SSL_read_ex(ssl_.get(), at, size, &got) == 1) {
+        read_ += got;
         if (session_) {
             keep_session();
         }

@@ -61,9 +61,11 @@ private:
     static int on_bio_read(BIO* bio, char* at, int size);
     static int on_bio_write(BIO* bio, const char* from, int size);
     static long on_bio_control(BIO* bio, int command, long number, void* argument);
+    static void on_message(int is_sent, int version, int type, const void* bytes, std::size_t size, SSL* ssl, void*);
 
     std::size_t take_received(char* at, std::size_t size);
     bool receive_more();
+    bool is_flooded() const noexcept;
     bool is_plain_http() const noexcept;
     Handshake give_up() noexcept;
     int continue_handshake();
@@ -93,6 +95,8 @@ private:
     std::string demand_;
     std::string subject_;
     std::shared_ptr<TlsSession> session_; ///< null = a client's, or kept already
+    std::uint64_t read_ = 0;            ///< bytes decrypted for the reader
+    std::uint32_t own_messages_ = 0;    ///< of TLS itself that came since the handshake: KeyUpdate, tickets
     int receive_error_ = 0;             ///< errno
     bool has_begun_ = false;            ///< the first bytes were seen, and are not plain HTTP
     bool has_shaken_hands_ = false;

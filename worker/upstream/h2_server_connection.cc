@@ -366,7 +366,8 @@ void H2ServerConnection::submit(H2ServerStream& stream, Coding coding)
     body.read_callback = &H2ServerConnection::on_read;
     const std::int32_t id = nghttp2_submit_request(frames_, nullptr, fields_.data(), fields_.size(),
                                                    coding == Coding::none ? nullptr : &body, &stream);
-    scratch_.clear();
+    stream.is_for_head = method == "HEAD";
+    scratch_.clear(); // and with it what `method` points to
     has_carried_ = true;
     if (id < 0) { // its numbers are used up
         leave();
@@ -375,7 +376,6 @@ void H2ServerConnection::submit(H2ServerStream& stream, Coding coding)
         return;
     }
     stream.id = id;
-    stream.is_for_head = method == "HEAD";
     wake_.kick_later();
 }
 
