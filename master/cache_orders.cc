@@ -201,14 +201,14 @@ json disk_object_to_json(shm::CacheStore& memory, const shm::CacheView& view, st
               {"hits", view.hits()},
               {"stored_bytes", view.stored_bytes()},
               {"tags", view.tags().size()}};
-    http::StoredFreshness freshness;
-    if (view.meta().size() != sizeof freshness) {
+    if (view.meta().empty()) {
         j["kind"] = "vary";
         return j;
     }
-    std::memcpy(&freshness, view.meta().data(), sizeof freshness);
+    const http::StoredFreshness freshness = http::IndexedMeta::read(view.meta()).freshness;
     const shm::PurgeState purged = memory.purges().state(url_part(url), view.tags(), view.epoch());
     j["kind"] = "response";
+    j["variant"] = view.head().substr(0, view.head().rfind('#')); // without the record's mark
     j["state"] = name_of(view.state());
     add_freshness(j, freshness, now_ms);
     j["purged"] = name_of(purged);
@@ -358,14 +358,19 @@ bool CacheListing::look_at_next(std::int64_t now_ms)
         walk_.reset();
         if (disk_ != nullptr && !keys_.empty()) {
             add_keys_from_disk(now_ms);
-        } else if (disk_ != nullptr && prefixes_.empty()) {
+        }
+        if (disk_ != nullptr && prefixes_.empty()) {
             disk_walk_.emplace(*disk_);
         }
         return true;
     }
     const shm::CacheView* const view = disk_walk_ ? disk_walk_->next() : nullptr;
     if (view != nullptr && !files_.contains(view->file())) {
-        add_from_disk(*view, {}, now_ms);
+        if (keys_.empty()) {
+            add_from_disk(*view, {}, now_ms);
+        } else if (const auto key = key_hashes_.find(http::IndexedMeta::read(view->meta()).key); key != key_hashes_.end()) {
+            add_from_disk(*view, key->second, now_ms);
+        }
     }
     return view != nullptr;
 }
@@ -401,8 +406,11 @@ void CacheListing::add_from_disk(const shm::CacheView& view, std::string_view ur
 void CacheListing::add_keys_from_disk(std::int64_t now_ms)
 {
     for (const std::string& key : keys_) {
-        const shm::CacheView view = peek_by_hash(*disk_, store_.name(key).hash);
+        const shm::CacheHash hash = store_.name(key).hash;
+        key_hashes_.emplace(hash.low, key);
+        const shm::CacheView view = peek_by_hash(*disk_, hash);
         if (view && !files_.contains(view.file())) {
+            files_.insert(view.file());
             add_from_disk(view, key, now_ms);
         }
     }

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,7 +35,7 @@ nlohmann::json check_cache(shm::CacheStore* store);
 
 /// Walks the cache for `ladle cache`, a slice in each turn of the loop, so that a large one holds nothing up. What is only on disk
 /// comes last, with what its index knows, which is all but the URL: no file is read here. So it is listed without a prefix, or for
-/// the one URL that was asked for: its object, or the record of its variants, and the variants that memory knows.
+/// the one URL that was asked for: its object, or the record of its variants, and the variants.
 class CacheListing {
 public:
     /// Called once with the answer; the listing must not be destroyed in it.
@@ -64,6 +65,7 @@ private:
     std::set<std::uint64_t> files_; ///< on disk, of what was listed already
     std::uint64_t limit_;
     std::set<std::string> keys_;     ///< of the URL that was asked for; empty = a list
+    std::map<std::uint64_t, std::string> key_hashes_; ///< of keys_, as IndexedMeta::key has them
     std::set<std::string> prefixes_; ///< empty = all
     std::string failure_;
     nlohmann::json objects_ = nlohmann::json::array();

@@ -21,7 +21,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6c61646c63616368; // "ladlcach"
-constexpr std::uint32_t kLayoutVersion = 2;
+constexpr std::uint32_t kLayoutVersion = 3;
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 constexpr std::uint64_t kMaxCacheBytes = std::uint64_t{256} << 30;
@@ -44,10 +44,10 @@ constexpr std::uint32_t abi_hash() noexcept
                                 offsetof(CacheStripe, entries_touched),
                                 offsetof(CacheStripe, refusals),
                                 offsetof(CacheEntry, state),
-                                offsetof(CacheEntry, pieces),
-                                offsetof(CacheEntry, file_pages),
-                                offsetof(RecordHeader, head_bytes),
-                                offsetof(RecordHeader, tag_count),
+                                sizeof(RecordFile),
+                                offsetof(CacheEntry, bucket),
+                                offsetof(RecordHeader, url_bytes),
+                                offsetof(RecordFile, pages),
                                 offsetof(PurgeRegion, sets),
                                 offsetof(PurgeRegion, lengths),
                                 std::size_t{kMaxProcesses},

@@ -88,6 +88,32 @@ std::uint32_t first_bit(const StripeParts& parts, const CacheBitTree& tree) noex
     return at;
 }
 
+/// The order of the free block that begins at a cell; kCellOrders where none does.
+std::uint32_t free_order_at(const StripeParts& parts, std::uint32_t cell) noexcept
+{
+    const auto aligned = static_cast<std::uint32_t>(std::countr_zero(cell | kLargestRun));
+    for (std::uint32_t order = 0; order <= aligned; ++order) {
+        if (parts.is_free_block(order, cell >> order)) {
+            return order;
+        }
+    }
+    return kCellOrders;
+}
+
+/// How many free cells follow each other from the begin of a free block on, at most `most`.
+std::uint32_t free_cells_from(const StripeParts& parts, std::uint32_t first, std::uint32_t most) noexcept
+{
+    std::uint32_t count = 0;
+    while (count < most) {
+        const std::uint32_t order = free_order_at(parts, first + count);
+        if (order == kCellOrders) {
+            return count;
+        }
+        count += 1u << order;
+    }
+    return most;
+}
+
 } // namespace
 
 void lay_out_stripe(CacheArena& arena, CacheStripe& stripe, std::uint64_t bytes, std::uint64_t file_budget_bytes) noexcept
@@ -144,29 +170,35 @@ void StripeWriter::clear_bit(const CacheBitTree& tree, std::uint32_t bit) noexce
 CellRun StripeWriter::take_run(std::uint32_t want, std::uint32_t least) noexcept
 {
     want = std::min(want, kLargestRun);
-    // Powers of two, the largest first: what is left of a split block is again of use to all. A run that is no power of two only
-    // where its owner needs it in one piece.
-    const auto fitting = static_cast<std::uint32_t>(std::bit_width(want) - 1);
-    const std::uint32_t count = (1u << fitting) >= least ? 1u << fitting : want;
-    for (auto order = static_cast<std::uint32_t>(std::bit_width(count - 1)); order < kCellOrders; ++order) {
+    // The smallest free block from which so many free cells follow each other: what was left beside the last object, mostly, so that
+    // objects stored in turn lie side by side. Else the longest run among those looked at.
+    CellRun best;
+    for (std::uint32_t order = 0; order < kCellOrders && best.count < want; ++order) {
         const CacheBitTree& tree = s_.free_blocks[order];
         if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
-            clear_bit(tree, block);
-            const CellRun run{block << order, count};
-            journal_.subtract(s_.free_cells, 1u << order);
-            put_run({run.first + count, (1u << order) - count});
-            return run;
+            const CellRun run{block << order, free_cells_from(parts_, block << order, want)};
+            best = run.count > best.count ? run : best;
         }
     }
-    for (std::uint32_t order = fitting; order > 0 && (1u << (order - 1)) >= least; --order) {
-        const CacheBitTree& tree = s_.free_blocks[order - 1];
-        if (const std::uint32_t block = first_bit(parts_, tree); block < tree.bits) {
-            clear_bit(tree, block);
-            journal_.subtract(s_.free_cells, 1u << (order - 1));
-            return {block << (order - 1), 1u << (order - 1)};
+    if (best.count < least) {
+        return {};
+    }
+    take_cells(best);
+    return best;
+}
+
+void StripeWriter::take_cells(CellRun run) noexcept
+{
+    const std::uint32_t end = run.first + run.count;
+    for (std::uint32_t cell = run.first; cell < end;) {
+        const std::uint32_t order = free_order_at(parts_, cell);
+        clear_bit(s_.free_blocks[order], cell >> order);
+        journal_.subtract(s_.free_cells, 1u << order);
+        cell += 1u << order;
+        if (cell > end) {
+            put_run({end, cell - end});
         }
     }
-    return {};
 }
 
 void StripeWriter::put_run(CellRun run) noexcept
@@ -212,7 +244,7 @@ bool StripeWriter::has_room(std::uint64_t cells, std::uint64_t file_pages) const
     return (s_.cell_count - free + cells) * kCellBytes + charged * kFilePageBytes <= std::uint64_t{s_.cell_count} * kCellBytes;
 }
 
-CellRun StripeWriter::add_piece(CacheEntry& entry, CachePieceLink* last, std::uint32_t want, std::uint32_t least) noexcept
+CellRun StripeWriter::add_piece(CacheEntry& entry, CachePiece* last, std::uint32_t want, std::uint32_t least) noexcept
 {
     if (!has_room(want, 0)) {
         return {};
@@ -221,49 +253,42 @@ CellRun StripeWriter::add_piece(CacheEntry& entry, CachePieceLink* last, std::ui
     if (run.count == 0) {
         return run; // nothing was noted
     }
-    reinterpret_cast<CachePieceLink*>(parts_.cell(run.first))->store(0, std::memory_order_relaxed);
+    // Not journalled: until the next store the cells are nobody's.
+    CachePiece& piece = parts_.piece(run.first);
+    piece.next.store(kNoCell, std::memory_order_relaxed);
+    piece.cells.store(static_cast<std::uint16_t>(run.count), std::memory_order_relaxed);
     if (last == nullptr) {
+        if (has_file(entry)) {
+            RecordFile& file = record_file(reinterpret_cast<RecordHeader&>(piece));
+            file.number.store(0, std::memory_order_relaxed);
+            file.pages.store(0, std::memory_order_relaxed);
+        }
         journal_.set(entry.first_cell, run.first);
-        journal_.set(entry.first_cells, run.count);
     } else {
-        journal_.set(*last, std::uint64_t{run.count} << 32 | run.first);
+        journal_.set(last->next, run.first);
     }
-    journal_.add(entry.cells, run.count);
-    journal_.add(entry.pieces, std::uint8_t{1});
     journal_.commit();
     return run;
 }
 
-void StripeWriter::trim(CacheEntry& entry, CachePieceLink* piece, std::uint32_t keep) noexcept
+void StripeWriter::trim(CachePiece& piece, std::uint32_t keep) noexcept
 {
     // Whole pieces behind it first, each by its own transaction.
-    while (const std::uint64_t link = piece->load(std::memory_order_relaxed)) {
-        const CellRun run{static_cast<std::uint32_t>(link), static_cast<std::uint32_t>(link >> 32)};
-        const std::uint64_t next = reinterpret_cast<CachePieceLink*>(parts_.cell(run.first))->load(std::memory_order_relaxed);
-        journal_.set(*piece, next);
-        journal_.subtract(entry.cells, run.count);
-        journal_.subtract(entry.pieces, std::uint8_t{1});
+    for (std::uint32_t next = piece.next.load(std::memory_order_relaxed); next != kNoCell;) {
+        const CachePiece& dropped = parts_.piece(next);
+        const CellRun run{next, dropped.cells.load(std::memory_order_relaxed)};
+        next = dropped.next.load(std::memory_order_relaxed);
+        journal_.set(piece.next, next);
         put_run(run);
         journal_.commit();
     }
-    const auto first = static_cast<std::uint32_t>((reinterpret_cast<std::byte*>(piece) - parts_.cell(0)) / kCellBytes);
-    CellRun run{entry.first_cell.load(std::memory_order_relaxed), entry.first_cells.load(std::memory_order_relaxed)};
-    CachePieceLink* before = nullptr;
-    while (run.first != first) {
-        before = reinterpret_cast<CachePieceLink*>(parts_.cell(run.first));
-        const std::uint64_t link = before->load(std::memory_order_relaxed);
-        run = {static_cast<std::uint32_t>(link), static_cast<std::uint32_t>(link >> 32)};
-    }
-    if (keep == 0 || keep >= run.count) {
+    const auto first = static_cast<std::uint32_t>((reinterpret_cast<std::byte*>(&piece) - parts_.cell(0)) / kCellBytes);
+    const std::uint32_t count = piece.cells.load(std::memory_order_relaxed);
+    if (keep == 0 || keep >= count) {
         return;
     }
-    if (before == nullptr) {
-        journal_.set(entry.first_cells, keep);
-    } else {
-        journal_.set(*before, std::uint64_t{keep} << 32 | first);
-    }
-    journal_.subtract(entry.cells, run.count - keep);
-    put_run({first + keep, run.count - keep});
+    journal_.set(piece.cells, static_cast<std::uint16_t>(keep));
+    put_run({first + keep, count - keep});
     journal_.commit();
 }
 

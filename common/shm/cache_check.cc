@@ -40,7 +40,8 @@ public:
         check_queue();
         const std::uint32_t last_zombie = check_list("zombie", get(s_.zombie_head), CacheList::zombie, get(s_.zombies));
         expect(last_zombie == get(s_.zombie_tail), "the list of zombies ends with {}, not with {}", last_zombie, get(s_.zombie_tail));
-        check_list("dead file", get(s_.dead_file_head), CacheList::dead_file, get(s_.dead_files));
+        const std::uint32_t last_dead = check_list("dead file", get(s_.dead_file_head), CacheList::dead_file, get(s_.dead_files));
+        expect(last_dead == get(s_.dead_file_tail), "the list of dead files ends with {}, not with {}", last_dead, get(s_.dead_file_tail));
         check_list("free entries", get(s_.unused_head), CacheList::unused, touched_);
         for (std::uint32_t index = 1; index < touched_; ++index) {
             check_entry(index);
@@ -82,10 +83,8 @@ private:
                     continue;
                 }
                 const CacheEntry& entry = parts_.entry(index);
-                const std::uint64_t fingerprint = get(entry.fingerprint);
-                expect(number == parts_.first_bucket(fingerprint) || number == parts_.second_bucket(fingerprint),
-                       "entry {} is in bucket {}, where it does not belong", index, number);
-                expect(get(entry.linked) == 1, "bucket {} names entry {} that is not linked", number, index);
+                expect(number == get(entry.bucket), "entry {} is in bucket {}, says {}", index, number, get(entry.bucket));
+                expect(entry.is_linked(), "bucket {} names entry {} that is not linked", number, index);
                 in_bucket_[index] += in_bucket_[index] < kMany;
             }
         }
@@ -103,7 +102,7 @@ private:
             }
             const CacheEntry& entry = parts_.entry(index);
             expect(get(entry.prev) == before, "entry {} has {} before it in the queue, says {}", index, before, get(entry.prev));
-            expect(get(entry.list) == CacheList::queue && get(entry.linked) == 1, "entry {} is in the queue and says it is not",
+            expect(entry.is_linked(), "entry {} is in the queue and says it is not",
                    index);
             has_hand = has_hand || get(s_.hand) == index;
             in_list_[index] += in_list_[index] < kMany;
@@ -126,9 +125,7 @@ private:
                 return before;
             }
             const CacheEntry& entry = parts_.entry(index);
-            expect(get(entry.list) == kind, "entry {} is on the list of {} and says it is not", index, name);
-            expect(kind != CacheList::dead_file || get(entry.prev) == before, "entry {} has {} before it on the list of {}, says {}",
-                   index, before, name, get(entry.prev));
+            expect(entry.list() == kind, "entry {} is on the list of {} and says it is not", index, name);
             in_list_[index] += in_list_[index] < kMany;
             before = index;
         }
@@ -139,81 +136,99 @@ private:
     void check_entry(std::uint32_t index)
     {
         const CacheEntry& entry = parts_.entry(index);
-        const CacheList list = get(entry.list);
-        const std::uint32_t linked = get(entry.linked);
+        const CacheList list = entry.list();
+        const std::uint32_t linked = entry.is_linked() ? 1 : 0;
         expect(in_bucket_[index] == linked, "entry {} is in {} buckets, linked {}", index, in_bucket_[index], linked);
         expect(in_list_[index] == (list == CacheList::none ? 0 : 1), "entry {} is on {} lists", index, in_list_[index]);
-        expect((list == CacheList::queue) == (linked == 1), "entry {} is linked or queued, not both", index);
         expect((get(entry.state) == CacheState::free) == (list == CacheList::unused),
                "entry {} is free or on the free list, not both", index);
         expect(get(entry.state) <= CacheState::aborted && list <= CacheList::dead_file, "entry {} is in no state that there is", index);
-        const bool is_own_file = (get(entry.flags) & kCacheOnDisk) == 0; // else the number is one of the disk tier
-        const std::uint64_t file = get(entry.file); // before what is given at this moment
-        expect(!is_own_file || file < next_file_.load(std::memory_order_acquire), "entry {} has file {}, which was not given yet",
-               index, file);
-        pages_ += get(entry.file_pages);
-        dead_pages_ += list == CacheList::dead_file ? get(entry.file_pages) : 0;
-        expect(get(entry.file_pages) == 0 || get(entry.file) != 0, "entry {} is charged for a file it has not", index);
-        expect(get(entry.file) == 0 || list != CacheList::unused, "entry {} is free and has a file", index);
-        expect(get(entry.file_pages) == 0 || (get(entry.flags) & kCacheOnDisk) == 0, "entry {} is a stub and charged for a file",
-               index);
-        check_record(index, entry);
+        expect(entry.flags() <= (kCacheVaryRecord | kCacheElsewhere) && (entry.flags() & kCacheElsewhere) != kCacheElsewhere,
+               "entry {} is of no kind that there is", index);
+        expect(get(entry.owner) < kMaxProcesses, "entry {} has an owner that there cannot be", index);
+        if (list == CacheList::dead_file) {
+            dead_pages_ += get(entry.prev);
+            check_file(index, get(entry.first_cell) | std::uint64_t{get(entry.bucket)} << 32, get(entry.prev));
+        } else {
+            check_record(index, entry);
+        }
+    }
+
+    void check_file(std::uint32_t index, std::uint64_t number, std::uint32_t pages)
+    {
+        expect(number < next_file_.load(std::memory_order_acquire), "entry {} has file {}, which was not given yet", index, number);
+        expect(pages == 0 || number != 0, "entry {} is charged for a file it has not", index);
+        pages_ += pages;
     }
 
     void check_record(std::uint32_t index, const CacheEntry& entry)
     {
-        std::uint64_t link = std::uint64_t{get(entry.first_cells)} << 32 | get(entry.first_cell);
-        std::uint32_t cells = 0;
+        std::uint64_t cells = 0;
         std::uint32_t pieces = 0;
-        while (link >> 32 != 0) {
-            const auto first = static_cast<std::uint32_t>(link);
-            const auto count = static_cast<std::uint32_t>(link >> 32);
-            if (first >= s_.cell_count || count > s_.cell_count - first || ++pieces > kMaxPieces) {
-                expect(false, "entry {} has a broken piece at cell {}", index, first);
-                return;
+        for (std::uint32_t first = get(entry.first_cell); first != kNoCell;) {
+            const std::uint32_t count = first < s_.cell_count ? get(parts_.piece(first).cells) : 0;
+            if (count == 0 || count > s_.cell_count - first || ++pieces > kMaxPieces) {
+                return expect(false, "entry {} has a broken piece at cell {}", index, first);
             }
             for (std::uint32_t cell = first; cell < first + count; ++cell) {
-                if (cell_used_[cell]) {
-                    expect(false, "cell {} is used twice, once by entry {}", cell, index);
-                    return; // the pieces may go round in a circle
+                if (cell_used_[cell]) { // the pieces may go round in a circle
+                    return expect(false, "cell {} is used twice, once by entry {}", cell, index);
                 }
                 cell_used_[cell] = true;
             }
             cells += count;
-            link = get(*reinterpret_cast<const CachePieceLink*>(parts_.cell(first)));
+            first = get(parts_.piece(first).next);
         }
-        expect(cells == get(entry.cells), "entry {} has {} cells, says {}", index, cells, get(entry.cells));
-        expect(pieces == get(entry.pieces), "entry {} has {} pieces, says {}", index, pieces, get(entry.pieces));
-        const CacheList list = get(entry.list);
-        expect(cells == 0 || (list != CacheList::unused && list != CacheList::dead_file), "entry {} is free and has {} cells",
-               index, cells);
-        expect(get(entry.linked) == 0 || cells != 0, "entry {} is linked and has no record", index);
-        if (get(entry.linked) == 1 && cells != 0) {
-            check_front(index, entry, std::uint64_t{cells} * kCellBytes - (pieces - 1) * sizeof(CachePieceLink));
+        expect(cells == 0 || entry.list() != CacheList::unused, "entry {} is free and has {} cells", index, cells);
+        expect(!entry.is_linked() || cells != 0, "entry {} is linked and has no record", index);
+        if (cells == 0) {
+            return;
+        }
+        const std::uint32_t first_bytes = get(parts_.record(entry)->piece.cells) * kCellBytes;
+        if (first_bytes < sizeof(RecordHeader)) {
+            return expect(false, "entry {} has no room for a record", index);
+        }
+        if (has_file(entry)) {
+            if (first_bytes < sizeof(RecordHeader) + sizeof(RecordFile) || pieces != 1) {
+                return expect(false, "entry {} has a file and no room to say so", index);
+            }
+            const RecordFile& file = parts_.file(entry);
+            const bool is_own = (entry.flags() & kCacheInFile) != 0; // else the number is one of the disk tier
+            check_file(index, is_own ? get(file.number) : 0, get(file.pages));
+        }
+        if (entry.is_linked()) {
+            check_front(index, entry, cells * kCellBytes - (pieces - 1) * sizeof(CachePiece), first_bytes);
         }
     }
 
-    /// The record of an object in the index, which has `room` bytes.
-    void check_front(std::uint32_t index, const CacheEntry& entry, std::uint64_t room)
+    /// The record of an object in the index, which has `room` bytes, `first_bytes` of them in its first piece.
+    void check_front(std::uint32_t index, const CacheEntry& entry, std::uint64_t room, std::uint32_t first_bytes)
     {
         const RecordHeader& record = *parts_.record(entry);
+        expect((record.has_file != 0) == has_file(entry), "entry {} has a file or its record has, not both", index);
         const std::uint64_t front = record_front_bytes(record);
-        if (front > std::uint64_t{get(entry.first_cells)} * kCellBytes) {
+        if (front > first_bytes) {
             return expect(false, "entry {} has a front that is larger than its piece", index);
         }
         // In this order: the process that fills it does not hold the lock.
         const CacheState state = entry.state.load(std::memory_order_acquire);
-        const std::uint64_t filled = record.filled.load(std::memory_order_acquire);
-        const std::uint64_t body = record.body_bytes.load(std::memory_order_acquire);
-        const bool is_elsewhere = (get(entry.flags) & (kCacheInFile | kCacheOnDisk)) != 0;
-        expect(is_elsewhere || filled <= room - front, "entry {} has more body than room", index);
+        const std::uint64_t filled = record_filled(record, std::memory_order_acquire);
+        const std::uint64_t body = record_body_bytes(record, std::memory_order_acquire);
+        expect(record.has_file != 0 || filled <= room - front, "entry {} has more body than room", index);
         expect(state == CacheState::complete ? filled == body : filled <= body, "entry {} has {} of {} bytes of body", index, filled,
                body);
         const std::string_view url(record_text(record), record.url_bytes);
         const std::string_view variant(url.data() + url.size(), record.variant_bytes);
-        const std::uint64_t fingerprint = get(entry.fingerprint);
-        const bool is_by_hash = url.size() == sizeof(CacheHash) && std::memcmp(url.data(), &fingerprint, sizeof fingerprint) == 0;
-        expect(is_by_hash || store_.name(url, variant).hash.low == fingerprint, "entry {} has another's key", index);
+        CacheHash by_hash;
+        std::memcpy(&by_hash, url.data(), std::min(url.size(), sizeof by_hash));
+        expect(is_at_home(entry, store_.name(url, variant).hash) || (url.size() == sizeof by_hash && is_at_home(entry, by_hash)),
+               "entry {} has another's key", index);
+    }
+
+    bool is_at_home(const CacheEntry& entry, const CacheHash& hash) const noexcept
+    {
+        const std::uint32_t bucket = get(entry.bucket);
+        return bucket == parts_.first_bucket(hash.low) || bucket == parts_.second_bucket(hash.low);
     }
 
     std::uint64_t check_cells()

@@ -24,21 +24,18 @@ std::uint64_t pages_of(std::uint64_t bytes) noexcept
     return (bytes + kFilePageBytes - 1) / kFilePageBytes;
 }
 
-std::size_t meta_padded(const CacheObject& object) noexcept
+/// `flags`: of the entry.
+std::size_t front_of(const CacheObject& object, std::uint8_t flags) noexcept
 {
-    return (object.meta.size() + 7) / 8 * 8;
-}
-
-std::size_t front_of(const CacheObject& object) noexcept
-{
-    return sizeof(RecordHeader) + object.tags.size() * sizeof(std::uint64_t) + meta_padded(object) + object.name.url.size() +
-           object.name.variant.size() + object.head.size();
+    return sizeof(RecordHeader) + ((flags & kCacheElsewhere) != 0 ? sizeof(RecordFile) : 0) +
+           object.tags.size() * sizeof(std::uint64_t) + object.meta.size() + object.name.url.size() + object.name.variant.size() +
+           object.head.size();
 }
 
 bool is_sane(const CacheObject& object) noexcept
 {
-    return object.name.url.size() <= 0xffff && object.name.variant.size() <= 0xffff && object.meta.size() <= 0xffff - 7 &&
-           object.tags.size() <= 0xffff && object.head.size() <= 0xffff'ffff;
+    return object.name.url.size() <= 0xffff && object.name.variant.size() <= 0xffff && object.meta.size() <= 0xffff &&
+           object.tags.size() <= kMostRecordTags && object.head.size() <= kMostHeadBytes;
 }
 
 /// Makes room under a stripe's lock by evicting, letting go of the lock now and then.
@@ -124,14 +121,13 @@ private:
     int turns_ = 0;
 };
 
-/// Adds pieces to an entry until they have room for `bytes` more (links not counted). Returns the bytes it got.
-std::expected<std::uint64_t, CacheRefusal> add_pieces(Room& room, CacheEntry& entry, CachePieceLink* last, std::uint64_t bytes,
-                                                      std::uint64_t first_least) noexcept
+/// Adds pieces to an entry that has `pieces` of them until `got` is at least `bytes` (the pieces' headers not counted, but for the
+/// first's, which is the record's). What was added may be used even where no more could be had.
+std::expected<void, CacheRefusal> add_pieces(Room& room, CacheEntry& entry, CachePiece* last, std::uint32_t pieces,
+                                             std::uint64_t bytes, std::uint64_t first_least, std::uint64_t& got) noexcept
 {
-    std::uint64_t got = 0;
     while (got < bytes) {
-        const std::uint64_t link_bytes = last == nullptr ? 0 : sizeof(CachePieceLink);
-        const std::uint32_t pieces = entry.pieces.load(std::memory_order_relaxed);
+        const std::uint64_t link_bytes = last == nullptr ? 0 : sizeof(CachePiece);
         if (pieces >= kMaxPieces) {
             return std::unexpected(CacheRefusal::no_space);
         }
@@ -150,9 +146,10 @@ std::expected<std::uint64_t, CacheRefusal> add_pieces(Room& room, CacheEntry& en
             continue;
         }
         got += std::uint64_t{run.count} * kCellBytes - link_bytes;
-        last = reinterpret_cast<CachePieceLink*>(room.writer().parts().cell(run.first));
+        last = &room.writer().parts().piece(run.first);
+        ++pieces;
     }
-    return got;
+    return {};
 }
 
 bool is_same_key(const RecordHeader& a, const RecordHeader& b) noexcept
@@ -162,18 +159,20 @@ bool is_same_key(const RecordHeader& a, const RecordHeader& b) noexcept
 }
 
 /// Writes all but the body into the first piece. Not journalled: nobody sees it yet.
-void write_front(RecordHeader& record, const CacheObject& object) noexcept
+void write_front(RecordHeader& record, const CacheObject& object, std::uint8_t flags) noexcept
 {
-    record.filled.store(0, std::memory_order_relaxed);
-    record.body_bytes.store(object.vary_record ? 0 : object.body_bytes, std::memory_order_relaxed);
+    record.has_file = (flags & kCacheElsewhere) != 0;
+    set_record_filled(record, 0, std::memory_order_relaxed);
+    set_record_body_bytes(record, object.vary_record ? 0 : object.body_bytes, std::memory_order_relaxed);
     record.epoch = object.epoch;
-    record.checked_epoch.store(0, std::memory_order_relaxed);
-    record.head_bytes = static_cast<std::uint32_t>(object.head.size());
+    record.checked.store(0, std::memory_order_relaxed);
+    record.hits.store(0, std::memory_order_relaxed);
+    record.head_bytes = static_cast<std::uint32_t>(object.head.size()) & kMostHeadBytes;
     record.url_bytes = static_cast<std::uint16_t>(object.name.url.size());
     record.variant_bytes = static_cast<std::uint16_t>(object.name.variant.size());
-    record.meta_bytes = static_cast<std::uint16_t>(object.meta.size());
-    record.tag_count = static_cast<std::uint16_t>(object.tags.size());
-    auto* at = reinterpret_cast<std::byte*>(&record + 1);
+    record.piece.meta_bytes = static_cast<std::uint16_t>(object.meta.size());
+    record.tag_count = static_cast<std::uint32_t>(object.tags.size()) & kMostRecordTags;
+    auto* at = const_cast<std::byte*>(record_tags(record));
     const auto put = [&at](const void* from, std::size_t bytes) {
         if (bytes != 0) {
             std::memcpy(at, from, bytes);
@@ -182,8 +181,6 @@ void write_front(RecordHeader& record, const CacheObject& object) noexcept
     };
     put(object.tags.data(), object.tags.size_bytes());
     put(object.meta.data(), object.meta.size());
-    std::memset(at, 0, meta_padded(object) - object.meta.size());
-    at += meta_padded(object) - object.meta.size();
     put(object.name.url.data(), object.name.url.size());
     put(object.name.variant.data(), object.name.variant.size());
     put(object.head.data(), object.head.size());
@@ -213,7 +210,9 @@ std::expected<CacheFill, CacheRefusal> CacheStore::begin_with(const CacheObject&
     if (!is_sane(object)) {
         return std::unexpected(refuse(number, CacheRefusal::bad_request));
     }
-    const std::size_t front = front_of(object);
+    const auto flags =
+        static_cast<std::uint8_t>(more_flags | (object.vary_record ? kCacheVaryRecord : 0) | (object.in_file ? kCacheInFile : 0));
+    const std::size_t front = front_of(object, flags);
     const bool is_known = object.body_bytes != kBodyUnknown;
     const std::uint64_t file_pages = object.in_file && is_known ? pages_of(object.body_bytes) : 0;
     const bool is_inline = !object.in_file && !object.vary_record && object.disk_file == 0;
@@ -228,32 +227,29 @@ std::expected<CacheFill, CacheRefusal> CacheStore::begin_with(const CacheObject&
         return std::unexpected(refuse(number, CacheRefusal::busy));
     }
     room.writer().reclaim(4);
-    const auto flags =
-        static_cast<std::uint8_t>(more_flags | (object.vary_record ? kCacheVaryRecord : 0) | (object.in_file ? kCacheInFile : 0));
     if (auto made = room.make(cells_of(front + inline_bytes), file_pages); !made) {
         return std::unexpected(refuse(number, made.error()));
     }
-    std::uint32_t index = room.writer().take_entry(object.name.hash.low, flags);
+    std::uint32_t index = room.writer().take_entry(flags);
     while (index == 0) {
         if (auto evicted = room.evict(); !evicted) {
             return std::unexpected(refuse(number, evicted.error()));
         }
-        index = room.writer().take_entry(object.name.hash.low, flags);
+        index = room.writer().take_entry(flags);
     }
     CacheEntry& entry = room.writer().parts().entry(index);
-    auto got = add_pieces(room, entry, nullptr, front + inline_bytes, cells_of(front));
-    if (got && file_pages != 0) {
-        if (auto made = room.make(0, file_pages); !made) {
-            got = std::unexpected(made.error());
-        }
+    std::uint64_t got = 0;
+    auto added = add_pieces(room, entry, nullptr, 0, front + inline_bytes, cells_of(front), got);
+    if (added && file_pages != 0) {
+        added = room.make(0, file_pages);
     }
-    if (!got) {
+    if (!added) {
         if (room.is_locked()) {
             room.writer().dispose(index);
         } else {
             entry.state.store(CacheState::aborted, std::memory_order_release); // the sweep disposes of it
         }
-        return std::unexpected(refuse(number, got.error()));
+        return std::unexpected(refuse(number, added.error()));
     }
     if (file != 0) {
         room.writer().set_file(entry, file);
@@ -265,10 +261,10 @@ std::expected<CacheFill, CacheRefusal> CacheStore::begin_with(const CacheObject&
     CacheFill fill;
     fill.view_ = CacheView(*this, entry, {number, index, entry.generation.load(std::memory_order_relaxed)});
     fill.hash_ = object.name.hash;
-    write_front(*fill.view_.record_, object);
-    fill.room_ = object.in_file ? file_pages * kFilePageBytes : *got - front;
-    fill.last_ = &fill.view_.record_->next;
-    fill.last_cells_ = entry.first_cells.load(std::memory_order_relaxed);
+    write_front(*fill.view_.record_, object, flags);
+    fill.room_ = object.in_file ? file_pages * kFilePageBytes : got - front;
+    fill.last_ = &fill.view_.record_->piece;
+    fill.last_cells_ = fill.last_->cells.load(std::memory_order_relaxed);
     fill.last_used_ = static_cast<std::uint32_t>(front);
     return fill;
 }
@@ -308,7 +304,7 @@ std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old,
     fresh.disk_file = 0;
     fresh.vary_record = old.is_vary_record();
     // A stub may have the same number as the one before it; a file of our own moves when the new one takes the old one's place.
-    const auto flags = static_cast<std::uint8_t>(old.flags() & (kCacheInFile | kCacheOnDisk));
+    const auto flags = static_cast<std::uint8_t>(old.entry_->flags() & kCacheElsewhere);
     auto fill = begin_with(fresh, old.is_on_disk() ? old.file() : 0, flags);
     if (!fill) {
         return std::unexpected(fill.error());
@@ -321,8 +317,8 @@ std::expected<CacheView, CacheRefusal> CacheStore::freshen(const CacheView& old,
         }
     }
     if (is_elsewhere) {
-        fill->view_.record_->body_bytes.store(old.body_bytes(), std::memory_order_relaxed);
-        fill->view_.record_->filled.store(old.filled(), std::memory_order_relaxed);
+        set_record_body_bytes(*fill->view_.record_, old.body_bytes(), std::memory_order_relaxed);
+        set_record_filled(*fill->view_.record_, old.filled(), std::memory_order_relaxed);
     }
     if (const auto refusal = link(*fill, CacheState::complete, &old)) {
         return std::unexpected(*refusal == kWasReplaced ? kWasReplaced : refuse(old.ref().stripe, *refusal));
@@ -345,7 +341,7 @@ std::expected<void, CacheRefusal> CacheStore::adopt_file(const CacheObject& obje
         ++locks_taken_;
         const bool has_entry = stripe.unused_head.load(std::memory_order_relaxed) != 0 ||
                                stripe.entries_touched.load(std::memory_order_relaxed) < stripe.entry_count;
-        if (lock && !(has_entry && StripeWriter(arena_, stripe, row_).has_room(cells_of(front_of(object)), pages_of(object.body_bytes)))) {
+        if (lock && !(has_entry && StripeWriter(arena_, stripe, row_).has_room(cells_of(front_of(object, kCacheInFile)), pages_of(object.body_bytes)))) {
             return std::unexpected(refuse(stripe_number, CacheRefusal::no_space));
         }
     }
@@ -373,9 +369,10 @@ std::optional<CacheRefusal> CacheStore::link(CacheFill& fill, CacheState state, 
     std::uint32_t old = 0;
     const StripeParts& parts = writer.parts();
     for (const std::uint32_t number : {parts.first_bucket(fill.hash_.low), parts.second_bucket(fill.hash_.low)}) {
-        for (const auto& slot : parts.bucket(number).entries) {
-            const std::uint32_t index = slot.load(std::memory_order_relaxed);
-            if (index != 0 && parts.entry(index).fingerprint.load(std::memory_order_relaxed) == fill.hash_.low &&
+        const CacheBucket& bucket = parts.bucket(number);
+        for (std::uint32_t slot = 0; slot < kBucketSlots; ++slot) {
+            const std::uint32_t index = bucket.entries[slot].load(std::memory_order_relaxed);
+            if (index != 0 && bucket.tags[slot].load(std::memory_order_relaxed) == cache_tag(fill.hash_) &&
                 is_same_key(*parts.record(parts.entry(index)), *fill.view_.record_)) {
                 old = index;
             }
@@ -425,36 +422,35 @@ bool CacheFill::write(std::span<const std::byte> bytes) noexcept
     RecordHeader& record = *view_.record_;
     const std::uint64_t filled = record.filled.load(std::memory_order_relaxed);
     if (filled + bytes.size() > room_) {
-        const bool is_known = record.body_bytes.load(std::memory_order_relaxed) != kBodyUnknown;
+        const bool is_known = record_body_bytes(record, std::memory_order_relaxed) != kBodyUnknown;
         const std::uint64_t total = filled + bytes.size();
         if (is_known || (!grow(std::max(total, 2 * filled)) && !grow(total))) {
             return false;
         }
     }
-    if (record.body_bytes.load(std::memory_order_relaxed) < filled + bytes.size()) {
+    if (record_body_bytes(record, std::memory_order_relaxed) < filled + bytes.size()) {
         return false;
     }
     const StripeParts parts(view_.store_->arena_.stripe(view_.ref_.stripe));
     while (!bytes.empty()) {
         if (last_used_ == last_cells_ * kCellBytes) {
-            const std::uint64_t link = last_->load(std::memory_order_relaxed);
-            last_ = reinterpret_cast<CachePieceLink*>(parts.cell(static_cast<std::uint32_t>(link)));
-            last_cells_ = static_cast<std::uint32_t>(link >> 32);
-            last_used_ = sizeof(CachePieceLink);
+            last_ = &parts.piece(last_->next.load(std::memory_order_relaxed));
+            last_cells_ = last_->cells.load(std::memory_order_relaxed);
+            last_used_ = sizeof(CachePiece);
         }
         const std::size_t here = std::min<std::size_t>(bytes.size(), last_cells_ * kCellBytes - last_used_);
         std::memcpy(reinterpret_cast<std::byte*>(last_) + last_used_, bytes.data(), here);
         last_used_ += static_cast<std::uint32_t>(here);
         bytes = bytes.subspan(here);
-        record.filled.store(record.filled.load(std::memory_order_relaxed) + here, std::memory_order_release);
+        record.filled.store(record.filled.load(std::memory_order_relaxed) + static_cast<std::uint32_t>(here), std::memory_order_release);
     }
     return true;
 }
 
 void CacheFill::advance(std::uint64_t bytes) noexcept
 {
-    auto& filled = view_.record_->filled;
-    filled.store(filled.load(std::memory_order_relaxed) + bytes, std::memory_order_release);
+    RecordHeader& record = *view_.record_;
+    set_record_filled(record, record_filled(record, std::memory_order_relaxed) + bytes, std::memory_order_release);
 }
 
 std::expected<void, CacheRefusal> CacheFill::grow(std::uint64_t total) noexcept
@@ -474,7 +470,7 @@ std::expected<void, CacheRefusal> CacheFill::grow(std::uint64_t total) noexcept
     }
     if (view_.is_in_file()) {
         const std::uint64_t pages = pages_of(total);
-        const std::uint64_t charged = view_.entry_->file_pages.load(std::memory_order_relaxed);
+        const std::uint64_t charged = record_file(*view_.record_).pages.load(std::memory_order_relaxed);
         if (auto made = room.make(0, pages - charged); !made) {
             return std::unexpected(store.refuse(number, made.error()));
         }
@@ -482,19 +478,13 @@ std::expected<void, CacheRefusal> CacheFill::grow(std::uint64_t total) noexcept
         room_ = pages * kFilePageBytes;
         return {};
     }
-    CachePieceLink* last = last_;
-    while (const std::uint64_t link = last->load(std::memory_order_relaxed)) {
-        last = reinterpret_cast<CachePieceLink*>(room.writer().parts().cell(static_cast<std::uint32_t>(link)));
+    CachePiece* last = &view_.record_->piece;
+    std::uint32_t pieces = 1;
+    for (; last->next.load(std::memory_order_relaxed) != kNoCell; ++pieces) {
+        last = &room.writer().parts().piece(last->next.load(std::memory_order_relaxed));
     }
-    const std::uint64_t before = view_.entry_->cells.load(std::memory_order_relaxed);
-    const std::uint32_t pieces_before = view_.entry_->pieces.load(std::memory_order_relaxed);
-    auto got = add_pieces(room, *view_.entry_, last, total - room_, 1);
-    // What was added before a refusal is there and may be used.
-    const std::uint64_t cells = view_.entry_->cells.load(std::memory_order_relaxed) - before;
-    const std::uint64_t links = view_.entry_->pieces.load(std::memory_order_relaxed) - pieces_before;
-    room_ += cells * kCellBytes - links * sizeof(CachePieceLink);
-    if (!got) {
-        return std::unexpected(store.refuse(number, got.error()));
+    if (auto added = add_pieces(room, *view_.entry_, last, pieces, total, 1, room_); !added) {
+        return std::unexpected(store.refuse(number, added.error()));
     }
     return {};
 }
@@ -504,9 +494,9 @@ void CacheFill::give_back_rest() noexcept
     CacheStore& store = *view_.store_;
     CacheEntry& entry = *view_.entry_;
     const std::uint64_t pages = pages_of(view_.filled());
-    const bool is_file = view_.is_in_file() && entry.file.load(std::memory_order_relaxed) != 0;
-    const bool has_rest = is_file ? entry.file_pages.load(std::memory_order_relaxed) > pages
-                                  : last_->load(std::memory_order_relaxed) != 0 || cells_of(last_used_) < last_cells_;
+    const bool is_file = view_.is_in_file() && view_.file() != 0;
+    const bool has_rest = is_file ? record_file(*view_.record_).pages.load(std::memory_order_relaxed) > pages
+                                  : last_->next.load(std::memory_order_relaxed) != kNoCell || cells_of(last_used_) < last_cells_;
     if (!has_rest) {
         return;
     }
@@ -518,7 +508,7 @@ void CacheFill::give_back_rest() noexcept
         if (is_file) {
             writer.charge_file(entry, pages);
         } else {
-            writer.trim(entry, last_, static_cast<std::uint32_t>(cells_of(last_used_)));
+            writer.trim(*last_, static_cast<std::uint32_t>(cells_of(last_used_)));
         }
     }
 }
@@ -526,14 +516,14 @@ void CacheFill::give_back_rest() noexcept
 bool CacheFill::complete() noexcept
 {
     RecordHeader& record = *view_.record_;
-    const std::uint64_t filled = record.filled.load(std::memory_order_relaxed);
-    const std::uint64_t announced = record.body_bytes.load(std::memory_order_relaxed);
+    const std::uint64_t filled = record_filled(record, std::memory_order_relaxed);
+    const std::uint64_t announced = record_body_bytes(record, std::memory_order_relaxed);
     if (announced != kBodyUnknown && announced != filled) {
         abort();
         return false;
     }
     give_back_rest();
-    record.body_bytes.store(filled, std::memory_order_release);
+    set_record_body_bytes(record, filled, std::memory_order_release);
     if (!published_) {
         if (view_.store_->link(*this, CacheState::complete, nullptr)) {
             abort();
@@ -563,9 +553,9 @@ void CacheFill::abort() noexcept
         return; // the sweep does it
     }
     StripeWriter writer(store.arena_, stripe, store.row_);
-    if (entry.linked.load(std::memory_order_relaxed) != 0) {
+    if (entry.is_linked()) {
         writer.unlink(ref.entry);
-    } else if (entry.list.load(std::memory_order_relaxed) == CacheList::none) {
+    } else if (entry.list() == CacheList::none) {
         writer.dispose(ref.entry);
     }
 }

@@ -29,6 +29,11 @@ void release_large_blocks(const StripeParts& parts, std::uint32_t& block, std::u
     }
 }
 
+std::uint64_t dead_file_number(const CacheEntry& entry) noexcept
+{
+    return entry.first_cell.load(std::memory_order_relaxed) | std::uint64_t{entry.bucket.load(std::memory_order_relaxed)} << 32;
+}
+
 } // namespace
 
 bool CacheStore::remove(const CacheRef& ref) noexcept
@@ -41,7 +46,7 @@ bool CacheStore::remove(const CacheRef& ref) noexcept
     }
     StripeWriter writer(arena_, stripe, row_);
     const CacheEntry& entry = writer.parts().entry(ref.entry);
-    if (entry.generation.load(std::memory_order_relaxed) == ref.generation && entry.linked.load(std::memory_order_relaxed) != 0) {
+    if (entry.generation.load(std::memory_order_relaxed) == ref.generation && entry.is_linked()) {
         writer.unlink(ref.entry);
     }
     return true;
@@ -59,8 +64,7 @@ std::optional<CacheDeadFile> CacheStore::next_dead_file() noexcept
         const std::uint32_t index = lock ? stripe.dead_file_head.load(std::memory_order_relaxed) : 0;
         if (index != 0) {
             const CacheEntry& entry = StripeParts(stripe).entry(index);
-            return CacheDeadFile{entry.file.load(std::memory_order_relaxed),
-                                 {i, index, entry.generation.load(std::memory_order_relaxed)}};
+            return CacheDeadFile{dead_file_number(entry), {i, index, entry.generation.load(std::memory_order_relaxed)}};
         }
     }
     return {};
@@ -76,10 +80,10 @@ bool CacheStore::confirm(const CacheDeadFile& file) noexcept
     }
     StripeWriter writer(arena_, stripe, row_);
     const CacheEntry& entry = writer.parts().entry(file.ref.entry);
-    if (entry.generation.load(std::memory_order_relaxed) == file.ref.generation &&
-        entry.file.load(std::memory_order_relaxed) == file.number &&
-        entry.list.load(std::memory_order_relaxed) == CacheList::dead_file) {
-        writer.bury_file(file.ref.entry);
+    // Only the first is ever given out. If it was postponed since it is given out once more, and is gone already then.
+    if (stripe.dead_file_head.load(std::memory_order_relaxed) == file.ref.entry && dead_file_number(entry) == file.number &&
+        entry.generation.load(std::memory_order_relaxed) == file.ref.generation) {
+        writer.bury_file();
     }
     return true;
 }
@@ -89,7 +93,7 @@ void CacheStore::sweep_entry(std::uint32_t number, std::uint32_t index) noexcept
     CacheStripe& stripe = arena_.stripe(number);
     const CacheEntry& entry = StripeParts(stripe).entry(index);
     const auto is_left = [&entry] {
-        const CacheList list = entry.list.load(std::memory_order_relaxed);
+        const CacheList list = entry.list();
         return entry.state.load(std::memory_order_acquire) == CacheState::aborted &&
                (list == CacheList::none || list == CacheList::queue);
     };
@@ -102,7 +106,7 @@ void CacheStore::sweep_entry(std::uint32_t number, std::uint32_t index) noexcept
         return;
     }
     StripeWriter writer(arena_, stripe, row_);
-    if (entry.linked.load(std::memory_order_relaxed) != 0) {
+    if (entry.is_linked()) {
         writer.unlink(index);
     } else {
         writer.dispose(index);
@@ -126,6 +130,13 @@ std::uint32_t CacheStore::sweep(std::uint32_t entries) noexcept
         }
         if (sweep_entry_ < end) {
             break;
+        }
+        if (stripe.dead_files.load(std::memory_order_relaxed) > 1) {
+            CacheLock lock(stripe.lock, row_);
+            ++locks_taken_;
+            if (lock) {
+                StripeWriter(arena_, stripe, row_).postpone_file();
+            }
         }
         // Files are charged to the same budget as cells: what cells no longer use must be the kernel's again.
         for (std::uint32_t block = 0; stripe.file_budget_pages == 0 && stripe.file_pages.load(std::memory_order_relaxed) != 0 &&
@@ -165,7 +176,7 @@ std::uint64_t CacheStore::repair_stripe(CacheStripe& stripe, std::uint32_t dead_
         // is another's has another generation than the one read first (take_entry() writes it before the owner).
         const std::uint32_t generation = entry.generation.load(std::memory_order_acquire);
         CacheState state = entry.state.load(std::memory_order_acquire);
-        const CacheList list = entry.list.load(std::memory_order_acquire);
+        const CacheList list = entry.list(std::memory_order_acquire);
         const bool is_dead_ones = entry.owner.load(std::memory_order_acquire) == dead_row;
         const bool is_cut_off = state == CacheState::building || state == CacheState::filling ||
                                 (list == CacheList::none && state != CacheState::free && state != CacheState::aborted);
@@ -185,7 +196,7 @@ std::uint64_t CacheStore::repair_stripe(CacheStripe& stripe, std::uint32_t dead_
     StripeWriter writer(arena_, stripe, row_);
     for (std::uint32_t index = 1; index < end; ++index) {
         const CacheEntry& entry = parts.entry(index);
-        const CacheList list = entry.list.load(std::memory_order_relaxed);
+        const CacheList list = entry.list();
         if (entry.state.load(std::memory_order_relaxed) != CacheState::aborted) {
             continue;
         }

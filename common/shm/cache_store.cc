@@ -75,7 +75,7 @@ std::string_view CacheView::variant() const noexcept
 
 std::span<const std::byte> CacheView::meta() const noexcept
 {
-    return {front() + record_tag_bytes(*record_), record_->meta_bytes};
+    return {record_tags(*record_) + record_tag_bytes(*record_), record_->piece.meta_bytes};
 }
 
 std::string_view CacheView::head() const noexcept
@@ -85,7 +85,22 @@ std::string_view CacheView::head() const noexcept
 
 std::span<const std::uint64_t> CacheView::tags() const noexcept
 {
-    return {reinterpret_cast<const std::uint64_t*>(front()), record_->tag_count};
+    return {reinterpret_cast<const std::uint64_t*>(record_tags(*record_)), record_->tag_count};
+}
+
+std::uint64_t CacheView::body_bytes() const noexcept
+{
+    return record_body_bytes(*record_, std::memory_order_acquire);
+}
+
+std::uint64_t CacheView::filled() const noexcept
+{
+    return record_filled(*record_, std::memory_order_acquire);
+}
+
+std::uint64_t CacheView::file() const noexcept
+{
+    return record_->has_file != 0 ? record_file(*record_).number.load(std::memory_order_acquire) : 0;
 }
 
 std::size_t CacheView::body(std::uint64_t offset, std::uint64_t end, iovec* out, std::size_t capacity) const noexcept
@@ -97,28 +112,26 @@ std::size_t CacheView::body(std::uint64_t offset, std::uint64_t end, iovec* out,
     const std::uint64_t filled_now = filled();
     end = end < filled_now ? end : filled_now;
     std::size_t count = 0;
-    auto* piece = reinterpret_cast<std::byte*>(record_);
-    std::uint64_t cells = entry_->first_cells.load(std::memory_order_relaxed);
+    CachePiece* piece = &record_->piece;
     std::uint64_t skip = record_front_bytes(*record_);
     std::uint64_t at = 0; // of the body, where this piece begins
     while (at < end && count < capacity) {
-        const std::uint64_t here = cells * kCellBytes - skip;
+        const std::uint64_t here = std::uint64_t{piece->cells.load(std::memory_order_relaxed)} * kCellBytes - skip;
         if (offset < at + here) {
             const std::uint64_t from = offset > at ? offset - at : 0;
             const std::uint64_t until = end - at < here ? end - at : here;
             if (from >= until) {
                 break;
             }
-            out[count++] = {piece + skip + from, static_cast<std::size_t>(until - from)};
+            out[count++] = {reinterpret_cast<std::byte*>(piece) + skip + from, static_cast<std::size_t>(until - from)};
         }
         at += here;
-        const std::uint64_t link = reinterpret_cast<const CachePieceLink*>(piece)->load(std::memory_order_acquire);
-        if (link == 0) {
+        const std::uint32_t next = piece->next.load(std::memory_order_acquire);
+        if (next == kNoCell) {
             break;
         }
-        piece = parts.cell(static_cast<std::uint32_t>(link));
-        cells = link >> 32;
-        skip = sizeof(CachePieceLink);
+        piece = &parts.piece(next);
+        skip = sizeof(CachePiece);
     }
     return count;
 }
@@ -130,13 +143,21 @@ std::uint32_t CacheView::uses_here() const noexcept
 
 std::uint64_t CacheView::stored_bytes() const noexcept
 {
-    return std::uint64_t{entry_->cells.load(std::memory_order_relaxed)} * kCellBytes +
-           std::uint64_t{entry_->file_pages.load(std::memory_order_relaxed)} * kFilePageBytes;
+    // While it is being filled its last pieces may be given back under our eyes: then this is a wrong number, but one.
+    const StripeParts parts(store_->arena_.stripe(ref_.stripe));
+    std::uint64_t cells = record_->piece.cells.load(std::memory_order_relaxed);
+    std::uint32_t next = record_->piece.next.load(std::memory_order_acquire);
+    for (std::uint32_t pieces = 1; pieces < kMaxPieces && next < parts.stripe.cell_count; ++pieces) {
+        cells += parts.piece(next).cells.load(std::memory_order_relaxed);
+        next = parts.piece(next).next.load(std::memory_order_acquire);
+    }
+    const std::uint64_t pages = record_->has_file != 0 ? record_file(*record_).pages.load(std::memory_order_relaxed) : 0;
+    return cells * kCellBytes + pages * kFilePageBytes;
 }
 
 bool CacheView::is_linked() const noexcept
 {
-    return entry_->linked.load(std::memory_order_acquire) != 0;
+    return entry_->is_linked(std::memory_order_acquire);
 }
 
 // --- the store: reading
@@ -184,16 +205,16 @@ CacheView CacheStore::pin_linked(std::uint32_t stripe, std::uint32_t index) noex
 {
     const StripeParts parts(arena_.stripe(stripe));
     CacheEntry& entry = parts.entry(index);
-    if (entry.linked.load(std::memory_order_relaxed) == 0) {
+    if (!entry.is_linked()) {
         return {};
     }
-    const std::byte* const record = parts.cell(entry.first_cell.load(std::memory_order_relaxed));
+    const std::byte* const record = parts.cell(entry.first_cell.load(std::memory_order_relaxed)); // or anything: only asked for
     __builtin_prefetch(record); // the pin below is a barrier for loads, not for these
     __builtin_prefetch(record + kCellBytes);
     __builtin_prefetch(record + 2 * kCellBytes);
     pin(entry);
     // Pinned first, looked at then: a writer unlinks first and looks at the pins then. So what is linked now stays until unpinned.
-    if (entry.linked.load(std::memory_order_seq_cst) == 0 || entry.state.load(std::memory_order_acquire) == CacheState::aborted) {
+    if (!entry.is_linked(std::memory_order_seq_cst) || entry.state.load(std::memory_order_acquire) == CacheState::aborted) {
         unpin(entry);
         return {};
     }
@@ -239,8 +260,7 @@ CacheView CacheStore::find_pinned(const CacheName& name) noexcept
                     continue;
                 }
                 const std::uint32_t index = bucket->entries[slot].load(std::memory_order_acquire);
-                if (index == 0 || index >= parts.stripe.entry_count ||
-                    parts.entry(index).fingerprint.load(std::memory_order_relaxed) != name.hash.low) {
+                if (index == 0 || index >= parts.stripe.entry_count) {
                     continue;
                 }
                 CacheView view = pin_linked(stripe, index);
@@ -268,20 +288,21 @@ CacheFound CacheStore::find(const CacheName& name, std::string_view purge_url) n
     CacheEntry& entry = *found.view.entry_;
     RecordHeader& record = *found.view.record_;
     const std::uint64_t epoch = purges_.epoch();
-    if (record.epoch < epoch && record.checked_epoch.load(std::memory_order_relaxed) != epoch) {
+    if (record.epoch < epoch && record.epoch + record.checked.load(std::memory_order_relaxed) != epoch) {
         const PurgeState state = purges_.state(purge_url.empty() ? name.url : purge_url, found.view.tags(), record.epoch);
         if (state == PurgeState::hard) {
             return {};
         }
         found.soft_purged = state == PurgeState::soft;
         if (state == PurgeState::none) {
-            record.checked_epoch.store(epoch, std::memory_order_relaxed);
+            const std::uint64_t since = epoch - record.epoch; // too many to note: it is asked each time
+            record.checked.store(since <= ~std::uint32_t{0} ? static_cast<std::uint32_t>(since) : 0, std::memory_order_relaxed);
         }
     }
     if (entry.visited.load(std::memory_order_relaxed) == 0) {
         entry.visited.store(1, std::memory_order_relaxed);
     }
-    entry.hits.store(entry.hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    record.hits.store(record.hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return found;
 }
 

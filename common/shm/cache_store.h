@@ -52,8 +52,8 @@ struct CacheName {
 struct CacheObject {
     CacheName name;
     std::span<const std::byte> meta;         ///< opaque, 8-aligned for the reader, at most 65 535 bytes
-    std::string_view head;                   ///< opaque, one piece for the reader
-    std::span<const std::uint64_t> tags;     ///< PurgeTable::tag_subject()
+    std::string_view head;                   ///< opaque, one piece for the reader; below 1 MiB
+    std::span<const std::uint64_t> tags;     ///< PurgeTable::tag_subject(), at most 2 047
     std::uint64_t epoch = 0;                 ///< PurgeTable::epoch(), read before the request was sent
     std::uint64_t body_bytes = kBodyUnknown; ///< of an inline body or the file; unknown: grow() as it comes
     bool in_file = false;
@@ -91,22 +91,22 @@ public:
 
     /// filling → complete or aborted, may change under the reader: after `aborted` no more bytes come.
     CacheState state() const noexcept { return entry_->state.load(std::memory_order_acquire); }
-    bool is_vary_record() const noexcept { return (flags() & kCacheVaryRecord) != 0; }
-    bool is_in_file() const noexcept { return (flags() & kCacheInFile) != 0; }
+    bool is_vary_record() const noexcept { return (entry_->flags() & kCacheVaryRecord) != 0; }
+    bool is_in_file() const noexcept { return (entry_->flags() & kCacheInFile) != 0; }
     /// A stub: file() is a number in the disk tier, and body() has nothing.
-    bool is_on_disk() const noexcept { return (flags() & kCacheOnDisk) != 0; }
+    bool is_on_disk() const noexcept { return (entry_->flags() & kCacheOnDisk) != 0; }
     /// The body's length, kBodyUnknown while it arrives without one.
-    std::uint64_t body_bytes() const noexcept { return record_->body_bytes.load(std::memory_order_acquire); }
+    std::uint64_t body_bytes() const noexcept;
     /// How much of it may be read now. Ask state() first, then this: at `complete` it is all.
-    std::uint64_t filled() const noexcept { return record_->filled.load(std::memory_order_acquire); }
+    std::uint64_t filled() const noexcept;
     /// Inline: the bytes from `offset` to `end` (at most filled()) as at most `capacity` iovecs of arena memory; returns how many.
     /// Fewer bytes than asked only when the capacity is too small (kMaxPieces is always enough).
     std::size_t body(std::uint64_t offset, std::uint64_t end, iovec* out, std::size_t capacity) const noexcept;
     /// In a file: its number; open it at once after find(), for a replaced object's file may move or go. Not to be found = a miss.
-    std::uint64_t file() const noexcept { return entry_->file.load(std::memory_order_acquire); }
+    std::uint64_t file() const noexcept;
 
     /// Uses counted so far (approximate).
-    std::uint32_t hits() const noexcept { return entry_->hits.load(std::memory_order_relaxed); }
+    std::uint32_t hits() const noexcept { return record_->hits.load(std::memory_order_relaxed); }
     /// Views of it in this process.
     std::uint32_t uses_here() const noexcept;
     /// Bytes of the budget that it occupies: cells and file pages.
@@ -120,8 +120,6 @@ private:
     friend class CacheFill;
     friend class CacheWalk;
     CacheView(CacheStore& store, CacheEntry& entry, CacheRef ref) noexcept; ///< adopts a pin already taken
-    std::uint8_t flags() const noexcept { return entry_->flags.load(std::memory_order_relaxed); }
-    const std::byte* front() const noexcept { return reinterpret_cast<const std::byte*>(record_ + 1); }
 
     CacheStore* store_ = nullptr;
     CacheEntry* entry_ = nullptr;
@@ -167,7 +165,7 @@ private:
     CacheView view_;
     CacheHash hash_;
     std::uint64_t room_ = 0;         ///< bytes of body reserved
-    CachePieceLink* last_ = nullptr; ///< where the next byte of an inline body goes: this piece,
+    CachePiece* last_ = nullptr; ///< where the next byte of an inline body goes: this piece,
     std::uint32_t last_cells_ = 0;
     std::uint32_t last_used_ = 0; ///< at this byte of it
     bool published_ = false;

@@ -9,7 +9,7 @@ constexpr std::uint64_t kStepsPerTurn = 8192; ///< of SIEVE's hand under one hol
 
 } // namespace
 
-std::uint32_t StripeWriter::take_entry(std::uint64_t fingerprint, std::uint8_t flags) noexcept
+std::uint32_t StripeWriter::take_entry(std::uint8_t flags) noexcept
 {
     std::uint32_t index = s_.unused_head.load(std::memory_order_relaxed);
     if (index != 0) {
@@ -25,30 +25,45 @@ std::uint32_t StripeWriter::take_entry(std::uint64_t fingerprint, std::uint8_t f
     // The owner stands before the state says that it has one: repair reads them without the lock.
     journal_.add(entry.generation, 1u);
     journal_.set(entry.owner, static_cast<std::uint8_t>(row_));
-    journal_.set(entry.list, CacheList::none);
+    journal_.set(entry.first_cell, kNoCell);
+    journal_.set(entry.place, static_cast<std::uint8_t>(static_cast<unsigned>(CacheList::none) | unsigned{flags} << 4));
     journal_.set(entry.state, CacheState::building);
     journal_.set(entry.next, 0u);
     journal_.set(entry.prev, 0u);
-    journal_.set(entry.fingerprint, fingerprint);
-    journal_.set(entry.flags, flags);
     journal_.commit();
-    entry.hits.store(0, std::memory_order_relaxed);
     entry.visited.store(0, std::memory_order_relaxed);
     return index;
 }
 
 void StripeWriter::charge_file(CacheEntry& entry, std::uint64_t pages) noexcept
 {
-    const std::uint64_t old = entry.file_pages.load(std::memory_order_relaxed);
+    RecordFile& file = parts_.file(entry);
+    const std::uint64_t old = file.pages.load(std::memory_order_relaxed);
     journal_.set(s_.file_pages, s_.file_pages.load(std::memory_order_relaxed) - old + pages);
-    journal_.set(entry.file_pages, static_cast<std::uint32_t>(pages));
+    journal_.set(file.pages, static_cast<std::uint32_t>(pages));
     journal_.commit();
 }
 
 void StripeWriter::set_file(CacheEntry& entry, std::uint64_t number) noexcept
 {
-    journal_.set(entry.file, number);
+    journal_.set(parts_.file(entry).number, number);
     journal_.commit();
+}
+
+void StripeWriter::set_list(CacheEntry& entry, CacheList list) noexcept
+{
+    journal_.set(entry.place, static_cast<std::uint8_t>(static_cast<unsigned>(list) | unsigned{entry.flags()} << 4));
+}
+
+void StripeWriter::free_entry(std::uint32_t index) noexcept
+{
+    CacheEntry& entry = parts_.entry(index);
+    journal_.set(entry.first_cell, kNoCell);
+    journal_.set(entry.state, CacheState::free);
+    set_list(entry, CacheList::unused);
+    journal_.set(entry.prev, 0u);
+    journal_.set(entry.next, s_.unused_head.load(std::memory_order_relaxed));
+    journal_.set(s_.unused_head, index);
 }
 
 void StripeWriter::queue_push(std::uint32_t index) noexcept
@@ -63,7 +78,7 @@ void StripeWriter::queue_push(std::uint32_t index) noexcept
         journal_.set(s_.oldest, index);
     }
     journal_.set(s_.newest, index);
-    journal_.set(entry.list, CacheList::queue);
+    set_list(entry, CacheList::queue);
 }
 
 void StripeWriter::queue_remove(std::uint32_t index) noexcept
@@ -114,14 +129,11 @@ bool StripeWriter::put_slot(std::uint32_t bucket_index, std::uint32_t index, std
 
 void StripeWriter::leave_slot(std::uint32_t index) noexcept
 {
-    const std::uint64_t fingerprint = parts_.entry(index).fingerprint.load(std::memory_order_relaxed);
-    for (const std::uint32_t number : {parts_.first_bucket(fingerprint), parts_.second_bucket(fingerprint)}) {
-        CacheBucket& bucket = parts_.bucket(number);
-        for (std::uint32_t slot = 0; slot < kBucketSlots; ++slot) {
-            if (bucket.entries[slot].load(std::memory_order_relaxed) == index) {
-                write_slot(bucket, slot, 0, 0);
-                return;
-            }
+    CacheBucket& bucket = parts_.bucket(parts_.entry(index).bucket.load(std::memory_order_relaxed));
+    for (std::uint32_t slot = 0; slot < kBucketSlots; ++slot) {
+        if (bucket.entries[slot].load(std::memory_order_relaxed) == index) {
+            write_slot(bucket, slot, 0, 0);
+            return;
         }
     }
 }
@@ -129,16 +141,17 @@ void StripeWriter::leave_slot(std::uint32_t index) noexcept
 void StripeWriter::leave_index(std::uint32_t index) noexcept
 {
     CacheEntry& entry = parts_.entry(index);
-    journal_.set(entry.linked, std::uint8_t{0});
+    // A zombie first, whatever becomes of it: repair looks without the lock, and on no list it would be its owner's.
+    set_list(entry, CacheList::zombie);
     queue_remove(index);
     journal_.subtract(s_.objects, 1u);
-    // A reader pins, then looks at `linked`; here it is the other way round: one of the two sees the other.
+    // A reader pins, then looks whether it is linked; here it is the other way round: one of the two sees the other.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (entry.pins.load(std::memory_order_relaxed) != 0) {
         zombie_push(index);
     } else {
         journal_.set(entry.owner, static_cast<std::uint8_t>(row_));
-        journal_.set(entry.list, CacheList::none);
+        set_list(entry, CacheList::none);
     }
 }
 
@@ -148,7 +161,7 @@ void StripeWriter::unlink(std::uint32_t index) noexcept
     leave_slot(index);
     leave_index(index);
     journal_.commit();
-    if (entry.list.load(std::memory_order_relaxed) == CacheList::none) {
+    if (entry.list() == CacheList::none) {
         dispose(index);
     }
 }
@@ -158,7 +171,7 @@ void StripeWriter::zombie_push(std::uint32_t index) noexcept
     CacheEntry& entry = parts_.entry(index);
     const std::uint32_t tail = s_.zombie_tail.load(std::memory_order_relaxed);
     journal_.set(entry.next, 0u);
-    journal_.set(entry.list, CacheList::zombie);
+    set_list(entry, CacheList::zombie);
     if (tail != 0) {
         journal_.set(parts_.entry(tail).next, index);
     } else {
@@ -190,7 +203,7 @@ std::uint32_t StripeWriter::reclaim(std::uint32_t most) noexcept
             continue;
         }
         journal_.set(entry.owner, static_cast<std::uint8_t>(row_));
-        journal_.set(entry.list, CacheList::none);
+        set_list(entry, CacheList::none);
         journal_.set(entry.next, 0u);
         journal_.commit();
         dispose(index);
@@ -199,20 +212,23 @@ std::uint32_t StripeWriter::reclaim(std::uint32_t most) noexcept
     return freed;
 }
 
-void StripeWriter::dead_file_push(std::uint32_t index) noexcept
+void StripeWriter::dead_file_push(std::uint32_t index, std::uint64_t number, std::uint32_t pages) noexcept
 {
     CacheEntry& entry = parts_.entry(index);
-    const std::uint32_t head = s_.dead_file_head.load(std::memory_order_relaxed);
-    journal_.set(entry.list, CacheList::dead_file);
-    journal_.set(entry.prev, 0u);
-    journal_.set(entry.next, head);
-    if (head != 0) {
-        journal_.set(parts_.entry(head).prev, index);
+    const std::uint32_t tail = s_.dead_file_tail.load(std::memory_order_relaxed);
+    set_list(entry, CacheList::dead_file);
+    journal_.set(entry.first_cell, static_cast<std::uint32_t>(number));
+    journal_.set(entry.bucket, static_cast<std::uint32_t>(number >> 32));
+    journal_.set(entry.prev, pages);
+    journal_.set(entry.next, 0u);
+    if (tail != 0) {
+        journal_.set(parts_.entry(tail).next, index);
+    } else {
+        journal_.set(s_.dead_file_head, index);
     }
-    journal_.set(s_.dead_file_head, index);
+    journal_.set(s_.dead_file_tail, index);
     journal_.add(s_.dead_files, 1u);
-    journal_.set(s_.dead_file_pages,
-                 s_.dead_file_pages.load(std::memory_order_relaxed) + entry.file_pages.load(std::memory_order_relaxed));
+    journal_.add(s_.dead_file_pages, std::uint64_t{pages});
 }
 
 void StripeWriter::dispose(std::uint32_t index) noexcept
@@ -223,54 +239,57 @@ void StripeWriter::dispose(std::uint32_t index) noexcept
         journal_.commit();
         return;
     }
-    // A piece by a transaction, from the front: an interruption leaves a shorter record, disposed of again by repair.
-    while (entry.first_cells.load(std::memory_order_relaxed) != 0) {
-        const CellRun run{entry.first_cell.load(std::memory_order_relaxed), entry.first_cells.load(std::memory_order_relaxed)};
-        const std::uint64_t next = reinterpret_cast<CachePieceLink*>(parts_.cell(run.first))->load(std::memory_order_relaxed);
-        journal_.set(entry.first_cell, static_cast<std::uint32_t>(next));
-        journal_.set(entry.first_cells, static_cast<std::uint32_t>(next >> 32));
-        journal_.subtract(entry.cells, run.count);
-        journal_.subtract(entry.pieces, std::uint8_t{1});
+    // A piece by a transaction, from the front: an interruption leaves a shorter record, disposed of again by repair. Before its
+    // body a record is one piece, so with that piece a file's entry becomes one of a dead file.
+    const bool is_own_file = (entry.flags() & kCacheInFile) != 0;
+    for (std::uint32_t first = entry.first_cell.load(std::memory_order_relaxed); first != kNoCell;) {
+        const CachePiece& piece = parts_.piece(first);
+        const CellRun run{first, piece.cells.load(std::memory_order_relaxed)};
+        first = piece.next.load(std::memory_order_relaxed);
+        if (is_own_file && parts_.file(entry).number.load(std::memory_order_relaxed) != 0) {
+            const RecordFile& file = parts_.file(entry);
+            dead_file_push(index, file.number.load(std::memory_order_relaxed), file.pages.load(std::memory_order_relaxed));
+            put_run(run);
+            journal_.commit();
+            return;
+        }
+        journal_.set(entry.first_cell, first);
         put_run(run);
         journal_.commit();
     }
-    const bool is_stub = (entry.flags.load(std::memory_order_relaxed) & kCacheOnDisk) != 0;
-    if (entry.file.load(std::memory_order_relaxed) != 0 && !is_stub) {
-        dead_file_push(index);
-    } else {
-        journal_.set(entry.file, std::uint64_t{0}); // of a stub: it is not ours
-        journal_.set(entry.state, CacheState::free);
-        journal_.set(entry.list, CacheList::unused);
-        journal_.set(entry.next, s_.unused_head.load(std::memory_order_relaxed));
-        journal_.set(s_.unused_head, index);
-    }
+    free_entry(index);
     journal_.commit();
 }
 
-void StripeWriter::bury_file(std::uint32_t index) noexcept
+void StripeWriter::bury_file() noexcept
 {
-    CacheEntry& entry = parts_.entry(index);
-    const std::uint32_t prev = entry.prev.load(std::memory_order_relaxed);
+    const std::uint32_t index = s_.dead_file_head.load(std::memory_order_relaxed);
+    const CacheEntry& entry = parts_.entry(index);
     const std::uint32_t next = entry.next.load(std::memory_order_relaxed);
-    if (prev != 0) {
-        journal_.set(parts_.entry(prev).next, next);
-    } else {
-        journal_.set(s_.dead_file_head, next);
+    const std::uint64_t pages = entry.prev.load(std::memory_order_relaxed);
+    journal_.set(s_.dead_file_head, next);
+    if (next == 0) {
+        journal_.set(s_.dead_file_tail, 0u);
     }
-    if (next != 0) {
-        journal_.set(parts_.entry(next).prev, prev);
-    }
-    const std::uint64_t pages = entry.file_pages.load(std::memory_order_relaxed);
-    journal_.set(s_.file_pages, s_.file_pages.load(std::memory_order_relaxed) - pages);
-    journal_.set(s_.dead_file_pages, s_.dead_file_pages.load(std::memory_order_relaxed) - pages);
+    journal_.subtract(s_.file_pages, pages);
+    journal_.subtract(s_.dead_file_pages, pages);
     journal_.subtract(s_.dead_files, 1u);
-    journal_.set(entry.file_pages, 0u);
-    journal_.set(entry.file, std::uint64_t{0});
-    journal_.set(entry.state, CacheState::free);
-    journal_.set(entry.list, CacheList::unused);
-    journal_.set(entry.prev, 0u);
-    journal_.set(entry.next, s_.unused_head.load(std::memory_order_relaxed));
-    journal_.set(s_.unused_head, index);
+    free_entry(index);
+    journal_.commit();
+}
+
+void StripeWriter::postpone_file() noexcept
+{
+    const std::uint32_t index = s_.dead_file_head.load(std::memory_order_relaxed);
+    const std::uint32_t tail = s_.dead_file_tail.load(std::memory_order_relaxed);
+    if (index == tail) {
+        return;
+    }
+    CacheEntry& entry = parts_.entry(index);
+    journal_.set(s_.dead_file_head, entry.next.load(std::memory_order_relaxed));
+    journal_.set(entry.next, 0u);
+    journal_.set(parts_.entry(tail).next, index);
+    journal_.set(s_.dead_file_tail, index);
     journal_.commit();
 }
 
@@ -353,34 +372,37 @@ bool StripeWriter::link(std::uint32_t index, const CacheHash& hash, CacheState s
             return false;
         }
     }
-    queue_push(index);
     journal_.set(entry.state, state);
-    journal_.set(entry.linked, std::uint8_t{1});
     journal_.add(s_.objects, 1u);
     if (old == 0) {
+        journal_.set(entry.bucket, into);
+        queue_push(index); // linked from here on
         put_slot(into, index, cache_tag(hash));
         journal_.commit();
         return true;
     }
     CacheEntry& replaced = parts_.entry(old);
+    const std::uint32_t bucket = replaced.bucket.load(std::memory_order_relaxed);
     entry.visited.store(replaced.visited.load(std::memory_order_relaxed), std::memory_order_relaxed);
     if (move_file) {
-        journal_.set(entry.file, replaced.file.load(std::memory_order_relaxed));
-        journal_.set(entry.file_pages, replaced.file_pages.load(std::memory_order_relaxed));
-        journal_.set(replaced.file, std::uint64_t{0});
-        journal_.set(replaced.file_pages, 0u);
+        RecordFile& from = parts_.file(replaced);
+        RecordFile& to = parts_.file(entry);
+        journal_.set(to.number, from.number.load(std::memory_order_relaxed));
+        journal_.set(to.pages, from.pages.load(std::memory_order_relaxed));
+        journal_.set(from.number, std::uint64_t{0});
+        journal_.set(from.pages, 0u);
     }
+    journal_.set(entry.bucket, bucket);
+    queue_push(index);
     // The new one takes over the old one's slot by one store, so that no reader finds neither.
-    for (const std::uint32_t number : {into, other}) {
-        for (auto& slot : parts_.bucket(number).entries) {
-            if (slot.load(std::memory_order_relaxed) == old) {
-                journal_.set(slot, index);
-            }
+    for (auto& slot : parts_.bucket(bucket).entries) {
+        if (slot.load(std::memory_order_relaxed) == old) {
+            journal_.set(slot, index);
         }
     }
     leave_index(old);
     journal_.commit();
-    if (replaced.list.load(std::memory_order_relaxed) == CacheList::none) {
+    if (replaced.list() == CacheList::none) {
         dispose(old);
     }
     return true;

@@ -35,10 +35,13 @@ struct StripeParts {
         return reinterpret_cast<CacheEntry*>(at(stripe.entries_offset))[index];
     }
     std::byte* cell(std::uint32_t index) const noexcept { return at(stripe.cells_offset + std::uint64_t{index} * kCellBytes); }
+    CachePiece& piece(std::uint32_t first) const noexcept { return *reinterpret_cast<CachePiece*>(cell(first)); }
     RecordHeader* record(const CacheEntry& e) const noexcept
     {
         return reinterpret_cast<RecordHeader*>(cell(e.first_cell.load(std::memory_order_relaxed)));
     }
+    /// Precondition: it has a record, and its body is a file of this tier or the other.
+    RecordFile& file(const CacheEntry& e) const noexcept { return *reinterpret_cast<RecordFile*>(record(e) + 1); }
     std::uint32_t first_bucket(std::uint64_t fingerprint) const noexcept
     {
         return static_cast<std::uint32_t>(((fingerprint & 0xffff'ffffu) * stripe.bucket_count) >> 32);
@@ -65,14 +68,64 @@ inline std::uint16_t cache_tag(const CacheHash& hash) noexcept
     return static_cast<std::uint16_t>(hash.high);
 }
 
-/// The parts of a record before its body; meta is padded to 8 bytes.
+/// Where a body is not in the record: it has a RecordFile.
+inline constexpr std::uint8_t kCacheElsewhere = kCacheInFile | kCacheOnDisk;
+
+inline bool has_file(const CacheEntry& entry) noexcept
+{
+    return (entry.flags() & kCacheElsewhere) != 0;
+}
+inline RecordFile& record_file(RecordHeader& record) noexcept
+{
+    return *reinterpret_cast<RecordFile*>(&record + 1);
+}
+inline const RecordFile& record_file(const RecordHeader& record) noexcept
+{
+    return *reinterpret_cast<const RecordFile*>(&record + 1);
+}
+
+/// How much of the body may be read, and how long it is (kBodyUnknown until it ends).
+inline std::uint64_t record_filled(const RecordHeader& record, std::memory_order order) noexcept
+{
+    return record.has_file != 0 ? record_file(record).filled.load(order) : record.filled.load(order);
+}
+inline std::uint64_t record_body_bytes(const RecordHeader& record, std::memory_order order) noexcept
+{
+    if (record.has_file != 0) {
+        return record_file(record).body_bytes.load(order);
+    }
+    const std::uint32_t bytes = record.body_bytes.load(order);
+    return bytes == static_cast<std::uint32_t>(kBodyUnknown) ? kBodyUnknown : bytes;
+}
+inline void set_record_filled(RecordHeader& record, std::uint64_t bytes, std::memory_order order) noexcept
+{
+    if (record.has_file != 0) {
+        record_file(record).filled.store(bytes, order);
+    } else {
+        record.filled.store(static_cast<std::uint32_t>(bytes), order);
+    }
+}
+inline void set_record_body_bytes(RecordHeader& record, std::uint64_t bytes, std::memory_order order) noexcept
+{
+    if (record.has_file != 0) {
+        record_file(record).body_bytes.store(bytes, order);
+    } else {
+        record.body_bytes.store(static_cast<std::uint32_t>(bytes), order);
+    }
+}
+
+/// The parts of a record before its body.
+inline const std::byte* record_tags(const RecordHeader& record) noexcept
+{
+    return reinterpret_cast<const std::byte*>(&record + 1) + (record.has_file != 0 ? sizeof(RecordFile) : 0);
+}
 inline std::size_t record_tag_bytes(const RecordHeader& record) noexcept
 {
     return std::size_t{record.tag_count} * sizeof(std::uint64_t);
 }
 inline const char* record_text(const RecordHeader& record) noexcept
 {
-    return reinterpret_cast<const char*>(&record + 1) + record_tag_bytes(record) + (record.meta_bytes + 7u) / 8 * 8;
+    return reinterpret_cast<const char*>(record_tags(record)) + record_tag_bytes(record) + record.piece.meta_bytes;
 }
 inline std::size_t record_front_bytes(const RecordHeader& record) noexcept
 {
@@ -80,7 +133,7 @@ inline std::size_t record_front_bytes(const RecordHeader& record) noexcept
            record.variant_bytes + record.head_bytes;
 }
 
-/// Bytes that an object may have in a stripe: a quarter of its budget.
+/// Bytes that an object may have in a stripe: a quarter of its budget (of at most 4 GiB of cells: fits RecordHeader::body_bytes).
 inline std::uint64_t largest_object(const CacheStripe& stripe, bool in_file) noexcept
 {
     if (in_file && stripe.file_budget_pages != 0) {
@@ -110,15 +163,15 @@ public:
     }
 
     /// A new entry in state building, list none, owned by this row; 0 when all are used. Not pinned.
-    std::uint32_t take_entry(std::uint64_t fingerprint, std::uint8_t flags) noexcept;
-    /// Adds a piece of at most `want` cells to the entry's record, at least `least`; its link is 0. count 0: no such run, or no
-    /// budget.
-    CellRun add_piece(CacheEntry& entry, CachePieceLink* last, std::uint32_t want, std::uint32_t least) noexcept;
-    /// Gives back what lies beyond `keep` cells of the piece whose link is `piece`.
-    void trim(CacheEntry& entry, CachePieceLink* piece, std::uint32_t keep) noexcept;
+    std::uint32_t take_entry(std::uint8_t flags) noexcept;
+    /// Adds a piece of at most `want` cells to the entry's record, at least `least`, behind `last` (nullptr: its first). count 0: no
+    /// such run, or no budget. Precondition: the first piece of a record with a RecordFile has room for it.
+    CellRun add_piece(CacheEntry& entry, CachePiece* last, std::uint32_t want, std::uint32_t least) noexcept;
+    /// Gives back what lies beyond `keep` cells of a piece.
+    void trim(CachePiece& piece, std::uint32_t keep) noexcept;
     /// Whether the budget has room for this now.
     bool has_room(std::uint64_t cells, std::uint64_t file_pages) const noexcept;
-    /// Sets what is charged for the entry's file. Asks no budget.
+    /// Sets what is charged for the entry's file. Asks no budget. Precondition of both: StripeParts::file()'s.
     void charge_file(CacheEntry& entry, std::uint64_t pages) noexcept;
     void set_file(CacheEntry& entry, std::uint64_t number) noexcept;
 
@@ -133,8 +186,10 @@ public:
     Evicted evict(std::uint64_t& steps) noexcept;
     /// Frees zombies that nobody holds any more; looks at `most`. Returns how many it freed.
     std::uint32_t reclaim(std::uint32_t most) noexcept;
-    /// Frees the entry of a dead file.
-    void bury_file(std::uint32_t index) noexcept;
+    /// Frees the entry of the first dead file.
+    void bury_file() noexcept;
+    /// Puts the first dead file behind all others: one that cannot be unlinked must not stand in their way.
+    void postpone_file() noexcept;
 
     /// Of a new stripe.
     void free_all_cells() noexcept;
@@ -145,6 +200,7 @@ public:
 private:
     // Parts of transactions: the caller commits.
     CellRun take_run(std::uint32_t want, std::uint32_t least) noexcept;
+    void take_cells(CellRun run) noexcept;
     void put_run(CellRun run) noexcept;
     void put_block(std::uint32_t first, std::uint32_t order) noexcept;
     void set_bit(const CacheBitTree& tree, std::uint32_t bit) noexcept;
@@ -154,7 +210,9 @@ private:
     void leave_index(std::uint32_t index) noexcept;
     void leave_slot(std::uint32_t index) noexcept;
     void zombie_push(std::uint32_t index) noexcept;
-    void dead_file_push(std::uint32_t index) noexcept;
+    void dead_file_push(std::uint32_t index, std::uint64_t number, std::uint32_t pages) noexcept;
+    void set_list(CacheEntry& entry, CacheList list) noexcept;
+    void free_entry(std::uint32_t index) noexcept;
     bool put_slot(std::uint32_t bucket, std::uint32_t index, std::uint16_t tag) noexcept;
     bool evict_in(std::uint32_t bucket) noexcept;
     void write_slot(CacheBucket& bucket, std::uint32_t slot, std::uint32_t index, std::uint16_t tag) noexcept;

@@ -64,7 +64,7 @@ private:
 
     std::size_t home(const CacheEntry* entry) const noexcept
     {
-        return static_cast<std::size_t>((reinterpret_cast<std::uintptr_t>(entry) >> 6) * 0x9e3779b97f4a7c15u >> 32) &
+        return static_cast<std::size_t>((reinterpret_cast<std::uintptr_t>(entry) >> 5) * 0x9e3779b97f4a7c15u >> 32) &
                (places_.size() - 1);
     }
     std::size_t find(const CacheEntry* entry) const noexcept

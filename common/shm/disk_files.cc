@@ -5,6 +5,7 @@
 #include <linux/openat2.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,10 @@ constexpr std::size_t kFirstRead = std::size_t{128} << 10; ///< the header and t
 constexpr std::size_t kNameDigits = 16;
 constexpr std::uint64_t kSmallFile = std::uint64_t{16} << 10; ///< that is read and hashed in the loop: some microseconds
 
+/// In front of a body of unknown length, a hole: files of more than kSmallFile are asked for a header of their own.
+constexpr std::uint64_t kBlindRoom = std::uint64_t{64} << 10;
+constexpr std::uint64_t kMostSpared = std::uint64_t{16} << 20; ///< of the disk, when such a body is written
+static_assert(kBlindRoom > kSmallFile);
 constexpr std::uint64_t kReservedFrom = std::uint64_t{1} << 20; ///< such bodies take their room before they are written
 constexpr std::string_view kUnfinished = ".new";
 constexpr std::string_view kHead = ".head";
@@ -279,9 +284,34 @@ int read_disk_blocks(const DiskFile& file, std::uint64_t offset, std::size_t mos
     return are_blocks_good(file.header, offset / kDiskBlockBytes, out) ? 0 : kDiskFileBad;
 }
 
+namespace {
+
+/// False: the disk has not so much free; nothing is taken then, so that others who write notice nothing of it.
+bool take_room(int fd, std::uint64_t bytes) noexcept
+{
+    struct statvfs room {};
+    if (::fstatvfs(fd, &room) == 0 && room.f_blocks != 0 && bytes / room.f_frsize >= room.f_bavail) {
+        return false;
+    }
+    return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0 || errno != ENOSPC;
+}
+
+bool has_room_to_spare(int fd, std::uint64_t bytes) noexcept
+{
+    struct statvfs room {};
+    if (::fstatvfs(fd, &room) != 0 || room.f_blocks == 0) { // a tmpfs without a limit
+        return true;
+    }
+    const std::uint64_t spare = std::min<std::uint64_t>(kMostSpared, room.f_blocks * room.f_frsize / 64);
+    return (bytes + spare) / room.f_frsize < room.f_bavail;
+}
+
+} // namespace
+
 int DiskFileWriter::begin(const DiskObject& object)
 {
-    header_bytes_ = disk_header_bytes(object);
+    is_blind_ = object.body_bytes == kBodyUnknown;
+    header_bytes_ = is_blind_ ? kBlindRoom : disk_header_bytes(object);
     if (header_bytes_ == 0) {
         return E2BIG;
     }
@@ -289,16 +319,23 @@ int DiskFileWriter::begin(const DiskObject& object)
     if (!file_) {
         return errno;
     }
-    hashes_.reserve(disk_blocks_of(object.body_bytes));
-    const auto whole = static_cast<off_t>(header_bytes_ + object.body_bytes);
-    if (object.body_bytes >= kReservedFrom && ::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, 0, whole) != 0 && errno == ENOSPC) {
-        return ENOSPC;
+    if (is_blind_) {
+        return 0;
     }
-    return 0;
+    hashes_.reserve(disk_blocks_of(object.body_bytes));
+    if (object.body_bytes < kReservedFrom || take_room(file_.get(), header_bytes_ + object.body_bytes)) {
+        return 0;
+    }
+    file_.reset();
+    ::unlinkat(folder_, SideName(object.number, kUnfinished).text, 0);
+    return kDiskTooLarge;
 }
 
 int DiskFileWriter::append(std::string_view bytes)
 {
+    if (is_blind_ && !has_room_to_spare(file_.get(), bytes.size())) {
+        return kDiskTooLarge;
+    }
     for (std::size_t at = 0; at < bytes.size(); at += kDiskBlockBytes) {
         hashes_.push_back(hash_disk_block(bytes.substr(at, kDiskBlockBytes)));
     }
@@ -310,10 +347,12 @@ int DiskFileWriter::append(std::string_view bytes)
 int DiskFileWriter::finish(const DiskObject& object)
 {
     const std::string header = make_disk_header(object, hashes_);
-    if (header.size() != header_bytes_ || written_ != object.body_bytes) {
+    if ((!is_blind_ && header.size() != header_bytes_) || written_ != object.body_bytes || (is_blind_ && written_ == 0)) {
         return EINVAL;
     }
-    if (const int code = write_exactly(file_.get(), header.data(), header.size(), 0); code != 0) {
+    const int code = is_blind_ ? replace_file(folder_, SideName(object.number, kHead).text, header, false)
+                               : write_exactly(file_.get(), header.data(), header.size(), 0);
+    if (code != 0) {
         return code;
     }
     file_.reset();

@@ -5,7 +5,7 @@
 // never in the loop. They touch only what they are given.
 //
 //   FOLDER/<2 hex: low byte of the number>/<16 hex: number>     disk_object.h
-//   FOLDER/../<16 hex: number>.head                    the object's newer header, which takes the first one's place
+//   FOLDER/../<16 hex: number>.head                    the object's newer header, which takes the first one's place (or its only one: DiskFileWriter)
 //   FOLDER/../<name>.new                               being written
 //   FOLDER/purges.base, purges.log                     purge_log.h
 //   FOLDER/index.A, index.B, clean                     master/disk_owner.h
@@ -38,7 +38,9 @@ struct DiskFileOwner {
 /// `folder`: the subfolder's number, 0 … 255.
 DiskFileOwner disk_owner_of(unsigned folder, std::string_view name) noexcept;
 
-inline constexpr int kDiskFileBad = 1 << 16; ///< beside errno values: what was read is not what was written
+// Beside errno values:
+inline constexpr int kDiskFileBad = 1 << 16;  ///< what was read is not what was written
+inline constexpr int kDiskTooLarge = 1 << 17; ///< for what the disk has free: nothing is wrong with it
 
 /// An object's file that is open for reading. `body`: its first bytes, whole blocks of it, which came with the header, checked.
 struct DiskFile {
@@ -63,23 +65,27 @@ int read_disk_blocks(const DiskFile& file, std::uint64_t offset, std::size_t mos
 
 /// An object's file that is being written, under another name (its own with ".new"), so that none is ever seen half written:
 /// begin(), append() as the body comes, finish(). No fsync: what a power failure leaves is told by the hashes. What is not finished
-/// is removed by unlink_disk_file(). All return 0 or an errno.
+/// is removed by unlink_disk_file(). All return 0, an errno, or kDiskTooLarge.
+///
+/// A body whose length nobody knows (kBodyUnknown) has a hole in front, and its header in a file of its own, which is written when the
+/// length is known.
 class DiskFileWriter {
 public:
     /// `folder` is borrowed.
     explicit DiskFileWriter(int folder) noexcept : folder_(folder) {}
 
     /// Makes the file, with room for the header in front. Takes the disk's room for a large body at once, or says that there is
-    /// none.
+    /// none, and leaves no file then.
     int begin(const DiskObject& object);
-    /// The next bytes of the body: whole blocks, but for its end.
+    /// The next bytes of the body: whole blocks, but for its end. One of unknown length leaves a little of the disk to others.
     int append(std::string_view bytes);
-    /// All of the body is there: writes the header and gives the file its name.
+    /// All of the body is there, and `object` says its length: writes the header and gives the file its name.
     int finish(const DiskObject& object);
 
 private:
     int folder_;
     os::Fd file_;
+    bool is_blind_ = false; ///< the body's length is not known
     std::uint64_t header_bytes_ = 0;
     std::uint64_t written_ = 0; ///< bytes of the body
     std::vector<std::uint64_t> hashes_;

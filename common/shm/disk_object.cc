@@ -12,7 +12,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6c61646c6f626a31; // "ladlobj1"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::uint32_t kVaryRecord = 1;
 
 struct Prefix {
@@ -108,9 +108,16 @@ std::uint64_t disk_blocks_of(std::uint64_t body_bytes) noexcept
 
 std::uint64_t disk_header_bytes(const DiskObject& object) noexcept
 {
+    return disk_header_bytes(object, object.body_bytes);
+}
+
+std::uint64_t disk_header_bytes(const DiskObject& object, std::uint64_t body_bytes) noexcept
+{
     const bool is_sane = fits(object.meta) && fits(object.url) && fits(object.variant) && fits(object.head) &&
                          object.tags.size() <= kMostDiskHeaderBytes / 8;
-    return is_sane ? total_of(prefix_of(object)) : 0;
+    Prefix prefix = prefix_of(object);
+    prefix.body_bytes = body_bytes;
+    return is_sane ? total_of(prefix) : 0;
 }
 
 std::uint64_t hash_disk_block(std::string_view block) noexcept

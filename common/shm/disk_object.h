@@ -43,6 +43,8 @@ struct DiskObject {
 std::uint64_t disk_blocks_of(std::uint64_t body_bytes) noexcept;
 /// Length of the header in front of the body; 0 = too much for one.
 std::uint64_t disk_header_bytes(const DiskObject& object) noexcept;
+/// The same, of an object with another body.
+std::uint64_t disk_header_bytes(const DiskObject& object, std::uint64_t body_bytes) noexcept;
 std::uint64_t hash_disk_block(std::string_view block) noexcept;
 
 /// The header's bytes; `blocks`: the hashes of all blocks of the body.

@@ -99,6 +99,7 @@
     M(cache_disk_loads, counter, "responses loaded whole from disk into memory") \
     M(cache_disk_writes, counter, "responses written to disk") \
     M(cache_disk_write_refused, counter, "times a response was not written to disk: too many at once, no room, or set aside") \
+    M(cache_disk_too_large, counter, "responses not written to disk: larger than what it has free or may keep") \
     M(cache_disk_bad_files, counter, "files of the disk tier that were removed because they were damaged, cut off or gone") \
     M(cache_disk_errors, counter, "operations of the disk tier that failed: disk full, read-only, broken") \
     M(cache_disk_bad, gauge, "processes that have set the disk tier aside after a failure, and try again every 30 s") \

@@ -4,6 +4,7 @@
 //
 //   cache-lookup [OBJECTS] [MIB]      (default 1 000 000 objects with 1 KiB of body and 200 B of key and head, 1434 MiB = 1.4 GiB)
 //   SINGLE_PAGES=1 cache-lookup …     without large pages
+#include "common/http/stored_meta.h"
 #include "common/os/large_pages.h"
 #include "common/shm/cache_store.h"
 
@@ -164,14 +165,17 @@ int main(int argc, char** argv)
     }
     shm::CacheStore store(*arena, 0);
     const std::string body(1024, 'b');
-    const std::string meta(64, 'm');
+    http::StoredMeta meta;
+    meta.freshness = {1'700'000'000'000, 3600, 0, 0, 0, 200};
+    meta.request_ms = meta.response_ms = 1'700'000'000'000;
+    const http::PackedMeta packed = meta.pack();
     const double start = now_s();
     for (std::uint64_t i = 0; i < objects; ++i) {
         const std::string url = url_of(i);
         const std::string head(200 - url.size(), 'h');
         shm::CacheObject object;
         object.name = store.name(url);
-        object.meta = std::as_bytes(std::span(meta));
+        object.meta = packed.bytes();
         object.head = head;
         if (auto stored = store.store(object, body); !stored) {
             fmt::print("object {} refused: {}\n", i, static_cast<int>(stored.error()));
@@ -182,9 +186,9 @@ int main(int argc, char** argv)
     struct stat st {};
     ::fstat(arena->fd(), &st);
     const auto counts = store.counts();
-    fmt::print("{} objects of 1 KiB body, 200 B of key and head, 64 B of meta: {} there, {} evicted, {:.0f} MiB of memory ({:.0f} "
+    fmt::print("{} objects of 1 KiB body, 200 B of key and head, {} B of meta: {} there, {} evicted, {:.0f} MiB of memory ({:.0f} "
                "B each), {:.1f} us to store\n",
-               objects, counts.objects, counts.evictions, static_cast<double>(st.st_blocks) / 2048,
+               objects, packed.bytes().size(), counts.objects, counts.evictions, static_cast<double>(st.st_blocks) / 2048,
                static_cast<double>(st.st_blocks) * 512 / static_cast<double>(counts.objects),
                seconds * 1e6 / static_cast<double>(objects));
     bench_memory(*arena);

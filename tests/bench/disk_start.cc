@@ -50,7 +50,8 @@ bool write_object(int folder, shm::CacheStore& index, std::uint64_t seed, std::u
     object.epoch = 1;
     object.stored_ms = now_ms;
     object.body_bytes = body.size();
-    object.meta = {reinterpret_cast<const char*>(&meta), sizeof meta};
+    const http::PackedMeta packed = meta.pack();
+    object.meta = {reinterpret_cast<const char*>(packed.bytes().data()), packed.bytes().size()};
     object.url = url;
     object.head = "Content-Type: text/plain\r\n";
     shm::DiskBody source;

@@ -28,7 +28,7 @@ def resident_bytes(pid):
 
 
 def test_what_an_object_of_1_kb_takes(ladle, nginx, tmp_path):
-    """Responses of 1 KB with different URLs, nginx's fields and all: beside body, fields and key, an object takes at most 192 bytes of the
+    """Responses of 1 KB with different URLs, nginx's fields and all: beside body, fields and key, an object takes at most 100 bytes of the
     budget, which counts every byte that the kernel gave."""
     count = pick(20_000, 50_000)
     memory = count * 2048 >> 20
@@ -49,5 +49,5 @@ def test_what_an_object_of_1_kb_takes(ladle, nginx, tmp_path):
     used, tables, resident = cache["used_bytes"] / count, cache["table_bytes"], resident_bytes(proxy.pid)
     say(f"{count} responses of 1 KB through the proxy (1024 B of body, {fields} B of fields, {key} B of key): {used:.0f} B of the budget each, "
         f"{used - 1024 - fields - key:.0f} B beside them; tables for {memory} MiB {tables / count:.0f} B each; {resident / count:.0f} B each resident")
-    assert used - 1024 - fields - key <= 192
+    assert used - 1024 - fields - key <= 100
     assert resident <= (used * count + tables) * 1.01

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real nginx as origin: files /1k /64k /1m and one for each asked size, the same under /cached/ with an hour to live, /slow (rate limited), /held/ (logs how long each was sent)."""
+"""A real nginx as origin: files /1k /64k /1m and one for each asked size, the same under /cached/ with an hour to live and under /chunked/ without a length, /slow (rate limited), /held/ (logs how long each was sent)."""
 
 import os
 
@@ -20,6 +20,7 @@ http {{
         location = /slow {{ limit_rate 100k; try_files /1m =404; }}
         location /held/ {{ alias {dir}/files/; access_log {dir}/held.log held; }}
         location /cached/ {{ alias {dir}/files/; expires 1h; }}
+        location /chunked/ {{ alias {dir}/files/; expires 1h; ssi on; ssi_types *; }}
         location / {{ }}
     }}
 }}

@@ -280,9 +280,15 @@ bool begin_fill(Request& request, Turn& turn, const http::StoreDecision& decisio
     if (shape) {
         make_part(visit, *shape, head);
     }
+    const bool is_for_disk_alone = visit.large_claim.outcome == shm::ClaimOutcome::mine && bytes == shm::kBodyUnknown && !shape;
+    if (is_for_disk_alone && see_large(request, 0, decision.freshness)) { // memory did not take it before
+        visit.large = std::make_unique<LargeObject>(LargeObject{std::move(head), *tags, bytes});
+        return false;
+    }
     shm::CacheObject object;
     object.name = visit.name;
-    object.meta = visit.meta.bytes();
+    const http::PackedMeta meta = visit.meta.pack();
+    object.meta = meta.bytes();
     object.head = head;
     object.tags = *tags;
     object.epoch = visit.epoch;

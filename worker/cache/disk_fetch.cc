@@ -25,6 +25,8 @@ constexpr std::size_t kStep = 8 * shm::kDiskBlockBytes; ///< bytes of the body t
 constexpr std::size_t kMostRead = 112 << 10;            ///< from the server at once
 constexpr std::chrono::milliseconds kPause{50};         ///< while files of dead objects are unlinked
 constexpr unsigned kMostPauses = 200;
+/// No fetch for a body that had no length and grew past what the tier takes: it may be one without an end, which drives out others.
+constexpr loop::Nanos kAfterTooLarge = 600'000'000'000;
 constexpr int kVectors = 64;
 
 /// Everything that functions in the pool use, so that it lives as long as they run.
@@ -45,8 +47,8 @@ struct Work {
 std::shared_ptr<Work> describe(const CacheVisit& visit, const DiskTier& disk)
 {
     auto work = std::make_shared<Work>(disk);
-    const std::span<const std::byte> meta = visit.meta.bytes();
-    work->meta.assign(reinterpret_cast<const char*>(meta.data()), meta.size());
+    const http::PackedMeta meta = visit.meta.pack();
+    work->meta.assign(reinterpret_cast<const char*>(meta.bytes().data()), meta.bytes().size());
     work->url = visit.key;
     work->variant = visit.variant;
     work->head = visit.large->head;
@@ -68,7 +70,7 @@ class DiskFetch {
 public:
     DiskFetch(Request& request, Turn& turn)
         : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_)),
-          left_when_wanted_(turn.body.left())
+          is_blind_(visit_.large->body_bytes == shm::kBodyUnknown)
     {
         visit_.cache.row().add(shm::Metric::cache_disk_fetches);
         visit_.cache.row().add(shm::Metric::cache_fills_open);
@@ -77,8 +79,9 @@ public:
     DiskFetch& operator=(const DiskFetch&) = delete;
     ~DiskFetch() { visit_.cache.row().subtract(shm::Metric::cache_fills_open); }
 
-    /// Room in the index; false: not now. `may_come`: files of dead objects stand in the way.
+    /// Room in the index for what has come; false: not now. `may_come`: files of dead objects stand in the way.
     bool reserve(bool& may_come);
+    bool has_room() const noexcept { return reserved_ >= file_bytes(); }
     /// Begins what is to be done on the disk next; false = nothing, or something is under way.
     bool work();
     /// Takes in what the server has sent; false = nothing.
@@ -87,12 +90,16 @@ public:
     bool is_working() const noexcept { return call_ && !call_->is_done(); }
     /// The file is there, whole.
     bool is_finished() const noexcept { return stage_ == Stage::finished; }
+    /// A body whose length was not known grew past what may be kept.
+    bool is_too_large() const noexcept;
     bool has_failed() const noexcept { return code_ != 0; }
     bool is_over() const noexcept { return is_finished() || has_failed(); }
     /// Whether it is to go on; asked after each receive().
     bool is_wanted() noexcept;
     /// Nobody wants it.
     void leave() noexcept { code_ = ECANCELED; }
+    /// There is no room.
+    void end_for_want() noexcept { code_ = ECANCELED; }
     /// It waited too long: for the disk, or for the server.
     void give_up() noexcept { code_ = is_working() ? ETIMEDOUT : ECANCELED; }
     /// Tells the tier how it went.
@@ -106,6 +113,7 @@ private:
     void call(std::function<int()> function);
     bool is_outdated() const;
     bool is_led_to() const;
+    std::uint64_t file_bytes() const noexcept;
     bool store_stub();
 
     Request& request_;
@@ -118,20 +126,48 @@ private:
     Stage stage_ = Stage::begin; ///< what is done next, or is under way
     std::string next_;           ///< received, not being written yet
     Chain incoming_;
-    std::uint64_t left_when_wanted_; ///< of the body, when somebody wanted it last
+    bool is_blind_;                        ///< nobody knows how long the body will be
+    std::uint64_t taken_ = 0;              ///< of the body, from the server
+    std::uint64_t taken_when_wanted_ = 0;  ///< when somebody wanted it last
+    std::uint64_t reserved_ = 0;           ///< bytes of the file that the index has room for
     int code_ = 0; ///< why it failed: of the disk, or ECANCELED
 };
 
+/// Header and body, as far as it is known.
+std::uint64_t DiskFetch::file_bytes() const noexcept
+{
+    const shm::DiskObject& object = work_->object;
+    const std::uint64_t body_bytes = is_blind_ ? taken_ : object.body_bytes;
+    return shm::disk_header_bytes(object, body_bytes) + body_bytes;
+}
+
+bool DiskFetch::is_too_large() const noexcept
+{
+    return is_blind_ && (taken_ > visit_.rules.object_bytes || shm::disk_header_bytes(work_->object, taken_) == 0 ||
+                         file_bytes() > disk_.index().largest_body(visit_.name.hash, true));
+}
+
 bool DiskFetch::reserve(bool& may_come)
 {
+    if (entry_) {
+        const std::uint64_t bytes = file_bytes();
+        if (const auto grown = entry_.grow(bytes); !grown) {
+            may_come = grown.error() != shm::CacheRefusal::too_large;
+            disk_.tidy();
+            return false;
+        }
+        reserved_ = bytes;
+        return true;
+    }
     char bytes[16];
     shm::CacheObject entry;
     entry.name = shm::CacheStore::name_by_hash(visit_.name.hash, bytes);
-    const http::StoredFreshness freshness = http::StoredMeta::read(std::as_bytes(std::span(work_->object.meta))).freshness;
-    entry.meta = std::as_bytes(std::span(&freshness, 1)); // as disk_write.cc does
+    const http::IndexedMeta meta{visit_.meta.freshness, visit_.cache.store().name(visit_.key).hash.low};
+    entry.meta = meta.bytes(); // as disk_write.cc does
+    entry.head = http::IndexedMeta::shortened(visit_.variant);
     entry.tags = visit_.large->tags;
     entry.epoch = visit_.epoch;
-    entry.body_bytes = shm::disk_header_bytes(work_->object) + work_->object.body_bytes;
+    entry.body_bytes = is_blind_ ? shm::kBodyUnknown : file_bytes();
     entry.in_file = true;
     auto begun = disk_.index().begin(entry);
     if (!begun) {
@@ -141,6 +177,7 @@ bool DiskFetch::reserve(bool& may_come)
         return false;
     }
     entry_ = std::move(*begun);
+    reserved_ = is_blind_ ? 0 : file_bytes();
     work_->object.number = entry_.file();
     return true;
 }
@@ -183,6 +220,7 @@ bool DiskFetch::work()
         call([&work] { return work.writer.begin(work.object); });
     } else if (turn_.body.is_complete() && next_.empty()) {
         stage_ = Stage::finish;
+        work.object.body_bytes = visit_.large->body_bytes = taken_;
         call([&work] { return work.writer.finish(work.object); });
     } else if (next_.size() >= kStep || turn_.body.is_complete()) {
         const std::size_t size = turn_.body.is_complete() ? std::min(next_.size(), kStep) : kStep;
@@ -206,6 +244,7 @@ bool DiskFetch::receive()
         if (pull == BodyReader::Pull::blocked) {
             break;
         }
+        taken_ += incoming_.bytes();
         iovec vectors[kVectors];
         while (!incoming_.empty()) {
             const int count = incoming_.vectors(vectors, kVectors);
@@ -220,18 +259,21 @@ bool DiskFetch::receive()
     if (is_cut) {
         visit_.cache.row().add(shm::Metric::server_bad_responses);
         code_ = ECANCELED;
+    } else if (is_too_large()) {
+        code_ = shm::kDiskTooLarge;
+    } else if (is_blind_ && turn_.body.is_complete() && taken_ == 0) {
+        code_ = ECANCELED; // nothing that the disk is needed for
     }
     return moved;
 }
 
 bool DiskFetch::is_wanted() noexcept
 {
-    const std::uint64_t left = turn_.body.left();
     if (visit_.cache.store().fills().is_wanted(visit_.large_claim)) {
-        left_when_wanted_ = left;
+        taken_when_wanted_ = taken_;
     }
     const std::uint64_t most = request_.live->config->cache.finish_bytes;
-    return left <= most || left_when_wanted_ - left <= most;
+    return (!is_blind_ && turn_.body.left() <= most) || taken_ - taken_when_wanted_ <= most;
 }
 
 /// Whether the vary record that leads to the object is still the one that named it.
@@ -262,7 +304,8 @@ bool DiskFetch::store_stub()
 {
     shm::CacheObject object;
     object.name = visit_.name;
-    object.meta = visit_.meta.bytes();
+    const http::PackedMeta meta = visit_.meta.pack();
+    object.meta = meta.bytes();
     object.head = visit_.large->head;
     object.tags = visit_.large->tags;
     object.epoch = visit_.epoch;
@@ -283,7 +326,7 @@ void DiskFetch::publish()
         return;
     }
     const shm::CacheRef ref = entry_.view().ref();
-    entry_.advance(entry_.view().body_bytes());
+    entry_.advance(file_bytes());
     if (!entry_.complete()) {
         return;
     }
@@ -333,6 +376,15 @@ loop::Task<bool> run_fetch(Request& request, DiskFetch& fetch)
             fetch.leave();
             break;
         }
+        if (!fetch.is_over() && !fetch.has_room()) {
+            const bool has_room = co_await wait_for_room(request, fetch);
+            nobody.alarm.set(request.timeouts().stall);
+            if (!has_room) {
+                request.parts.row.add(shm::Metric::cache_disk_write_refused);
+                fetch.end_for_want();
+                break;
+            }
+        }
         const bool has_worked = fetch.work();
         if (fetch.is_over()) {
             break;
@@ -358,12 +410,14 @@ loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
 {
     CacheVisit& visit = *request.cache;
     bool may_be_tried_again = false;
+    bool is_too_large = false;
     {
         DiskFetch fetch(request, turn);
         const bool has_room = co_await wait_for_room(request, fetch);
         if (has_room) {
             const bool is_wanted = co_await run_fetch(request, fetch);
             may_be_tried_again = fetch.is_finished() || !is_wanted;
+            is_too_large = fetch.is_too_large();
         } else {
             request.parts.row.add(shm::Metric::cache_disk_write_refused);
         }
@@ -381,6 +435,8 @@ loop::Task<void> write_as_it_comes(Request& request, Turn& turn)
     visit.view = {};
     if (may_be_tried_again) {
         visit.end_large_claim(shm::FillEnd::over);
+    } else if (is_too_large) {
+        visit.end_large_claim(shm::FillEnd::uncacheable, loop::clock_now() + kAfterTooLarge);
     }
     visit.cache.disk()->tidy();
 }

@@ -206,7 +206,7 @@ bool avoids_disk(const CacheVisit& visit) noexcept
 bool is_asked_for(const CacheVisit& visit, const shm::DiskObject& object) noexcept
 {
     return object.hash == visit.name.hash && object.seed == visit.cache.store().arena().seed() && object.url == visit.key &&
-           object.variant == visit.variant && (object.is_vary_record || object.meta.size() == sizeof(http::StoredMeta));
+           object.variant == visit.variant && (object.is_vary_record || http::StoredMeta::is_whole(std::as_bytes(std::span(object.meta))));
 }
 
 bool is_for_want(int code) noexcept

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/disk_tier.h"
 
+#include "common/http/stored_meta.h"
 #include "common/os/log.h"
 #include "common/shm/disk_files.h"
 
@@ -71,11 +72,7 @@ shm::CacheView DiskTier::peek(const shm::CacheHash& hash) noexcept
 
 http::StoredFreshness DiskTier::freshness_of(const shm::CacheView& view) noexcept
 {
-    http::StoredFreshness freshness;
-    if (const auto meta = view.meta(); meta.size() == sizeof freshness) {
-        std::memcpy(&freshness, meta.data(), sizeof freshness);
-    }
-    return freshness;
+    return http::IndexedMeta::read(view.meta()).freshness;
 }
 
 std::uint64_t DiskTier::forget(const shm::CacheHash& hash) noexcept
@@ -141,6 +138,8 @@ void DiskTier::wrote(int code) noexcept
             metrics_.subtract(shm::Metric::cache_disk_bad);
             os::log(os::Level::info, "the disk tier is used again");
         }
+    } else if (code == shm::kDiskTooLarge || code == E2BIG) {
+        metrics_.add(shm::Metric::cache_disk_too_large);
     } else if (code != ECANCELED) {
         set_aside(code);
     }

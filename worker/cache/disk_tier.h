@@ -7,7 +7,8 @@
 // memory is written as it comes (disk_fetch.h) and served from here (disk_source.h). What is newer in memory makes the one on disk
 // go: forget(). Only a validation (304) leaves it there, where it is stale anyway: the body is the same, it can do no more than be
 // validated again, and writing it anew each time would wear the disk. After a failed write the tier is set aside, and tried again
-// with one write every 30 s; reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
+// with one write every 30 s (what is merely too large for the room that is left is not written, and nothing else follows from that);
+// reading goes on. Files of objects that are gone are unlinked in the pool, and then confirmed.
 #pragma once
 
 #include "common/http/freshness.h"

@@ -137,14 +137,15 @@ std::shared_ptr<Writing> describe(Cache& cache, const shm::CacheView& view, cons
 
 /// Its entry in the index, which is to have its freshness, so that nobody needs the file for that.
 std::expected<shm::CacheFill, shm::CacheRefusal> begin_entry(DiskTier& disk, const shm::CacheView& view, const shm::CacheHash& hash,
-                                                             std::uint64_t file_bytes)
+                                                             const shm::CacheHash& key, std::uint64_t file_bytes)
 {
     char bytes[16];
-    const http::StoredFreshness freshness = http::StoredMeta::read(view.meta()).freshness;
+    const http::IndexedMeta meta{http::StoredMeta::read(view.meta()).freshness, key.low};
     shm::CacheObject entry;
     entry.name = shm::CacheStore::name_by_hash(hash, bytes);
     if (!view.is_vary_record()) {
-        entry.meta = std::as_bytes(std::span(&freshness, 1));
+        entry.meta = meta.bytes();
+        entry.head = http::IndexedMeta::shortened(view.variant());
     }
     entry.tags = view.tags();
     entry.epoch = view.epoch();
@@ -178,7 +179,7 @@ void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash&
     }
     const shm::FillClaim claim = disk.begin_writing(hash);
     const bool is_ours = claim.outcome == shm::ClaimOutcome::mine && view.is_linked();
-    auto begun = is_ours ? begin_entry(disk, view, hash, header + writing->object.body_bytes)
+    auto begun = is_ours ? begin_entry(disk, view, hash, cache.store().name(view.url()).hash, header + writing->object.body_bytes)
                          : std::unexpected(shm::CacheRefusal::busy);
     if (!begun) {
         disk.end_writing(claim);

@@ -96,6 +96,17 @@ bool see_large(Request& request, std::uint64_t bytes, const http::StoredFreshnes
     return visit.large_claim.outcome == shm::ClaimOutcome::mine;
 }
 
+void see_large_unannounced(Request& request, std::uint64_t so_far)
+{
+    CacheVisit& visit = *request.cache;
+    const bool fits_memory = so_far <= visit.cache.store().largest_body(visit.name.hash, false);
+    if (!visit.is_in_background && !fits_memory && visit.meta.freshness.status == 200 &&
+        is_for_disk(request, so_far, visit.meta.freshness)) {
+        visit.is_large = true;
+        fetch_if_seen(request);
+    }
+}
+
 void see_part_of_large(Request& request, const http::StoredFreshness& freshness)
 {
     CacheVisit& visit = *request.cache;

@@ -12,8 +12,13 @@
 namespace ladle::worker {
 
 /// A whole response of this length has come, for which memory has no room. Begins a fetch in the background where the disk is to
-/// have it. True: this request is one of the background itself, and writes it to disk (visit.large_claim is its claim).
+/// have it. True: this request is one of the background itself, and writes it to disk (visit.large_claim is its claim). `bytes`: 0 where
+/// that is not known.
 bool see_large(Request& request, std::uint64_t bytes, const http::StoredFreshness& freshness);
+
+/// The body turned out to be more than memory takes after `so_far` bytes: its length had not been announced. The same; the request
+/// passes the rest on.
+void see_large_unannounced(Request& request, std::uint64_t so_far);
 
 /// A 206 has come: the same, if the whole that it is a part of is too large for memory.
 void see_part_of_large(Request& request, const http::StoredFreshness& freshness);

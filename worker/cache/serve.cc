@@ -6,6 +6,7 @@
 #include "worker/cache/cache.h"
 #include "worker/cache/disk_source.h"
 #include "worker/cache/fill.h"
+#include "worker/cache/large.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/obtain.h"
 #include "worker/cache/stored_fields.h"
@@ -232,9 +233,11 @@ bool Serving::step()
 loop::Task<void> pass_rest(Request& request, Turn& turn, const Serving& serving)
 {
     Chain rest;
+    const std::uint64_t so_far = request.cache->fill->view().filled();
     request.cache->fill->take_over(turn, rest);
     turn.stream->set_news(&request.client.wake.news());
     request.cache->view = {};
+    see_large_unannounced(request, so_far + rest.bytes());
     co_await deliver_rest(request, turn, std::move(rest), serving.form());
 }
 

@@ -163,7 +163,8 @@ bool freshen(CacheVisit& visit, shm::CacheView& view, const http::StoredMeta& me
 {
     shm::CacheObject object;
     object.name = visit.name;
-    object.meta = meta.bytes();
+    const http::PackedMeta packed = meta.pack();
+    object.meta = packed.bytes();
     object.head = head;
     object.tags = view.tags();
     object.epoch = visit.epoch;

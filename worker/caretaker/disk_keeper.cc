@@ -105,16 +105,18 @@ bool DiskKeeper::take_up(const shm::DiskFile& file)
     const std::string_view url = found.url.substr(0, found.url.find('\n'));
     const bool is_ours = found.seed == tier_->index().arena().seed() &&
                          found.hash == tier_->index().name(found.url, found.variant).hash &&
-                         (found.is_vary_record || found.meta.size() == sizeof(http::StoredMeta));
+                         (found.is_vary_record || http::StoredMeta::is_whole(std::as_bytes(std::span(found.meta))));
     if (!is_ours || memory_.purges().state(url, found.tags, found.epoch) == shm::PurgeState::hard) {
         return false;
     }
     char bytes[16];
     shm::CacheObject entry;
     entry.name = shm::CacheStore::name_by_hash(found.hash, bytes);
-    const http::StoredFreshness freshness = http::StoredMeta::read(std::as_bytes(std::span(found.meta))).freshness;
+    const http::StoredMeta stored = http::StoredMeta::read(std::as_bytes(std::span(found.meta)));
+    const http::IndexedMeta meta{stored.freshness, memory_.name(found.url).hash.low};
     if (!found.is_vary_record) {
-        entry.meta = std::as_bytes(std::span(&freshness, 1));
+        entry.meta = meta.bytes();
+        entry.head = http::IndexedMeta::shortened(found.variant);
     }
     entry.tags = found.tags;
     entry.epoch = found.epoch;

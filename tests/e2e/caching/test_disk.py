@@ -564,3 +564,41 @@ def test_the_listing_shows_what_is_only_on_disk(kept):
     assert proxy.command("purge", "http://site.test/1000/b").returncode == 0
     (one,) = listed("http://site.test/1000/b")
     assert one["verdict"] == "not served: purged"
+
+
+@pytest.mark.parametrize("again", [restart, crash])
+def test_variants_that_are_only_on_disk_are_listed(kept, again):
+    """All of the URL that was asked for, with what tells them apart, and none of another; those that memory has are listed once."""
+    def varied(request):
+        kind = request.headers.get("X-Kind", "none")
+        return reply(f"{request.target} {kind} ".encode() * 100, headers=[*FRESH, ("Vary", "X-Kind")])
+    proxy, server = kept(varied)
+
+    def ask(target, kind):
+        response = proxy.get(target, headers=[("X-Kind", kind)])
+        assert response.body == f"{target} {kind} ".encode() * 100
+        return True
+
+    def listed(target):
+        return json.loads(proxy.command("cache", "--json", f"http://site.test{target}").stdout)["objects"]
+    kinds = ["one", "two", "three", "x" * 1000]
+    for target in ("/a", "/b"):
+        for kind in kinds:
+            before = disk(proxy)["objects"]
+            waiting.until(lambda: ask(target, kind) and metric(proxy, "cache_fills_open") == 0 and disk(proxy)["objects"] > before, f"{kind} on disk")
+    assert {one["tier"] for one in listed("/a")} == {"memory"} and len(listed("/a")) == 5
+    waiting.until(lambda: len(files(proxy)) == 10, "all on disk")
+    again(proxy)
+    was_read(proxy)
+    asked = len(server.requests)
+    objects = listed("/a")
+    assert len(objects) == 5 and {one["tier"] for one in objects} == {"disk"} and {one["url"] for one in objects} == {"http://site.test/a"}
+    assert sorted(one["kind"] for one in objects) == ["response"] * 4 + ["vary"]
+    shown = [one["variant"] for one in objects if one["kind"] == "response"]
+    assert all(sum(kind[:50] in variant for variant in shown) == 1 for kind in kinds) and max(map(len, shown)) <= 200
+    assert len({one["file"] for one in objects}) == 5
+    ask("/a", "two")
+    assert sorted(one["tier"] for one in listed("/a")) == ["disk"] * 3 + ["memory"] * 2
+    assert listed("/c") == [] and len(server.requests) == asked
+    assert proxy.command("purge", "http://site.test/a").returncode == 0
+    assert {one["verdict"] for one in listed("/a") if one["kind"] == "response"} == {"not served: purged"}

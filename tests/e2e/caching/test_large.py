@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -130,6 +131,158 @@ def test_the_second_request_brings_it_to_disk(large):
     assert len(server.requests) == 3 and metric(proxy, "cache_disk_serves") == 3
     assert disk(proxy)["file_bytes"] >= SIZE and proxy.status()["cache"]["file_bytes"] == 0
     assert not leftovers(proxy)
+
+
+# --- bodies whose length the server does not say
+
+def without_length(answer):
+    head, body = answer.split(b"\r\n\r\n", 1)
+    return re.sub(rb"\r\nContent-Length: \d+", b"", head), body
+
+
+def chunked(_count, answer, _connection):
+    head, body = without_length(answer)
+    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(b"%x\r\n%s\r\n" % (len(body[at:at + 100_000]), body[at:at + 100_000])
+                                                                 for at in range(0, len(body), 100_000)) + b"0\r\n\r\n"
+
+
+def to_end(_count, answer, connection):
+    connection.send(b"\r\nConnection: close\r\n\r\n".join(without_length(answer)))
+    connection.close()
+
+
+def heads(proxy):
+    return [name for name in leftovers(proxy) if name.endswith(".head")]
+
+
+@pytest.mark.parametrize("again", [None, restart, crash])
+@pytest.mark.parametrize("kind", [chunked, to_end])
+def test_a_body_without_a_length_comes_to_disk(large, kind, again):
+    """The second request for what memory did not take begins a fetch; from then on hits, with a length, whole and in ranges, over a start too."""
+    proxy, server, videos = large()
+    videos.before = kind
+    ask(proxy, body=BODY)
+    assert metric(proxy, "cache_disk_fetches") == 0
+    ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    assert metric(proxy, "cache_disk_fetches") == 1 and metric(proxy, "cache_disk_errors") == 0 and len(files(proxy)) == len(heads(proxy)) == 1
+    asked = len(server.requests)
+    if again:
+        again(proxy)
+        was_read(proxy)
+    hit = ask(proxy, body=BODY)
+    assert how(hit).startswith("ladle; hit; ttl=3") and hit.headers.get("Content-Length") == str(SIZE)
+    assert ranged(proxy, "4000000-4000009").body == BODY[4000000:4000010]
+    assert len(server.requests) == asked
+    assert SIZE <= disk(proxy)["file_bytes"] <= SIZE + 12_000 and proxy.command("cache", "--check").returncode == 0
+    assert proxy.command("purge", f"http://site.test{TARGET}").returncode == 0
+    ask(proxy, body=BODY)
+    assert len(server.requests) > asked
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["dead_files"] == 0 and len(files(proxy)) == len(heads(proxy)) == disk(proxy)["objects"], "the old files to go")
+
+
+def test_nginx_without_a_length(ladle, nginx):
+    """nginx as the server, whose SSI takes the length away: on disk after two requests, served from there when it is gone."""
+    nginx.add("9000000", 9_000_000)
+    body = nginx.body("9000000")
+    proxy = ladle(nginx, {"server": {"workers": 3}, "site": {"*": {"cache": True}}}, start=False)
+    proxy.objects = proxy.path("objects")
+    proxy.configure({"cache": {"memory": "8MiB", "disk": {"size": "256MiB", "path": proxy.objects}}})
+    proxy.start()
+    was_read(proxy)
+    first = ask(proxy, "/chunked/9000000", body=body)
+    assert first.headers.get("Content-Length") is None
+    ask(proxy, "/chunked/9000000", body=body)
+    waiting.until(lambda: is_idle(proxy) and disk(proxy)["objects"] == 1, "it on disk")
+    nginx.stop()
+    for _ in range(3):
+        assert how(ask(proxy, "/chunked/9000000", body=body)).startswith("ladle; hit")
+    assert metric(proxy, "cache_disk_serves") == 3
+
+
+@pytest.mark.parametrize("limit", ["3MiB", "4.5MiB", "tier"])
+def test_a_body_that_grows_past_the_limit_is_dropped(large, limit):
+    """object.max, or a quarter of the tier: no client misses a byte, nothing stays on disk, nothing is set aside, and no fetch for it is begun again at once."""
+    settings = {"uncacheable_for": "1s"} if limit == "3MiB" else {}
+    settings |= {"disk": {"size": "16MiB"}} if limit == "tier" else {"object": {"max": f"{int(float(limit[:-3]) * 1024)}KiB"}}
+    proxy, _, videos = large(settings={"cache": settings})
+    videos.before = chunked
+    for _ in range(4):
+        ask(proxy, body=BODY)
+    waiting.until(lambda: is_idle(proxy) and metric(proxy, "cache_disk_too_large") + metric(proxy, "cache_disk_write_refused") == 1, "it to be dropped")
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
+    assert metric(proxy, "cache_disk_fetches") == 1 and metric(proxy, "cache_disk_errors") == 0
+    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+    if "uncacheable_for" in settings:  # one without an end would drive out others again and again
+        begun = time.monotonic()
+        waiting.until(lambda: ask(proxy, body=BODY) and time.monotonic() - begun > 2.5, "some more requests")
+        assert metric(proxy, "cache_disk_fetches") == 1
+
+
+def test_what_is_past_the_limit_already_is_not_fetched(large):
+    """object.max below what memory takes: no fetch for the disk at all."""
+    proxy, _, videos = large(settings={"cache": {"object": {"max": "1MiB"}}})
+    videos.before = chunked
+    for _ in range(4):
+        ask(proxy, body=BODY)
+    assert is_idle(proxy) and metric(proxy, "cache_disk_fetches") == 0
+
+
+@pytest.mark.parametrize("kind", ["cut", "reset"])
+def test_a_chunked_body_that_ends_early_leaves_nothing(large, kind):
+    """No object, no file, no header."""
+    proxy, _, videos = large()
+
+    def halt(count, answer, connection):
+        whole = chunked(count, answer, connection)
+        if count != 3:
+            return whole
+        connection.send(whole[:4_000_000])
+        connection.close() if kind == "cut" else connection.reset()
+        return None
+    videos.before = halt
+    ask(proxy, body=BODY)
+    ask(proxy, body=BODY)
+    waiting.until(lambda: len(videos.whole) == 3 and is_idle(proxy), "the end of the fetch")
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
+    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+
+
+@pytest.mark.parametrize("kind", ["no header", "header", "first block", "shorter", "longer"])
+def test_a_damaged_file_of_unknown_length_is_never_served(large, kind):
+    """Its header is a file of its own: gone, flipped, or of another length of body, it is seen before the first byte."""
+    proxy, server, videos = large()
+    videos.before = chunked
+    put_on_disk(proxy)
+    asked = len(server.requests)
+    end(proxy)
+    path, = files(proxy)
+    if kind == "no header":
+        os.unlink(path + ".head")
+    elif kind == "header":
+        flip(path + ".head", 200)
+    elif kind == "first block":
+        flip(path, os.path.getsize(path) - SIZE)
+    else:
+        os.truncate(path, os.path.getsize(path) + (1 if kind == "longer" else -1))
+    proxy.start()
+    ask(proxy, body=BODY)
+    assert len(server.requests) > asked and metric(proxy, "cache_disk_bad_files") == 1
+
+
+def test_a_validation_renews_the_header_of_one_without_a_length(large):
+    """A 304 puts a newer header in the place of the only one; the body stays where it is."""
+    proxy, server, videos = large()
+    videos.before = chunked
+    put_on_disk(proxy)
+    videos.more = [("X-Version", "2")]
+    assert ask(proxy, body=BODY, headers=[("Cache-Control", "no-cache")]).headers.get("X-Version") == "2"
+    assert metric(proxy, "cache_validated") == 1
+    waiting.until(lambda: is_idle(proxy), "the header to be written")
+    restart(proxy)
+    asked = len(server.requests)
+    ask(proxy, body=BODY)
+    assert len(server.requests) == asked
 
 
 def test_the_first_request_does_without_second_sight(large):
@@ -718,15 +871,18 @@ def test_what_the_disk_has_no_room_for_passes(large):
         assert metric(proxy, "cache_disk_fetches") == 0 and not files(proxy)
 
 
-def test_a_full_disk_fails_no_request(large, small_disk):
-    """A tmpfs of 4 MiB: the tier is set aside, nothing is left of it, and the clients get theirs."""
-    proxy, _, _ = large(settings={"cache": {"disk": {"path": str(small_disk / "objects")}}})
+@pytest.mark.parametrize("kind", ["length", "chunked"])
+def test_what_is_too_large_for_the_room_left_is_not_written_and_others_are(large, small_disk, kind):
+    """A tmpfs of 4 MiB: nothing is left of it, the clients get theirs, and nothing is set aside, as the disk is well."""
+    proxy, _, videos = large(settings={"cache": {"disk": {"path": str(small_disk / "objects")}}})
     proxy.objects = str(small_disk / "objects")
+    videos.before = {"length": None, "chunked": chunked}[kind]
     for _ in range(3):
         ask(proxy, body=BODY)
-    waiting.until(lambda: is_idle(proxy) and disk(proxy)["is_bad"], "the tier to be set aside")
+    waiting.until(lambda: is_idle(proxy) and metric(proxy, "cache_disk_too_large") == 1, "it to be refused")
     waiting.until(lambda: not files(proxy) and not leftovers(proxy), "the file to go")
-    assert metric(proxy, "cache_disk_errors") >= 1 and disk(proxy)["objects"] == 0
+    assert metric(proxy, "cache_disk_errors") == 0 and not disk(proxy)["is_bad"] and disk(proxy)["objects"] == 0
+    put_on_disk(proxy, "/3000000/b", body_of("/3000000/b", 3_000_000))
 
 
 def test_room_is_made_for_it(large):

@@ -48,7 +48,8 @@ struct Kept {
         meta.source = http::LifetimeSource::max_age;
         shm::CacheObject object;
         object.name = store.name(key, variant);
-        object.meta = meta.bytes();
+        const http::PackedMeta packed = meta.pack();
+        object.meta = packed.bytes();
         object.head = "content-type: text/plain\r\n";
         object.tags = tags;
         object.epoch = store.purges().epoch();

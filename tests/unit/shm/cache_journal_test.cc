@@ -70,11 +70,11 @@ void die_everywhere(const Story& prepare, const Story& story)
             const bool is_elsewhere = view->is_in_file() || view->is_on_disk();
             REQUIRE((is_elsewhere || read_body(*view) == body_of(view->epoch(), view->body_bytes())));
             REQUIRE((!view->is_on_disk() || (view->file() == view->epoch() && view->filled() == view->body_bytes())));
-            cells += view->is_in_file() ? 64 * 3 : view->stored_bytes();
+            cells += view->is_in_file() ? 3 * shm::kCellBytes : view->stored_bytes();
         }
         const auto counts = master.counts();
         REQUIRE(counts.zombies == 0);
-        REQUIRE(counts.cell_bytes >= cells - 64 * 3);
+        REQUIRE(counts.cell_bytes >= cells - 3 * shm::kCellBytes);
         while (auto dead = master.next_dead_file()) {
             REQUIRE(master.confirm(*dead));
         }

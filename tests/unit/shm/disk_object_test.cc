@@ -229,6 +229,54 @@ TEST_CASE("a disk object's file is written as its body comes, and is none before
     CHECK_FALSE(std::filesystem::exists(folder.path_of(0x10e) + ".new"));
 }
 
+TEST_CASE("a disk object of unknown length is one when its header stands beside it, and none before")
+{
+    for (const std::size_t bytes : {std::size_t{1}, std::size_t{shm::kDiskBlockBytes}, 20 * shm::kDiskBlockBytes + 17}) {
+        Folder folder;
+        const std::string body = make_body(5, bytes);
+        shm::DiskObject object = make_object(0x0e, shm::kBodyUnknown);
+        shm::DiskFileWriter writer(folder.fd());
+        REQUIRE(writer.begin(object) == 0);
+        for (std::size_t at = 0; at < body.size(); at += 8 * shm::kDiskBlockBytes) {
+            REQUIRE(writer.append(std::string_view(body).substr(at, 8 * shm::kDiskBlockBytes)) == 0);
+            CHECK(read_whole(folder, 0x0e).empty());
+        }
+        object.body_bytes = bytes + 1;
+        CHECK(writer.finish(object) == EINVAL);
+        object.body_bytes = bytes;
+        REQUIRE(writer.finish(object) == 0);
+        CHECK(read_whole(folder, 0x0e) == body);
+        shm::DiskFile file;
+        REQUIRE(shm::open_disk_file(folder.fd(), 0x0e, false, file) == 0);
+        CHECK(file.header.file_bytes() == shm::disk_header_bytes(object) + bytes);
+        CHECK(shm::disk_header_bytes(make_object(0x0e, shm::kBodyUnknown), bytes) == shm::disk_header_bytes(object));
+
+        // A newer header takes its place; without any there is no object.
+        object.stored_ms += 1000;
+        object.head = "X-New: 1\r\n";
+        REQUIRE(shm::write_disk_head(folder.fd(), object) == 0);
+        REQUIRE(shm::open_disk_file(folder.fd(), 0x0e, false, file) == 0);
+        CHECK(file.header.object().head == object.head);
+        CHECK(read_whole(folder, 0x0e) == body);
+        std::filesystem::remove(folder.path_of(0x0e) + ".head");
+        CHECK(shm::open_disk_file(folder.fd(), 0x0e, false, file) == shm::kDiskFileBad);
+        CHECK(shm::unlink_disk_file(folder.fd(), 0x0e) == 0);
+    }
+    Folder folder;
+    shm::DiskFileWriter writer(folder.fd());
+    REQUIRE(writer.begin(make_object(0x0e, shm::kBodyUnknown)) == 0);
+    CHECK(writer.finish(make_object(0x0e, 0)) == EINVAL); // no file of its own says that there is nothing
+}
+
+TEST_CASE("a disk object that is larger than what the disk has free takes nothing of it")
+{
+    Folder folder;
+    shm::DiskFileWriter writer(folder.fd());
+    constexpr std::uint64_t kLargest = std::uint64_t{100} << 30; // that a header can describe
+    CHECK(writer.begin(make_object(0x0e, kLargest)) == shm::kDiskTooLarge);
+    CHECK(std::filesystem::is_empty(folder.path() + "/0e"));
+}
+
 TEST_CASE("a disk object's newer header takes the first one's place, and goes with it")
 {
     Folder folder;
