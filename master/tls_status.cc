@@ -117,6 +117,7 @@ json tls_to_json(const shm::Regions& regions, const config::Config& config, cons
     json j = {{"library", tls_library_version()},
               {"kernel_tls", kernel_tls_to_json()},
               {"handshakes", {{"full", done - std::min(done, resumed)}, {"resumed", resumed}, {"failed", json::object()}}},
+              {"early_data", {{"taken", total(shm::Metric::tls_early_taken)}, {"refused", total(shm::Metric::tls_early_refused)}}},
               {"versions", {{"TLSv1.2", total(shm::Metric::tls_1_2)}, {"TLSv1.3", total(shm::Metric::tls_1_3)}}},
               {"certificates", json::array()},
               {"certificates_total", book.entries().size()}};
@@ -148,6 +149,11 @@ std::string render_tls(const json& tls)
         tls["library"].get<std::string>(), kernel["reason"].get<std::string>(), handshakes["full"].get<std::uint64_t>(),
         handshakes["resumed"].get<std::uint64_t>(), tls["versions"]["TLSv1.3"].get<std::uint64_t>(),
         tls["versions"]["TLSv1.2"].get<std::uint64_t>(), failed.empty() ? "" : "; failed: ", failed);
+    const auto taken = tls["early_data"]["taken"].get<std::uint64_t>();
+    const auto refused = tls["early_data"]["refused"].get<std::uint64_t>();
+    if (taken + refused > 0) {
+        fmt::format_to(std::back_inserter(out), "  early data taken {}, refused {}\n", taken, refused);
+    }
     std::size_t shown = 0;
     for (const json& one : tls["certificates"]) {
         if (shown++ == kMostPrinted) {

@@ -239,6 +239,7 @@ void Builder::build_tls(Site& site, const Node& node, const std::string& site_pa
     site.tls->hsts = Duration(static_cast<Duration::rep>(own.number("site_tls", "hsts")));
 
     build_client_certificates(*site.tls, own, join_key(path, "client"));
+    site.tls->takes_early_data = table.number("tls", "early_data") != 0 && !site.tls->client;
 
     const std::vector<const Node*> certs = good_items(tls->find("cert"));
     const std::vector<const Node*> keys = good_items(tls->find("key"));

@@ -270,6 +270,7 @@ struct SiteTls {
     std::uint16_t https_port = 443;  ///< where that leads
     std::shared_ptr<const ClientCertificates> client; ///< null = none are asked for
     Duration hsts{0};                ///< Strict-Transport-Security for so long; 0 = none
+    bool takes_early_data = false;   ///< 0-RTT; never where clients show certificates
     bool staples = true;             ///< `ocsp`: clients are shown that the certificates are not revoked, where their CA says so
 };
 

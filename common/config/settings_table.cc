@@ -122,6 +122,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
                                               "open them; default: keys of this machine's own"},
     {"tls", "watch", Type::boolean, "false", "", "true: certificates and keys that are replaced on disk are taken within seconds, without a reload"},
     {"tls", "ocsp", Type::boolean, "true", "", "clients are shown that certificates are not revoked, where their CA has a responder that says so (OCSP stapling)"},
+    {"tls", "early_data", Type::boolean, "false", "", "true: a client that comes back may send requests with its first message (TLS 1.3, 0-RTT). Whoever recorded it may replay it: only GET, HEAD and OPTIONS without "
+                                                    "a body are served then, servers are told by \"Early-Data: 1\", everything else waits for the end of the handshake",
+        kServer, "it is safe only where safe methods change nothing"},
 
     {"tls", "device", Type::table, "", "tls_device", "what keeps private keys that cannot be read"},
 
@@ -136,7 +139,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"request", "head", Type::size, "32KiB", "1KiB..1MiB", "bytes of request line and headers; else 431", kServer, "a head is held in memory"},
     {"request", "headers", Type::integer, "100", "1..10000", "number of headers; else 431", kServer, "a head is held in memory"},
     {"request", "uri", Type::size, "8KiB", "64B..1MiB", "bytes of the request target; else 414", kServer, "it is a part of the head"},
-    {"request", "body", Type::size, "100MiB", "0B..1048576GiB", "bytes of a request body; else 413"},
+    {"request", "body", Type::size, "100MiB", "0B..1048576GiB", "bytes of a request body, of a gRPC call all messages; else 413"},
 
     {"connections", "total", Type::integer, "50000", "1..4000000", "clients connected at once; more wait in the kernel's queue", kServer,
         "each needs a file descriptor"},
@@ -199,6 +202,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site_tls", "policy", Type::choice, "intermediate", "intermediate|modern", "as in [tls]", kServer | kSite},
     {"site_tls", "min_version", Type::choice, "1.2", "1.2|1.3", "as in [tls]", kServer | kSite},
     {"site_tls", "ocsp", Type::boolean, "true", "", "as in [tls]", kServer | kSite},
+    {"site_tls", "early_data", Type::boolean, "false", "", "as in [tls]; not where clients show certificates", kServer | kSite},
     {"site_tls", "redirect", Type::boolean, "true", "", "requests over plain HTTP are answered with 308 to https://", kSite},
     {"site_tls", "hsts", Type::duration, "0s", "0s..3650d", "Strict-Transport-Security: browsers use nothing but TLS for so long, \"365d\" for example", kSite},
 

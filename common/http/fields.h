@@ -33,6 +33,7 @@
     N(content_type, "Content-Type") \
     N(cookie, "Cookie") \
     N(date, "Date") \
+    N(early_data, "Early-Data") \
     N(etag, "ETag") \
     N(expect, "Expect") \
     N(expires, "Expires") \

@@ -28,10 +28,11 @@ constexpr std::uint32_t abi_hash() noexcept
     const auto mix = [&hash](std::size_t v) { hash = (hash ^ static_cast<std::uint32_t>(v)) * 16777619u; };
     for (const std::size_t v :
          {sizeof(Regions), offsetof(Regions, rows), offsetof(Regions, retired), offsetof(Regions, servers),
-          offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, staples), sizeof(Staple), sizeof(ProcessRow),
-          offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note), offsetof(ProcessRow, metrics),
-          offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib), sizeof(ServerEntry),
-          offsetof(ServerEntry, addresses), offsetof(ServerEntry, passed_over_until_ns), offsetof(ServerEntry, key)}) {
+          offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, staples), sizeof(Staple),
+          offsetof(Regions, early_hellos), sizeof(ProcessRow), offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
+          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib),
+          sizeof(ServerEntry), offsetof(ServerEntry, addresses), offsetof(ServerEntry, passed_over_until_ns),
+          offsetof(ServerEntry, key)}) {
         mix(v);
     }
     for (const MetricDescription& metric : kMetrics) {

@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "common/os/fd.h"
+#include "common/shm/early_hellos.h"
 #include "common/shm/rows.h"
 #include "common/shm/server_table.h"
 #include "common/shm/staples.h"
@@ -32,6 +33,7 @@ struct Regions {
     ServerTable servers;
     TicketKeys tickets;
     StapleTable staples;
+    EarlyHellos early_hellos;
 };
 
 class Arena {

@@ -31,6 +31,9 @@
     M(tls_failed_local, counter, "TLS handshakes that failed on our side: no certificate that can be used, no memory") \
     M(tls_timeouts, counter, "TLS handshakes that took too long") \
     M(tls_stapled, counter, "TLS handshakes in which the client was shown that the certificate is not revoked (OCSP)") \
+    M(tls_early_taken, counter, "TLS handshakes whose early data (0-RTT) was taken") \
+    M(tls_early_refused, counter, "TLS handshakes whose early data was not: seen before, too old, switched off") \
+    M(tls_early_waited, counter, "requests in early data that waited for the handshake's end: not safe, or a server said 425") \
     M(ocsp_fetched, counter, "answers of OCSP responders that were good") \
     M(ocsp_failed, counter, "questions to OCSP responders that brought nothing that can be shown") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \

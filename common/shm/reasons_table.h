@@ -11,6 +11,7 @@
     R(X, bad_host, "Host was missing, repeated or malformed") \
     R(X, misdirected, "an https target on a connection that is not secured") \
     R(X, not_tls, "plain HTTP where TLS is spoken") \
+    R(X, too_early, "a request in early data that has to wait, and the handshake did not end") \
     R(X, bad_chunk, "the request's chunked coding was broken") \
     R(X, bad_version, "not HTTP/1.0 or HTTP/1.1") \
     R(X, method_not_allowed, "a method that is not proxied") \

@@ -6,13 +6,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
-/// Ends the fuzz run with a trace if the property does not hold.
+/// Ends the fuzz run with the property and a trace if it does not hold.
 #define REQUIRE(condition) \
     do { \
         if (!(condition)) { \
+            std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
             abort(); \
         } \
     } while (false)

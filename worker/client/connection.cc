@@ -82,6 +82,12 @@ std::size_t ClientConnection::send_file(int file, std::uint64_t offset, std::siz
     return io.bytes;
 }
 
+bool ClientConnection::pursue_handshake()
+{
+    is_gone = is_gone || socket.shake_hands() == Handshake::failed;
+    return !is_gone;
+}
+
 bool ClientConnection::has_left() noexcept
 {
     is_gone = is_gone || (socket.is_open() && socket.may_read() && socket.take_error() != 0);

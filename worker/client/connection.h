@@ -24,6 +24,7 @@ public:
     BodyReader::Pull pull_body(Chain& into, std::size_t most) override { return body.pull(socket, input, into, most); }
     /// Whether the client has reset the connection.
     bool has_left() noexcept override;
+    bool pursue_handshake() override;
 
     Socket socket;
     Input input;

@@ -4,6 +4,7 @@
 #include "common/http/date.h"
 #include "common/os/log.h"
 #include "worker/cache/disk_tier.h"
+#include "worker/net/resting.h"
 
 #include <malloc.h>
 #include <time.h>
@@ -195,6 +196,7 @@ void Front::count_share() noexcept
 void Front::on_tick()
 {
     parts_->access_log.on_tick();
+    Resting::rest_unused(parts_->loop.now());
     if (parts_->cache) {
         parts_->cache->on_tick();
     }

@@ -13,56 +13,22 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kFrameHead = 9;  ///< bytes before each frame
-constexpr std::size_t kMostAcks = 100; ///< answers to PING and SETTINGS that wait to be sent
-constexpr std::size_t kMostSettings = 32; ///< entries of one SETTINGS frame
-constexpr std::size_t kMostContinuations = 8; ///< frames behind one HEADERS
-
 H2Connection& connection_of(void* self) noexcept
 {
     return *static_cast<H2Connection*>(self);
 }
 
-std::string_view text_of(const std::uint8_t* bytes, std::size_t size) noexcept
-{
-    return {reinterpret_cast<const char*>(bytes), size};
-}
-
 } // namespace
-
-nghttp2_session_callbacks* H2Connection::callbacks()
-{
-    static nghttp2_session_callbacks* const all = [] {
-        nghttp2_session_callbacks* made = nullptr;
-        LADLE_ASSERT(nghttp2_session_callbacks_new(&made) == 0);
-        nghttp2_session_callbacks_set_on_begin_headers_callback(made, &H2Connection::on_begin_headers);
-        nghttp2_session_callbacks_set_on_header_callback(made, &H2Connection::on_header);
-        nghttp2_session_callbacks_set_on_invalid_header_callback(made, &H2Connection::on_invalid_header);
-        nghttp2_session_callbacks_set_on_begin_frame_callback(made, &H2Connection::on_begin_frame);
-        nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, &H2Connection::on_invalid_frame);
-        nghttp2_session_callbacks_set_on_frame_recv_callback(made, &H2Connection::on_frame);
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, &H2Connection::on_body);
-        nghttp2_session_callbacks_set_on_stream_close_callback(made, &H2Connection::on_close);
-        nghttp2_session_callbacks_set_on_frame_send_callback(made, &H2Connection::on_sent);
-        nghttp2_session_callbacks_set_send_data_callback(made, &H2Connection::on_send_body);
-        return made;
-    }();
-    return all;
-}
 
 nghttp2_session* H2Connection::make_session(H2Connection& self, const config::Http2Limits& limits)
 {
-    nghttp2_option* options = nullptr;
-    LADLE_ASSERT(nghttp2_option_new(&options) == 0);
-    nghttp2_option_set_no_auto_window_update(options, 1); // the client may send more as its body is taken
-    nghttp2_option_set_max_outbound_ack(options, kMostAcks);
-    nghttp2_option_set_max_settings(options, kMostSettings);
-    nghttp2_option_set_max_continuations(options, kMostContinuations);
-    nghttp2_option_set_stream_reset_rate_limit(options, limits.resets, limits.resets_per_s);
-    nghttp2_option_set_builtin_recv_extension_type(options, NGHTTP2_PRIORITY_UPDATE);
+    const H2Options options = make_h2_options();
+    nghttp2_option_set_stream_reset_rate_limit(options.get(), limits.resets, limits.resets_per_s);
+    nghttp2_option_set_builtin_recv_extension_type(options.get(), NGHTTP2_PRIORITY_UPDATE);
     nghttp2_session* made = nullptr;
-    LADLE_ASSERT(nghttp2_session_server_new2(&made, callbacks(), &self, options) == 0);
-    nghttp2_option_del(options);
+    nghttp2_mem memory = self.memory_.functions();
+    LADLE_ASSERT(nghttp2_session_server_new3(&made, h2_callbacks<H2Connection>(), &self, options.get(), &memory) == 0);
+    self.memory_.may_rest();
     return made;
 }
 
@@ -91,9 +57,9 @@ int H2Connection::on_header(nghttp2_session*, const nghttp2_frame* frame, const 
     std::string& trailers = stream->request_trailers;
     bool is_taken = true;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        is_taken = stream->head.add(text_of(name, name_size), text_of(value, value_size));
+        is_taken = stream->head.add(h2_text(name, name_size), h2_text(value, value_size));
     } else if (trailers.size() <= http::ChunkedDecoder::kMaxTrailers) {
-        trailers.append(text_of(name, name_size)).append(": ").append(text_of(value, value_size)).append("\r\n");
+        trailers.append(h2_text(name, name_size)).append(": ").append(h2_text(value, value_size)).append("\r\n");
     } else {
         is_taken = false;
     }
@@ -150,13 +116,15 @@ int H2Connection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame
         connection.budget_.count_payload(frame->length);
         return 0;
     }
-    connection.budget_.count_control(frame->length + kFrameHead);
+    connection.budget_.count_control(frame->length + kH2FrameHead);
     if (frame->type == NGHTTP2_DATA && (frame->flags & NGHTTP2_FLAG_END_STREAM) == 0) {
         connection.charge(H2Budget::Cost::empty_data);
     } else if (frame->type == NGHTTP2_SETTINGS && !is_answer) {
         connection.charge(H2Budget::Cost::settings);
     } else if (frame->type == NGHTTP2_PING) {
-        connection.charge(H2Budget::Cost::ping);
+        if (is_answer || !std::exchange(connection.may_ping_, false)) {
+            connection.charge(H2Budget::Cost::ping);
+        }
     } else if (frame->type == NGHTTP2_PRIORITY && frame->stream_id == 0) { // RFC 9113 §6.3; nghttp2 looks at none of them
         connection.go_away(NGHTTP2_PROTOCOL_ERROR);
     } else if (frame->type == NGHTTP2_PRIORITY || frame->type == NGHTTP2_PRIORITY_UPDATE) {
@@ -191,7 +159,7 @@ int H2Connection::on_body(nghttp2_session* frames, std::uint8_t, std::int32_t id
         nghttp2_session_consume(frames, id, size);
         return 0;
     }
-    stream->incoming.append_copy(text_of(bytes, size));
+    stream->incoming.append_copy(h2_text(bytes, size));
     stream->wake.kick_later();
     return 0;
 }
@@ -219,6 +187,7 @@ int H2Connection::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* se
     const bool has_end = (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     H2Connection& connection = connection_of(self);
+    connection.may_ping_ = connection.may_ping_ || frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
         connection.charge_reset(frame->rst_stream.error_code);
     } else if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
@@ -274,7 +243,7 @@ int H2Connection::on_send_body(nghttp2_session*, nghttp2_frame*, const std::uint
                                nghttp2_data_source* source, void* self)
 {
     H2Connection& connection = connection_of(self);
-    connection.take_frame(*static_cast<H2Stream*>(source->ptr), text_of(head, 9), size);
+    connection.take_frame(*static_cast<H2Stream*>(source->ptr), h2_text(head, kH2FrameHead), size);
     connection.is_paused_ = connection.out_.bytes() + connection.gathered_bytes_ >= kOutMost;
     return connection.is_paused_ ? NGHTTP2_ERR_PAUSE : 0;
 }

@@ -37,7 +37,7 @@ H2Connection::~H2Connection()
             delete static_cast<H2Stream*>(list->next);
         }
     }
-    nghttp2_session_del(frames_);
+    nghttp2_session_del(frames());
 }
 
 void H2Connection::begin()
@@ -49,8 +49,8 @@ void H2Connection::begin()
         {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    nghttp2_submit_settings(frames_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
-    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+    nghttp2_submit_settings(frames(), NGHTTP2_FLAG_NONE, settings, std::size(settings));
+    nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
 }
 
 loop::Task<After> H2Connection::run()
@@ -58,6 +58,7 @@ loop::Task<After> H2Connection::run()
     begin();
     for (;;) {
         receive();
+        follow_handshake();
         frame(); // streams that were reset for what followed in their own wake end here, before any work is begun for them
         enforce_budget();
         start_requests();
@@ -94,7 +95,7 @@ bool H2Connection::is_over() const noexcept
     if (is_cut_ || client_.is_gone) {
         return true;
     }
-    return out_.empty() && !nghttp2_session_want_read(frames_) && !nghttp2_session_want_write(frames_);
+    return out_.empty() && !nghttp2_session_want_read(frames()) && !nghttp2_session_want_write(frames());
 }
 
 /// Tells the exchanges that their client has gone.
@@ -110,7 +111,7 @@ void H2Connection::give_up()
 void H2Connection::go_away(std::uint32_t code)
 {
     is_leaving_ = true;
-    nghttp2_session_terminate_session(frames_, code);
+    nghttp2_session_terminate_session(frames(), code);
 }
 
 /// The worker drains, or its listener is gone: no new requests, in two steps (RFC 9113 §6.8), so that none on its way is lost.
@@ -123,12 +124,12 @@ void H2Connection::follow_drain()
     const bool is_asked = session_.is_closing() || parts_.is_draining || session_.listener_is_gone() || is_strained_;
     if (is_asked && !has_said_leaving_) {
         has_said_leaving_ = true;
-        nghttp2_submit_shutdown_notice(frames_);
+        nghttp2_submit_shutdown_notice(frames());
         drain_alarm_.set(kNoticeTime);
     } else if (has_said_leaving_ && drain_alarm_.rang() && !is_leaving_) {
         is_leaving_ = true;
-        const std::int32_t last = nghttp2_session_get_last_proc_stream_id(frames_);
-        nghttp2_submit_goaway(frames_, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
+        const std::int32_t last = nghttp2_session_get_last_proc_stream_id(frames());
+        nghttp2_submit_goaway(frames(), NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, nullptr, 0);
     }
 }
 
@@ -139,8 +140,8 @@ bool H2Connection::is_too_slow(H2Stream& stream) noexcept
     const std::uint64_t least = limits.min_rate_per_s * static_cast<std::uint64_t>(limits.grace.count()) / 1000;
     const bool is_open = stream.is_answered && !stream.is_closed && !stream.is_end_sent;
     const bool waits = is_open && (stream.available() > 0 || stream.wants_room());
-    const bool by_stream = waits && nghttp2_session_get_stream_remote_window_size(frames_, stream.id) < kSmallWindow;
-    const bool by_connection = waits && nghttp2_session_get_remote_window_size(frames_) < kSmallWindow;
+    const bool by_stream = waits && nghttp2_session_get_stream_remote_window_size(frames(), stream.id) < kSmallWindow;
+    const bool by_connection = waits && nghttp2_session_get_remote_window_size(frames()) < kSmallWindow;
     const bool was_blocked = std::exchange(stream.was_blocked, by_stream || by_connection);
     const std::uint64_t framed = std::exchange(stream.framed, 0);
     return was_blocked && ((by_stream && framed < least) || (by_connection && framed_ < least));
@@ -230,14 +231,14 @@ void H2Connection::on_done(H2Stream& stream)
 
 void H2Connection::reset(H2Stream& stream, std::uint32_t code)
 {
-    nghttp2_submit_rst_stream(frames_, NGHTTP2_FLAG_NONE, stream.id, code);
+    nghttp2_submit_rst_stream(frames(), NGHTTP2_FLAG_NONE, stream.id, code);
 }
 
 void H2Connection::reap()
 {
     while (ended_.is_linked()) {
         auto* stream = static_cast<H2Stream*>(ended_.next);
-        nghttp2_session_consume_connection(frames_, stream->incoming.bytes()); // what nobody took
+        nghttp2_session_consume_connection(frames(), stream->incoming.bytes()); // what nobody took
         delete stream;
     }
 }
@@ -245,28 +246,28 @@ void H2Connection::reap()
 bool H2Connection::may_send(const H2Stream& stream) const noexcept
 {
     return client_.socket.may_write() && out_.bytes() < kOutMost && !stream.is_closed &&
-           nghttp2_session_get_stream_remote_window_size(frames_, stream.id) > 0 &&
-           nghttp2_session_get_remote_window_size(frames_) > 0;
+           nghttp2_session_get_stream_remote_window_size(frames(), stream.id) > 0 &&
+           nghttp2_session_get_remote_window_size(frames()) > 0;
 }
 
 void H2Connection::took(H2Stream& stream, std::size_t bytes)
 {
     if (bytes > 0) {
-        nghttp2_session_consume(frames_, stream.id, bytes);
+        nghttp2_session_consume(frames(), stream.id, bytes);
         client_.wake.kick_later();
     }
 }
 
 void H2Connection::widen_window(H2Stream& stream) noexcept
 {
-    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
+    nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
 }
 
 void H2Connection::push(H2Stream& stream)
 {
     if (stream.is_deferred && (stream.available() > 0 || stream.is_ended)) {
         stream.is_deferred = false;
-        nghttp2_session_resume_data(frames_, stream.id);
+        nghttp2_session_resume_data(frames(), stream.id);
     }
     frame();
     if (!out_.empty()) {
@@ -293,7 +294,7 @@ void H2Connection::frame()
     while (!is_cut_ && out_.bytes() + gathered_bytes_ < kOutMost) {
         is_paused_ = false;
         const std::uint8_t* bytes = nullptr;
-        const ssize_t n = nghttp2_session_mem_send(frames_, &bytes);
+        const ssize_t n = nghttp2_session_mem_send(frames(), &bytes);
         if (n < 0) {
             is_cut_ = true;
         } else if (n > 0) {
@@ -322,7 +323,7 @@ void H2Connection::take_frame(H2Stream& stream, std::string_view head, std::size
         out_.append_copy(head);
         stream.out.move_to(out_, of_blocks);
     } else {
-        char* at = &frame_heads_[static_cast<std::size_t>(gathered_count_) * 9];
+        char* at = &frame_heads_[static_cast<std::size_t>(gathered_count_) * kH2FrameHead];
         std::copy(head.begin(), head.end(), at);
         gather(at, head.size());
     }
@@ -453,16 +454,16 @@ void H2Connection::submit_head(H2Stream& stream, std::string_view text, const He
     stream.is_answered = status >= 200;
     int code = 0;
     if (status < 200) {
-        code = nghttp2_submit_headers(frames_, NGHTTP2_FLAG_NONE, stream.id, nullptr, fields_.data(), fields_.size(), nullptr);
+        code = nghttp2_submit_headers(frames(), NGHTTP2_FLAG_NONE, stream.id, nullptr, fields_.data(), fields_.size(), nullptr);
     } else if (!is_tunnel && (end.form == BodyForm::none || (end.form == BodyForm::length && end.length == 0))) {
         stream.is_ended = true;
-        code = nghttp2_submit_response(frames_, stream.id, fields_.data(), fields_.size(), nullptr);
+        code = nghttp2_submit_response(frames(), stream.id, fields_.data(), fields_.size(), nullptr);
     } else {
         stream.left = end.form == BodyForm::length ? end.length : H2Stream::kUnknown;
         nghttp2_data_provider body{};
         body.source.ptr = &stream;
         body.read_callback = &H2Connection::on_read;
-        code = nghttp2_submit_response(frames_, stream.id, fields_.data(), fields_.size(), &body);
+        code = nghttp2_submit_response(frames(), stream.id, fields_.data(), fields_.size(), &body);
     }
     if (code != 0) {
         reset(stream, NGHTTP2_INTERNAL_ERROR);
@@ -491,14 +492,14 @@ void H2Connection::on_trailers_sent(H2Stream& stream)
 {
     fields_.clear();
     add_lines(stream.trailers);
-    if (nghttp2_submit_trailer(frames_, stream.id, fields_.data(), fields_.size()) != 0) {
+    if (nghttp2_submit_trailer(frames(), stream.id, fields_.data(), fields_.size()) != 0) {
         reset(stream, NGHTTP2_INTERNAL_ERROR);
     }
 }
 
 H2Stream* H2Connection::stream_of(std::int32_t id) const noexcept
 {
-    return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(frames_, id));
+    return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(frames(), id));
 }
 
 } // namespace ladle::worker

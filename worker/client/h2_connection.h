@@ -12,8 +12,10 @@
 
 #include "common/loop/task.h"
 #include "worker/client/connection.h"
+#include "worker/client/h2_memory.h"
 #include "worker/client/h2_stream.h"
 #include "worker/net/h2_budget.h"
+#include "worker/net/h2_session.h"
 #include "worker/request/parts.h"
 
 #include <nghttp2/nghttp2.h>
@@ -66,8 +68,13 @@ private:
 
     enum class Waits : std::uint8_t { nothing, exchanges, client, head, request };
 
+    nghttp2_session* frames() const noexcept
+    {
+        memory_.use();
+        return frames_;
+    }
     static nghttp2_session* make_session(H2Connection& self, const config::Http2Limits& limits);
-    static nghttp2_session_callbacks* callbacks();
+    friend nghttp2_session_callbacks* h2_callbacks<H2Connection>();
     void begin();
     void receive();
     bool is_patient() const noexcept { return client_.wake.news().is_patient(); }
@@ -75,7 +82,9 @@ private:
     bool may_take_in() const noexcept;
     bool read_more();
     std::size_t take_in(std::size_t most);
+    void follow_handshake();
     void start_requests();
+    bool has_tiny_windows() const noexcept;
     bool start_or_refuse(H2Stream& stream, std::size_t waiting);
     void frame();
     void write();
@@ -123,7 +132,8 @@ private:
     Session& session_;
     ClientConnection& client_;
     WorkerParts& parts_;
-    nghttp2_session* frames_;
+    mutable H2Memory memory_;
+    nghttp2_session* const frames_; ///< use frames()
     Alarm drain_alarm_;
     Alarm rate_alarm_;
     Alarm trust_alarm_;
@@ -133,6 +143,8 @@ private:
     std::uint64_t written_ = 0;     ///< likewise, of anything
     bool was_blocked_ = false;      ///< the socket took nothing more then
     bool is_watching_ = false;      ///< the rates
+    bool was_odd_ = false;          ///< something was charged in this turn
+    bool may_ping_ = true;          ///< something of a response was sent since its last PING
     bool is_strained_ = false;      ///< three quarters of the budget were used up
     loop::Link streams_; ///< all that are not ended
     loop::Link ended_;   ///< to be destroyed by reap()
@@ -152,7 +164,7 @@ private:
     std::array<iovec, Socket::kMoreVectors> gathered_{}; ///< to be written behind out_
     int gathered_count_ = 0;
     std::size_t gathered_bytes_ = 0;
-    std::array<char, Socket::kMoreVectors * 9> frame_heads_{}; ///< in gathered_
+    std::array<char, Socket::kMoreVectors * kH2FrameHead> frame_heads_{}; ///< in gathered_
     Waits waits_ = Waits::nothing;
     bool has_written_ = false;      ///< since the alarm was set
     bool has_started_ = false;      ///< a request, likewise

@@ -16,19 +16,20 @@ namespace {
 constexpr std::size_t kMostTake = 128 << 10; // bytes in a turn, of a client that was seen to behave; then others have a turn
 constexpr unsigned kMostStarts = 16;         // of requests in a turn
 constexpr unsigned kMostUntrusted = 8;       // requests in work, of who is not known to behave
-constexpr std::chrono::milliseconds kTrustTime{100}; // who did nothing odd for so long behaves
+constexpr std::uint32_t kTinyWindow = 1024;  // bytes of a response that a client is ready for: each would be held for long
+constexpr std::chrono::milliseconds kTrustTime{100}; // then a request of theirs begins all the same
 
 } // namespace
 
 void H2Connection::charge(H2Budget::Cost cost) noexcept
 {
     budget_.charge(cost, parts_.loop.now());
-    take_most_ = kFirstTake;
-    set_patient(true);
-    if (trust_alarm_.is_set() || trust_alarm_.rang()) {
-        trust_alarm_.set(kTrustTime);
-    }
     parts_.row.add(shm::Metric::h2_glitches);
+    was_odd_ = true;
+    if (budget_.is_odd()) {
+        take_most_ = kFirstTake;
+        set_patient(true);
+    }
 }
 
 /// Who is not known to behave is served when all others are: two hundred that flood us must not make a turn of the loop long.
@@ -61,6 +62,7 @@ void H2Connection::receive()
 {
     const std::size_t most = take_most_;
     std::size_t left = most;
+    was_odd_ = false;
     while (left > 0 && may_take_in()) {
         if (client_.input.empty() && !read_more()) {
             break;
@@ -71,13 +73,11 @@ void H2Connection::receive()
         client_.wake.kick_later();
     }
     client_.input.release_if_empty();
-    if (left < most && take_most_ == most) { // and nothing was odd
+    if (left < most && !was_odd_) {
         take_most_ = std::min(4 * most, kMostTake);
     }
-    if (trust_alarm_.rang()) {
+    if (take_most_ == kMostTake || trust_alarm_.rang()) {
         take_most_ = kMostTake;
-    }
-    if (take_most_ == kMostTake && is_patient()) {
         trust_alarm_.clear();
         set_patient(false);
     }
@@ -87,6 +87,18 @@ void H2Connection::receive()
 bool H2Connection::may_take_in() const noexcept
 {
     return !is_cut_ && !client_.is_gone && !budget_.is_spent() && begun_.size() <= session_.http2_limits().streams;
+}
+
+/// Requests that came in early data may wait for its end.
+void H2Connection::follow_handshake()
+{
+    if (!client_.came_early || client_.is_early()) {
+        return;
+    }
+    client_.came_early = false;
+    for (loop::Link* at = streams_.next; at != &streams_; at = at->next) {
+        static_cast<H2Stream&>(*at).wake.kick_later();
+    }
 }
 
 /// False: nothing more is there for now, or ever.
@@ -107,7 +119,7 @@ bool H2Connection::read_more()
 std::size_t H2Connection::take_in(std::size_t most)
 {
     const std::string_view bytes = client_.input.unread().substr(0, most);
-    const ssize_t n = nghttp2_session_mem_recv(frames_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+    const ssize_t n = nghttp2_session_mem_recv(frames(), reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     client_.input.consume(bytes.size());
     some_want_room_ = true; // windows may have been opened
     if (n < 0) {
@@ -142,6 +154,12 @@ void H2Connection::start_requests()
     }
 }
 
+/// A client that takes its responses byte by byte, as none does that wants them.
+bool H2Connection::has_tiny_windows() const noexcept
+{
+    return nghttp2_session_get_remote_settings(frames(), NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) < kTinyWindow;
+}
+
 /// False: it has to wait. As `waiting` others do, until exchanges whose stream is closed already are over.
 bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
 {
@@ -154,7 +172,8 @@ bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
         reset(stream, NGHTTP2_REFUSED_STREAM);
         return true;
     }
-    if (in_work_ >= (is_patient() ? std::min<std::size_t>(most, kMostUntrusted) : most)) {
+    const bool may_have_all = !is_patient() && !has_tiny_windows();
+    if (in_work_ >= (may_have_all ? most : std::min<std::size_t>(most, kMostUntrusted))) {
         return false;
     }
     ++in_work_;

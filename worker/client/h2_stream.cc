@@ -38,6 +38,7 @@ H2Stream::H2Stream(H2Connection& connection, std::int32_t number, const ClientSt
     transport = peer_of.transport;
     encryption = peer_of.encryption;
     wake.news().set_patient(peer_of.wake.news().is_patient());
+    came_early = peer_of.came_early;
 }
 
 void H2Stream::start()

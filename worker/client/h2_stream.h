@@ -35,6 +35,7 @@ public:
     Readiness ready() const noexcept override;
     BodyReader::Pull pull_body(Chain& into, std::size_t most) override;
     bool has_left() noexcept override { return is_gone; }
+    bool pursue_handshake() override { return !is_gone; } // the connection does, as it reads
 
     // As the connection sees it.
     /// Runs the exchange up to its first wait.

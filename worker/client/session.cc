@@ -123,10 +123,13 @@ loop::Task<bool> Session::shake_hands()
         }
         co_await client_.wake.wait();
     }
-    if (state == Handshake::done) {
+    if (state == Handshake::done || state == Handshake::early) {
         client_.encryption = client_.socket.encryption();
+        client_.came_early = state == Handshake::early;
         const EncryptionFacts facts = client_.socket.encryption()->facts();
         row.add(shm::Metric::tls_resumed, facts.is_resumed ? 1 : 0);
+        row.add(shm::Metric::tls_early_taken, facts.early == Early::taken ? 1 : 0);
+        row.add(shm::Metric::tls_early_refused, facts.early == Early::refused ? 1 : 0);
         row.add(facts.version == "TLSv1.3" ? shm::Metric::tls_1_3 : shm::Metric::tls_1_2);
         co_return true;
     }
@@ -270,6 +273,9 @@ loop::Task<void> Session::run()
         const After served = co_await serve_all();
         after = served;
     }
+    if (after == After::close && client_.is_early()) {
+        co_await end_handshake();
+    }
     client_.alarm.clear();
     if (after == After::abort || client_.is_gone) {
         client_.socket.abort();
@@ -372,6 +378,15 @@ loop::Task<After> Session::serve()
         idle_time_ = request.timeouts().idle;
     }
     co_return request.after;
+}
+
+/// All is said before the client's last word of the handshake: without that we may not say that it is all.
+loop::Task<void> Session::end_handshake()
+{
+    client_.alarm.set(kLingerTime);
+    while (client_.is_early() && client_.pursue_handshake() && client_.is_early() && !client_.alarm.rang()) {
+        co_await client_.wake.wait();
+    }
 }
 
 /// Closing while the client still sends would reset the connection and take our last answer with it.

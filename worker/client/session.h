@@ -65,6 +65,7 @@ private:
     loop::Task<Begin> wait_for_bytes();
     loop::Task<After> serve();
     loop::Task<std::optional<Answer>> receive_head(Request& request);
+    loop::Task<void> end_handshake();
     loop::Task<void> linger();
     void follow_config();
     bool must_linger() const noexcept;

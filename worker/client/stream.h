@@ -13,6 +13,7 @@
 #include "common/http/proxy_header.h"
 #include "worker/net/alarm.h"
 #include "worker/net/body_reader.h"
+#include "worker/net/encryption.h"
 #include "worker/net/head_text.h"
 #include "worker/request/chunked_body.h"
 
@@ -24,7 +25,6 @@
 
 namespace ladle::worker {
 
-class Encryption;
 class Socket;
 
 /// How the response's body is delimited for the client: not at all, by its length, by the protocol's own frames (HTTP/1.1: chunks),
@@ -93,6 +93,11 @@ public:
     /// Whether the client has gone: asked while waiting for a server. (One that only finished sending still waits for its answer.)
     virtual bool has_left() noexcept = 0;
 
+    /// Goes on with the handshake that the request came before the end of; false = the client is gone.
+    virtual bool pursue_handshake() = 0;
+    /// Whether that is not over: who sent the request may have recorded it, and not know what it says.
+    bool is_early() const noexcept { return came_early && encryption->facts().is_early; }
+
     /// Whether everything lined up so far is on its way.
     bool is_flushed() const noexcept { return out.empty(); }
     /// Whether a body without a length goes out in HTTP/1.1's chunks.
@@ -109,6 +114,7 @@ public:
     http::Endpoint destination; ///< where the client connected to, as a PROXY header says; unknown = at `transport`'s own end
     const Socket* transport = nullptr; ///< the connection's, which is not open where a request has no client
     const Encryption* encryption = nullptr; ///< of the connection; null = plain
+    bool came_early = false;   ///< the connection began with early data
     bool is_gone = false;      ///< nothing more can be said to this client
     bool has_finished = false; ///< of HTTP/1: it had closed its sending side at the last flush()
 

@@ -203,6 +203,7 @@ void finish(Request& request)
     case Reason::bad_host:
     case Reason::misdirected:
     case Reason::not_tls:
+    case Reason::too_early:
     case Reason::bad_chunk:
     case Reason::bad_version:
     case Reason::method_not_allowed:

@@ -18,6 +18,7 @@ namespace ladle::worker {
 enum class Handshake : std::uint8_t {
     done,
     under_way, ///< try again when the socket has news
+    early,     ///< the same; but early data has come, which may be read, and answered
     not_tls,   ///< what came is a request in plain HTTP: nothing was sent yet
     failed,
 };
@@ -32,12 +33,17 @@ enum class HandshakeFailure : std::uint8_t {
     local,              ///< ours: no usable certificate, no memory
 };
 
+/// What became of the data that the peer sent with its first message.
+enum class Early : std::uint8_t { none, refused, taken };
+
 /// What was agreed on; views of constant texts.
 struct EncryptionFacts {
     std::string_view version;  ///< "TLSv1.3"
     std::string_view cipher;   ///< "TLS_AES_256_GCM_SHA384"
     std::string_view protocol; ///< by ALPN; empty = none
     bool is_resumed = false;
+    bool is_early = false;         ///< the handshake is not over: whoever sent what was read may have recorded it elsewhere
+    Early early = Early::none;
     std::string_view demand;   ///< config::ClientCertificates::fingerprint of what the client was asked to show; empty = nothing
     std::string_view subject;  ///< of the certificate that it showed (RFC 4514, ASCII); empty = none
 };
@@ -46,7 +52,7 @@ class Encryption {
 public:
     virtual ~Encryption() = default;
 
-    /// Goes on with the handshake as far as it can.
+    /// Goes on with the handshake as far as it can. After `early`, reads do so too.
     virtual Handshake shake_hands() = 0;
     /// Why the handshake failed, in words for the log; empty where the peer just left.
     virtual std::string_view failure() const noexcept = 0;

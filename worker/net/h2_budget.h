@@ -23,7 +23,7 @@ public:
         excess_field = 20,    ///< beyond what a head may have: a byte in a frame may stand for 4 KB that were looked through
         settings = 100,
         empty_data = 50,      ///< a DATA frame that brings nothing, not even the end
-        ping = 10,
+        ping = 10,            ///< without anything sent to it since the last: gRPC measures its way with one for each message
         priority = 10,
     };
 
@@ -42,6 +42,8 @@ public:
     void count_control(std::size_t bytes) noexcept { control_bytes_ += bytes; }
     void count_payload(std::size_t bytes) noexcept { payload_bytes_ += bytes; }
 
+    /// A quarter is used up: more than honest clients do in a hurry.
+    bool is_odd() const noexcept { return used_ * 4 >= most_; }
     /// Three quarters are used up: the client should go.
     bool is_strained() const noexcept { return used_ * 4 >= most_ * 3; }
     bool is_spent() const noexcept { return used_ >= most_ || control_bytes_ > kControlBytes + kControlPart * payload_bytes_; }

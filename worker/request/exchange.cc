@@ -6,6 +6,7 @@
 #include "worker/delivery/tunnel.h"
 #include "worker/log/finish.h"
 #include "worker/request/admit.h"
+#include "worker/request/await_handshake.h"
 #include "worker/request/find_route.h"
 #include "worker/request/identify.h"
 #include "worker/request/take_body.h"
@@ -22,6 +23,9 @@ loop::Task<void> run_exchange(Request& request)
     std::optional<Answer> refused = admit(request);
     if (!refused) {
         refused = find_route(request);
+    }
+    if (!refused && request.client.is_early()) {
+        refused = co_await await_handshake(request);
     }
     if (!refused && !request.redirect.empty()) {
         co_await answer_redirect(request);

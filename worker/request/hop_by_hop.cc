@@ -41,6 +41,7 @@ bool is_protected(FieldName id, std::string_view name) noexcept
     case FieldName::range:
     case FieldName::cache_control:
     case FieldName::via:
+    case FieldName::early_data:
     case FieldName::forwarded:
     case FieldName::x_forwarded_for:
     case FieldName::x_forwarded_host:

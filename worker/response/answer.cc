@@ -118,6 +118,10 @@ loop::Task<void> answer_error(Request& request, Answer answer)
         request.after = After::abort;
         co_return;
     }
+    if (is_grpc_over_h2(request)) {
+        write_grpc_error(request, answer.status);
+        co_return co_await send_out(request);
+    }
     const std::string page = fill_page(find_page(request, answer.status), answer.status, request.id);
     write_answer(request, answer.status, "text/html; charset=utf-8", page);
     co_await send_out(request);

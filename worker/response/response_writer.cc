@@ -47,13 +47,30 @@ void decide_after(Request& request, BodyForm form)
     }
 }
 
-/// A gRPC answer of nothing but a head: whatever stands there is metadata of the call, and the frame says that it is all.
-bool is_bare_grpc(const Request& request, std::uint64_t length) noexcept
+/// gRPC's code, as a field's value.
+std::string_view grpc_status(std::uint16_t status) noexcept
 {
-    return request.is_grpc && length == 0 && request.client.protocol == Protocol::http_2;
+    switch (status) {
+    case 400: return "13";                              // INTERNAL
+    case 401: return "16";                              // UNAUTHENTICATED
+    case 403: return "7";                               // PERMISSION_DENIED
+    case 404: return "12";                              // UNIMPLEMENTED
+    case 413:
+    case 431: return "8";                               // RESOURCE_EXHAUSTED
+    case 429:
+    case 502:
+    case 503:
+    case 504: return "14";                              // UNAVAILABLE
+    default: return "2";                                // UNKNOWN
+    }
 }
 
 } // namespace
+
+bool is_grpc_over_h2(const Request& request) noexcept
+{
+    return request.is_grpc && request.client.protocol == Protocol::http_2;
+}
 
 BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept
 {
@@ -115,7 +132,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
         }
     }
     text << (response.version == http::Version::http_1_1 ? "1.1 ladle\r\n" : "1.0 ladle\r\n") << cache_status;
-    if (form == BodyForm::length && !is_bare_grpc(request, length)) {
+    if (form == BodyForm::length && !(length == 0 && is_grpc_over_h2(request))) { // there the frame says that it is all
         text << "Content-Length: " << length << "\r\n";
     } else if (form == BodyForm::none && response.fields.has(FieldName::content_length) && response.status != 204 &&
                response.status != 101) {
@@ -142,6 +159,20 @@ void write_stored_head(Request& request, const StoredHead& head)
     request.client.finish_head(text, head_end(request, head.status, head.form, head.length));
     request.response_begun = true;
     count_status(request, head.status);
+}
+
+void write_grpc_error(Request& request, std::uint16_t status)
+{
+    decide_after(request, BodyForm::none);
+    const std::string_view reason = http::reason_phrase(status);
+    HeadText text = request.client.begin_head(status, reason, request.parts.date.size() + 2 * reason.size() + kHstsBytes + 256);
+    write_hsts(text, request);
+    text << "Server: ladle\r\n" << request.parts.date << "Content-Type: application/grpc\r\n";
+    text.field("Grpc-Status", grpc_status(status));
+    text.field("Grpc-Message", reason);
+    request.client.finish_head(text, head_end(request, status, BodyForm::none));
+    request.response_begun = true;
+    count_status(request, status);
 }
 
 void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body)

@@ -34,6 +34,13 @@ struct StoredHead {
 };
 void write_stored_head(Request& request, const StoredHead& head);
 
+/// Whether the client takes answers of nothing but a head, whose fields are metadata of its call.
+bool is_grpc_over_h2(const Request& request) noexcept;
+
+/// The same status in HTTP's and in gRPC's words (doc/http-grpc-status-mapping.md of gRPC; 413 and 431 are RESOURCE_EXHAUSTED,
+/// which clients would not guess), a head without a body, into client.out. Only where is_grpc_over_h2().
+void write_grpc_error(Request& request, std::uint16_t status);
+
 /// An answer of our own, head and body (the body is left out for HEAD), into client.out.
 void write_answer(Request& request, std::uint16_t status, std::string_view content_type, std::string_view body);
 

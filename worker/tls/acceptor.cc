@@ -3,13 +3,16 @@
 
 #include "common/config/names.h"
 #include "common/os/log.h"
+#include "worker/tls/memory.h"
 #include "worker/tls/ocsp.h"
 #include "worker/tls/stream.h"
 #include "worker/tls/tickets.h"
 
 #include <openssl/err.h>
+#include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <string>
 
@@ -26,6 +29,8 @@ constexpr std::string_view kBoth = "\x02h2\x08http/1.1";
 constexpr const char* kCiphers = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
                                  "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 constexpr const char* kGroups = "X25519:P-256:P-384";
+
+constexpr std::uint32_t kMostEarlyData = 16 << 10; // bytes: what OpenSSL reads over where it is refused
 
 /// Only so that a client that asked for a name hears that it was understood: the choice was made before.
 int on_server_name(SSL* ssl, int*, void*)
@@ -76,13 +81,14 @@ Result<SslSettingsPtr> make_settings()
 
 } // namespace
 
-TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings,
-                         const shm::StapleTable& staples, shm::ProcessRow& row)
-    : config_(config), router_(router), settings_(std::move(settings)), staples_(staples), row_(row),
+TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings, shm::Regions& regions,
+                         shm::ProcessRow& row)
+    : config_(config), router_(router), settings_(std::move(settings)), regions_(regions), row_(row),
       device_(config.tls.device, row),
       fallbacks_(config.listens.size(), nullptr)
 {
     for (const config::Site& site : config_.sites) {
+        takes_early_data_ = takes_early_data_ || (site.tls && site.tls->takes_early_data);
         for (const std::uint32_t listen : site.listens) {
             if (site.tls && fallbacks_[listen] == nullptr) {
                 fallbacks_[listen] = &site;
@@ -92,30 +98,38 @@ TlsAcceptor::TlsAcceptor(const config::Config& config, const Router& router, Ssl
 }
 
 Result<std::unique_ptr<TlsAcceptor>> TlsAcceptor::make(const config::Config& config, const Router& router,
-                                                       const shm::Regions& regions, shm::ProcessRow& row)
+                                                       shm::Regions& regions, shm::ProcessRow& row)
 {
     auto settings = make_settings();
     if (!settings) {
         return std::unexpected(settings.error());
     }
-    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings), regions.staples, row));
+    std::unique_ptr<TlsAcceptor> acceptor(new TlsAcceptor(config, router, std::move(*settings), regions, row));
     SSL_CTX_set_client_hello_cb(acceptor->settings_.get(), &TlsAcceptor::on_client_hello, acceptor.get());
     SSL_CTX_set_alpn_select_cb(acceptor->settings_.get(), &TlsAcceptor::on_protocols, acceptor.get());
     SSL_CTX_set_tlsext_status_cb(acceptor->settings_.get(), &TlsAcceptor::on_status_request);
     SSL_CTX_set_tlsext_status_arg(acceptor->settings_.get(), acceptor.get());
+    if (acceptor->takes_early_data_) {
+        SSL_CTX_set_options(acceptor->settings_.get(), SSL_OP_NO_ANTI_REPLAY); // OpenSSL's own sees one worker alone
+        SSL_CTX_set_allow_early_data_cb(acceptor->settings_.get(), &TlsAcceptor::on_early_data, acceptor.get());
+    }
     use_ticket_keys(*acceptor->settings_, regions.tickets, std::chrono::duration_cast<std::chrono::seconds>(config.tls.tickets));
     return acceptor;
 }
 
 std::unique_ptr<Encryption> TlsAcceptor::accept(loop::Loop& loop, Socket& socket, std::uint32_t listen)
 {
-    SslPtr ssl(SSL_new(settings_.get()));
+    SslPtr ssl = make_ssl(*settings_);
     if (!ssl) {
         return nullptr;
     }
     SSL_set_app_data(ssl.get(), reinterpret_cast<void*>(std::uintptr_t{listen}));
     SSL_set_accept_state(ssl.get());
-    return std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::client);
+    auto stream = std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::client);
+    if (takes_early_data_) {
+        stream->expect_early_data();
+    }
+    return stream;
 }
 
 const config::Site* TlsAcceptor::find_site(std::uint32_t listen, std::string_view name) const
@@ -153,6 +167,20 @@ int TlsAcceptor::on_client_hello(SSL* ssl, int* alert, void* self)
     return SSL_CLIENT_HELLO_SUCCESS;
 }
 
+/// A session is resumed whose ticket allows early data, and it fits: whether this is the first time that it comes.
+int TlsAcceptor::on_early_data(SSL* ssl, void* self)
+{
+    auto& acceptor = *static_cast<TlsAcceptor*>(self);
+    const shm::ArenaHeader& header = acceptor.regions_.header;
+    const auto now_s = static_cast<std::uint64_t>(std::time(nullptr));
+    if (now_s <= header.created_ns / 1'000'000'000u + shm::kEarlyWindowS) {
+        return 0; // what came before there was this table is not known
+    }
+    std::array<unsigned char, SSL3_RANDOM_SIZE> random{};
+    SSL_get_client_random(ssl, random.data(), random.size());
+    return shm::admit_hello(acceptor.regions_.early_hellos, XXH3_64bits_withSeed(random.data(), random.size(), header.seed), now_s);
+}
+
 /// The client asks whether the certificate that was chosen for it is revoked: it is shown what the caretaker has fetched.
 int TlsAcceptor::on_status_request(SSL* ssl, void* self)
 {
@@ -160,7 +188,7 @@ int TlsAcceptor::on_status_request(SSL* ssl, void* self)
     auto& acceptor = *static_cast<TlsAcceptor*>(self);
     const X509* leaf = SSL_get_certificate(ssl);
     if (leaf == nullptr ||
-        !shm::read_staple(acceptor.staples_, staple_key(leaf), static_cast<std::uint64_t>(std::time(nullptr)), staple)) {
+        !shm::read_staple(acceptor.regions_.staples, staple_key(leaf), static_cast<std::uint64_t>(std::time(nullptr)), staple)) {
         return SSL_TLSEXT_ERR_NOACK;
     }
     void* copy = OPENSSL_memdup(staple.data(), staple.size());
@@ -185,7 +213,8 @@ bool TlsAcceptor::present(SSL* ssl, const config::SiteTls& site)
         has_any = has_any || is_taken;
     }
     const int least = site.min_version == config::TlsVersion::tls_1_3 ? TLS1_3_VERSION : TLS1_2_VERSION;
-    return has_any && SSL_set_min_proto_version(ssl, least) == 1 && demand(ssl, site.client.get());
+    return has_any && SSL_set_min_proto_version(ssl, least) == 1 &&
+           SSL_set_max_early_data(ssl, site.takes_early_data ? kMostEarlyData : 0) == 1 && demand(ssl, site.client.get());
 }
 
 const TlsAcceptor::Authorities& TlsAcceptor::authorities(const config::ClientCertificates& client)

@@ -26,7 +26,7 @@ namespace ladle::worker {
 class TlsAcceptor {
 public:
     static Result<std::unique_ptr<TlsAcceptor>> make(const config::Config& config, const Router& router,
-                                                     const shm::Regions& regions, shm::ProcessRow& row);
+                                                     shm::Regions& regions, shm::ProcessRow& row);
 
     /// The encryption of a connection that came in on that Listen; null where there is no memory.
     std::unique_ptr<Encryption> accept(loop::Loop& loop, Socket& socket, std::uint32_t listen);
@@ -36,8 +36,9 @@ public:
     const config::Site* find_site(std::uint32_t listen, std::string_view name) const;
 
 private:
-    TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings, const shm::StapleTable& staples,
+    TlsAcceptor(const config::Config& config, const Router& router, SslSettingsPtr settings, shm::Regions& regions,
                 shm::ProcessRow& row);
+    static int on_early_data(SSL* ssl, void* self);
     static int on_status_request(SSL* ssl, void* self);
     static int on_client_hello(SSL* ssl, int* alert, void* self);
     static int on_protocols(SSL* ssl, const unsigned char** chosen, unsigned char* length, const unsigned char* offered,
@@ -55,9 +56,10 @@ private:
     const config::Config& config_;
     const Router& router_;
     SslSettingsPtr settings_;
-    const shm::StapleTable& staples_;
+    shm::Regions& regions_;
     shm::ProcessRow& row_;
     KeyDevice device_;
+    bool takes_early_data_ = false; ///< for some site
     CertificateStore certificates_{&device_};
     std::map<std::string_view, Authorities> authorities_; ///< by fingerprint
     std::vector<const config::Site*> fallbacks_; ///< by index of the Listen

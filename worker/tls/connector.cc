@@ -97,7 +97,7 @@ std::unique_ptr<Encryption> TlsConnector::connect(loop::Loop& loop, Socket& sock
                                                   const config::UpstreamServer& server)
 {
     SSL_CTX* settings = settings_for(upstream);
-    SslPtr ssl(settings != nullptr ? SSL_new(settings) : nullptr);
+    SslPtr ssl = settings != nullptr ? make_ssl(*settings) : nullptr;
     if (!ssl || !set_identity(ssl.get(), *upstream.tls, server)) {
         return nullptr;
     }

@@ -217,13 +217,32 @@ Handshake TlsStream::give_up() noexcept
     return Handshake::failed;
 }
 
+/// Takes the early data that has come; where that is all, the handshake goes on to its end.
+int TlsStream::read_early_data()
+{
+    for (;;) {
+        const auto [at, room] = early_bytes_.room(kSmallRecord);
+        std::size_t got = 0;
+        const int result = SSL_read_early_data(ssl_.get(), at, room, &got);
+        if (result == SSL_READ_EARLY_DATA_ERROR) {
+            return -1;
+        }
+        early_bytes_.filled(got);
+        if (result == SSL_READ_EARLY_DATA_FINISH) {
+            expects_early_data_ = false;
+            return SSL_do_handshake(ssl_.get());
+        }
+    }
+}
+
 /// OpenSSL's next steps. With the client's first message the TlsAcceptor may ask for a job to go on in.
 int TlsStream::continue_handshake()
 {
+    const auto go_on = [this] { return expects_early_data_ ? read_early_data() : SSL_do_handshake(ssl_.get()); };
     HandshakeJob::running = &job_;
-    int result = SSL_do_handshake(ssl_.get());
+    int result = go_on();
     if (result != 1 && SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_CLIENT_HELLO_CB) {
-        result = SSL_do_handshake(ssl_.get());
+        result = go_on();
     }
     HandshakeJob::running = nullptr;
     return result;
@@ -231,6 +250,9 @@ int TlsStream::continue_handshake()
 
 Handshake TlsStream::shake_hands()
 {
+    if (is_broken_) {
+        return Handshake::failed;
+    }
     if (!has_begun_) {
         if (!receive_more()) {
             return has_ended_ || receive_error_ != 0 ? give_up() : Handshake::under_way;
@@ -243,11 +265,11 @@ Handshake TlsStream::shake_hands()
     }
     ERR_clear_error();
     const int result = continue_handshake();
+    if (early_bytes_.empty()) {
+        early_bytes_.clear(); // and its block
+    }
     if (result == 1) {
-        has_shaken_hands_ = true;
-        SSL_clear_mode(ssl_.get(), SSL_MODE_ASYNC);
-        note_subject();
-        SSL_set_tlsext_status_ocsp_resp(ssl_.get(), nullptr, 0); // sent: not to be held for as long as the connection lasts
+        finish_handshake();
         // What TLS 1.3 sends last (our side's tickets, or the client's Finished) goes with the first answer or request.
         const bool peer_waits = peer_ == Peer::client && SSL_version(ssl_.get()) < TLS1_3_VERSION;
         return peer_waits && !flush() ? give_up() : Handshake::done;
@@ -264,7 +286,19 @@ Handshake TlsStream::shake_hands()
         flush(); // the alert that says why
         return give_up();
     }
-    return flush() && !has_ended_ && receive_error_ == 0 ? Handshake::under_way : give_up();
+    if (!flush() || has_ended_ || receive_error_ != 0) {
+        return give_up();
+    }
+    return early_bytes_.empty() ? Handshake::under_way : Handshake::early;
+}
+
+void TlsStream::finish_handshake()
+{
+    has_shaken_hands_ = true;
+    ssl_.may_rest();
+    SSL_clear_mode(ssl_.get(), SSL_MODE_ASYNC);
+    note_subject();
+    SSL_set_tlsext_status_ocsp_resp(ssl_.get(), nullptr, 0); // sent: not to be held for as long as the connection lasts
 }
 
 /// Who the client has proved to be; also of a session that is resumed, whose ticket holds the certificate.
@@ -286,14 +320,21 @@ EncryptionFacts TlsStream::facts() const noexcept
     unsigned length = 0;
     SSL_get0_alpn_selected(ssl_.get(), &protocol, &length);
     const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_.get());
+    const int early = SSL_get_early_data_status(ssl_.get());
     return {SSL_get_version(ssl_.get()), cipher != nullptr ? SSL_CIPHER_get_name(cipher) : "",
             std::string_view(reinterpret_cast<const char*>(protocol), length),
-            SSL_session_reused(ssl_.get()) == 1, demand_, subject_};
+            SSL_session_reused(ssl_.get()) == 1,
+            !has_shaken_hands_,
+            early == SSL_EARLY_DATA_ACCEPTED   ? Early::taken
+            : early == SSL_EARLY_DATA_REJECTED ? Early::refused
+                                               : Early::none,
+            demand_,
+            subject_};
 }
 
 bool TlsStream::has_unread() const noexcept
 {
-    return received_at_ != received_end_ || SSL_pending(ssl_.get()) > 0;
+    return !early_bytes_.empty() || received_at_ != received_end_ || SSL_pending(ssl_.get()) > 0;
 }
 
 Io TlsStream::end_of_read(int error)
@@ -327,10 +368,38 @@ void TlsStream::keep_session()
     session_.reset();
 }
 
+Io TlsStream::take_early(char* at, std::size_t size)
+{
+    iovec front{};
+    early_bytes_.vectors(&front, 1);
+    const std::size_t taken = std::min(size, front.iov_len);
+    std::memcpy(at, front.iov_base, taken);
+    early_bytes_.consume(taken);
+    if (early_bytes_.empty()) {
+        early_bytes_.clear();
+    }
+    return {IoState::done, taken, 0};
+}
+
 Io TlsStream::read(char* at, std::size_t size)
 {
     if (is_broken_) {
         return {IoState::failed, 0, EPROTO};
+    }
+    if (!early_bytes_.empty()) {
+        return take_early(at, size);
+    }
+    if (!has_shaken_hands_) {
+        const Handshake state = shake_hands();
+        if (state == Handshake::failed) {
+            return {IoState::failed, 0, has_ended_ ? ECONNRESET : EPROTO};
+        }
+        if (!early_bytes_.empty()) {
+            return take_early(at, size);
+        }
+        if (state != Handshake::done) {
+            return {IoState::would_block, 0, 0};
+        }
     }
     ERR_clear_error();
     std::size_t got = 0;
@@ -356,7 +425,9 @@ bool TlsStream::encrypt(Cursor& from)
     for (std::size_t done = 0; from.count > 0 && done < batch_;) {
         const std::string_view record = from.front(record_limit(), scrap);
         std::size_t written = 0;
-        if (SSL_write_ex(ssl_.get(), record.data(), record.size(), &written) != 1) {
+        // Before the client's last word a server may answer already: to whoever has the session's keys.
+        const auto write = has_shaken_hands_ ? &SSL_write_ex : &SSL_write_early_data;
+        if (write(ssl_.get(), record.data(), record.size(), &written) != 1) {
             failure_ = take_tls_error();
             is_broken_ = true;
             return false;

@@ -7,7 +7,8 @@
 //
 // So a response needs one receive and one send like a plain one. Bytes count as written when their records are with the kernel:
 // `ahead_` remembers how many are encrypted and still wait in pending_, so that whoever writes keeps them and comes again, as on a
-// plain socket, and nothing of a connection is in two places. An idle stream holds no buffer, here or in OpenSSL.
+// plain socket, and nothing of a connection is in two places. An idle stream holds no buffer, here or in OpenSSL, and its SSL rests
+// (memory.h).
 #pragma once
 
 #include "common/loop/loop.h"
@@ -16,6 +17,7 @@
 #include "worker/net/socket.h"
 #include "worker/tls/handshake_job.h"
 #include "worker/tls/library.h"
+#include "worker/tls/memory.h"
 
 #include <cstdint>
 #include <memory>
@@ -40,6 +42,8 @@ public:
     void keep_session_in(std::shared_ptr<TlsSession> place) noexcept { session_ = std::move(place); }
     /// During a client's handshake: what it is asked to show.
     void set_demand(std::string fingerprint) { demand_ = std::move(fingerprint); }
+    /// Of a client: its first message may bring early data, at most so much as the SSL is set up for.
+    void expect_early_data() noexcept { expects_early_data_ = true; }
     /// The stream of an SSL that was given to one.
     static TlsStream& of(SSL* ssl) noexcept;
     ~TlsStream() override;
@@ -68,6 +72,9 @@ private:
     bool is_flooded() const noexcept;
     bool is_plain_http() const noexcept;
     Handshake give_up() noexcept;
+    int read_early_data();
+    void finish_handshake();
+    Io take_early(char* at, std::size_t size);
     int continue_handshake();
     Io end_of_read(int error);
     void keep_session();
@@ -79,7 +86,7 @@ private:
 
     loop::Loop& loop_;
     Socket& socket_;
-    SslPtr ssl_;
+    mutable RestingSsl ssl_;
     Peer peer_;
     BlockRef received_;
     std::uint32_t received_at_ = 0;
@@ -98,6 +105,8 @@ private:
     std::uint64_t read_ = 0;            ///< bytes decrypted for the reader
     std::uint32_t own_messages_ = 0;    ///< of TLS itself that came since the handshake: KeyUpdate, tickets
     int receive_error_ = 0;             ///< errno
+    bool expects_early_data_ = false;   ///< and the last of it has not been read
+    Chain early_bytes_;                 ///< received before the end of the handshake, and not read
     bool has_begun_ = false;            ///< the first bytes were seen, and are not plain HTTP
     bool has_shaken_hands_ = false;
     bool has_ended_ = false;            ///< the peer closed the connection under TLS

@@ -2,6 +2,7 @@
 #include "worker/upstream/ask_servers.h"
 
 #include "common/os/log.h"
+#include "worker/request/await_handshake.h"
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
 #include "worker/upstream/receive.h"
@@ -137,6 +138,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             continue;
         }
         request.times.connected = loop::clock_now();
+        const bool was_early = request.client.is_early();
         Forwarded forwarded = co_await forward(request, turn);
         std::optional<Answer> bad = forwarded.failed;
         Repeat repeat = forwarded.repeat;
@@ -145,10 +147,17 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             bad = received.failed;
             repeat = received.repeat;
         }
-        if (!bad) {
+        if (!bad && !(was_early && request.response.status == 425)) {
             co_return std::nullopt;
         }
         turn.drop();
+        if (!bad) { // RFC 8470 §5.2: once more, when it is no risk any longer
+            bad = co_await await_handshake(request, Replay::refused);
+            if (bad) {
+                co_return bad;
+            }
+            continue;
+        }
         if (!may_repeat(request, turn, repeat)) {
             co_return bad;
         }

@@ -107,6 +107,26 @@ std::size_t H2Pool::count_idle() const noexcept
     return count;
 }
 
+void H2Pool::on_fruitless() noexcept
+{
+    if (++fruitless_ > 1) {
+        rests_until_ = loop_.now() + kRest;
+    }
+}
+
+bool H2Pool::is_hopeless() const noexcept
+{
+    if (!is_resting() || making_ > 0) {
+        return false;
+    }
+    for (const loop::Link* at = connections_.next; at != &connections_; at = at->next) {
+        if (!static_cast<const H2ServerConnection&>(*at).is_idle()) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void H2Pool::retire(H2ServerConnection& connection) noexcept
 {
     connection.insert_before(ended_);

@@ -72,7 +72,9 @@ public:
     std::unique_ptr<ServerStream> open(const H2Terms& terms, const std::function<bool(ServerConnection&)>& is_good,
                                        bool& has_carried);
     /// Whether those who wait need one more connection than are being made.
-    bool needs_another() const noexcept { return waiting_ > making_ * streams_each_; }
+    bool needs_another() const noexcept { return !is_resting() && waiting_ > making_ * streams_each_; }
+    /// Whether the server has shown that it takes no streams, and nothing under way may change that: to wait is of no use.
+    bool is_hopeless() const noexcept;
     /// Begins to speak HTTP/2 on a new connection.
     void adopt(std::unique_ptr<ServerConnection> transport, const H2Terms& terms, H2Greeting& greeting);
     /// All connections leave: the worker drains.
@@ -84,11 +86,18 @@ public:
     /// The server allows so many streams on a connection.
     void on_settings(std::uint32_t streams) noexcept;
     std::size_t count_idle() const noexcept;
+    /// A connection takes no streams, and never has. Where a second one in a row is so, no other is made for a while.
+    void on_fruitless() noexcept;
+    /// A response has come.
+    void on_answer() noexcept { fruitless_ = 0; }
+
+    static constexpr loop::Nanos kRest = 1'000'000'000; ///< after REFUSED_STREAM
     /// It has ended: destroyed in the loop's next turn.
     void retire(H2ServerConnection& connection) noexcept;
 
 private:
     static void on_reap(void* self);
+    bool is_resting() const noexcept { return loop_.now() < rests_until_; }
 
     loop::Loop& loop_;
     shm::ProcessRow& row_;
@@ -98,6 +107,8 @@ private:
     std::size_t waiting_ = 0;
     std::size_t making_ = 0;
     std::size_t streams_each_ = H2ServerConnection::kMostStreams; ///< what a connection is expected to carry
+    unsigned fruitless_ = 0;        ///< connections in a row
+    loop::Nanos rests_until_ = 0;
     loop::Posted reap_;
 };
 

@@ -11,57 +11,21 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kFrameHead = 9;         ///< bytes before each frame
-constexpr std::size_t kMostAcks = 100;        ///< answers to PING and SETTINGS that wait to be sent
-constexpr std::size_t kMostSettings = 32;     ///< entries of one SETTINGS frame
-constexpr std::size_t kMostContinuations = 8; ///< frames behind one HEADERS
 constexpr std::size_t kMostHeadSent = 1 << 20; ///< bytes of a request's fields: what was let in is let out
-constexpr loop::Nanos kRest = 1'000'000'000;  ///< after REFUSED_STREAM
 
 H2ServerConnection& connection_of(void* self) noexcept
 {
     return *static_cast<H2ServerConnection*>(self);
 }
 
-std::string_view text_of(const std::uint8_t* bytes, std::size_t size) noexcept
-{
-    return {reinterpret_cast<const char*>(bytes), size};
-}
-
 } // namespace
-
-nghttp2_session_callbacks* H2ServerConnection::callbacks()
-{
-    static nghttp2_session_callbacks* const all = [] {
-        nghttp2_session_callbacks* made = nullptr;
-        LADLE_ASSERT(nghttp2_session_callbacks_new(&made) == 0);
-        nghttp2_session_callbacks_set_on_begin_headers_callback(made, &H2ServerConnection::on_begin_headers);
-        nghttp2_session_callbacks_set_on_header_callback(made, &H2ServerConnection::on_header);
-        nghttp2_session_callbacks_set_on_invalid_header_callback(made, &H2ServerConnection::on_invalid_header);
-        nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(made, &H2ServerConnection::on_invalid_frame);
-        nghttp2_session_callbacks_set_on_begin_frame_callback(made, &H2ServerConnection::on_begin_frame);
-        nghttp2_session_callbacks_set_on_frame_recv_callback(made, &H2ServerConnection::on_frame);
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, &H2ServerConnection::on_body);
-        nghttp2_session_callbacks_set_on_stream_close_callback(made, &H2ServerConnection::on_close);
-        nghttp2_session_callbacks_set_on_frame_send_callback(made, &H2ServerConnection::on_sent);
-        nghttp2_session_callbacks_set_send_data_callback(made, &H2ServerConnection::on_send_body);
-        return made;
-    }();
-    return all;
-}
 
 nghttp2_session* H2ServerConnection::make_session(H2ServerConnection& self)
 {
-    nghttp2_option* options = nullptr;
-    LADLE_ASSERT(nghttp2_option_new(&options) == 0);
-    nghttp2_option_set_no_auto_window_update(options, 1); // the server may send more as its body is taken
-    nghttp2_option_set_max_outbound_ack(options, kMostAcks);
-    nghttp2_option_set_max_settings(options, kMostSettings);
-    nghttp2_option_set_max_continuations(options, kMostContinuations);
-    nghttp2_option_set_max_send_header_block_length(options, kMostHeadSent);
+    const H2Options options = make_h2_options();
+    nghttp2_option_set_max_send_header_block_length(options.get(), kMostHeadSent);
     nghttp2_session* made = nullptr;
-    LADLE_ASSERT(nghttp2_session_client_new2(&made, callbacks(), &self, options) == 0);
-    nghttp2_option_del(options);
+    LADLE_ASSERT(nghttp2_session_client_new2(&made, h2_callbacks<H2ServerConnection>(), &self, options.get()) == 0);
     return made;
 }
 
@@ -77,7 +41,7 @@ int H2ServerConnection::on_header(nghttp2_session*, const nghttp2_frame* frame, 
                                   const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* self)
 {
     if (H2ServerStream* stream = connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
-        stream->add_field(text_of(name, name_size), text_of(value, value_size));
+        stream->add_field(h2_text(name, name_size), h2_text(value, value_size));
     }
     return 0;
 }
@@ -115,7 +79,7 @@ int H2ServerConnection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd*
         connection.next_ping_ = 0;
         return 0;
     }
-    connection.budget_.count_control(frame->length + kFrameHead);
+    connection.budget_.count_control(frame->length + kH2FrameHead);
     if (frame->type == NGHTTP2_DATA && (frame->flags & NGHTTP2_FLAG_END_STREAM) == 0) {
         connection.charge(H2Budget::Cost::empty_data);
     } else if (frame->type == NGHTTP2_SETTINGS && !is_answer && connection.is_ready_) {
@@ -138,7 +102,7 @@ int H2ServerConnection::on_frame(nghttp2_session*, const nghttp2_frame* frame, v
     } else if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
         connection.on_settings();
     } else if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM) {
-        connection.rests_until_ = connection.loop_.now() + kRest;
+        connection.on_refusal();
     } else if (frame->hd.type == NGHTTP2_GOAWAY) {
         connection.on_goaway(frame->goaway.error_code);
     }
@@ -152,7 +116,7 @@ int H2ServerConnection::on_body(nghttp2_session* frames, std::uint8_t, std::int3
     nghttp2_session_consume_connection(frames, size);
     if (H2ServerStream* stream = connection.stream_of(id); stream != nullptr) {
         connection.body_bytes_ += size;
-        stream->add_body(connection.transport_->input.block(), text_of(bytes, size));
+        stream->add_body(connection.transport_->input.block(), h2_text(bytes, size));
     }
     return 0;
 }
@@ -223,7 +187,7 @@ int H2ServerConnection::on_send_body(nghttp2_session*, nghttp2_frame* frame, con
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     connection.budget_.count_payload(size);
-    connection.out_.append_copy(text_of(head, kFrameHead));
+    connection.out_.append_copy(h2_text(head, kH2FrameHead));
     stream->out.move_to(connection.out_, size);
     if (!stream->is_pushing) {
         stream->post_news(); // something of it has gone

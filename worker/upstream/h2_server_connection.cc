@@ -251,6 +251,7 @@ void H2ServerConnection::receive()
             break;
         }
         last_heard_ = loop_.now();
+        ++reads_;
         pinged_at_ = 0;
         take_in();
     }
@@ -376,6 +377,7 @@ void H2ServerConnection::submit(H2ServerStream& stream, Coding coding)
         return;
     }
     stream.id = id;
+    stream.reads_before = reads_;
     wake_.kick_later();
 }
 
@@ -400,6 +402,13 @@ void H2ServerConnection::took(H2ServerStream& stream, std::size_t bytes) noexcep
 void H2ServerConnection::widen_window(H2ServerStream& stream) noexcept
 {
     nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
+}
+
+void H2ServerConnection::on_timeout(const H2ServerStream& stream) noexcept
+{
+    if (stream.id != 0 && stream.reads_before == reads_) {
+        leave();
+    }
 }
 
 void H2ServerConnection::forget(H2ServerStream& stream) noexcept
@@ -429,8 +438,29 @@ void H2ServerConnection::on_settings()
             std::exchange(greeting_, nullptr)->on_ready();
         }
     }
-    pool_.on_settings(nghttp2_session_get_remote_settings(frames_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
+    const std::uint32_t streams = nghttp2_session_get_remote_settings(frames_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (streams == 0 && open_ == 0) {
+        be_fruitless();
+    }
+    pool_.on_settings(streams);
     pool_.stir(room());
+}
+
+/// REFUSED_STREAM: too many are open, or the server wants none.
+void H2ServerConnection::on_refusal() noexcept
+{
+    rests_until_ = loop_.now() + H2Pool::kRest;
+    if (open_ == 1) {
+        be_fruitless();
+    }
+}
+
+void H2ServerConnection::be_fruitless() noexcept
+{
+    if (!has_answered_) {
+        leave();
+        pool_.on_fruitless();
+    }
 }
 
 /// RFC 9113 §6.8: streams above the last one that it names are closed by nghttp2, as refused; the others go on.
@@ -449,6 +479,8 @@ void H2ServerConnection::on_head(const nghttp2_frame& frame)
     if (stream == nullptr) {
         return;
     }
+    has_answered_ = true;
+    pool_.on_answer();
     const bool is_last = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (is_last) {
         stream->on_response_end();

@@ -12,6 +12,7 @@
 #include "common/loop/task.h"
 #include "worker/net/alarm.h"
 #include "worker/net/h2_budget.h"
+#include "worker/net/h2_session.h"
 #include "worker/upstream/h2_server_stream.h"
 #include "worker/upstream/server_connection.h"
 
@@ -72,6 +73,8 @@ public:
     /// So many bytes of the response's body were taken: the server may send more.
     void took(H2ServerStream& stream, std::size_t bytes) noexcept;
     void widen_window(H2ServerStream& stream) noexcept;
+    /// The stream's response did not come in time. Where nothing at all came, the connection may be dead: it takes no new streams.
+    void on_timeout(const H2ServerStream& stream) noexcept;
     /// The stream's owner wants no more of it.
     void forget(H2ServerStream& stream) noexcept;
 
@@ -80,7 +83,7 @@ public:
 
 private:
     static nghttp2_session* make_session(H2ServerConnection& self);
-    static nghttp2_session_callbacks* callbacks();
+    friend nghttp2_session_callbacks* h2_callbacks<H2ServerConnection>();
     loop::Task<void> run();
     void begin();
     void receive();
@@ -97,6 +100,8 @@ private:
     void charge(H2Budget::Cost cost) noexcept;
     void on_settings();
     void on_goaway(std::uint32_t code);
+    void on_refusal() noexcept;
+    void be_fruitless() noexcept;
     void on_head(const nghttp2_frame& frame);
     void on_trailers_sent(H2ServerStream& stream);
     void add_lines(std::string_view lines);
@@ -147,11 +152,13 @@ private:
     loop::Nanos last_heard_ = 0;
     loop::Nanos pinged_at_ = 0;      ///< 0 = no answer is awaited
     loop::Nanos next_ping_ = 0;      ///< not before that
+    std::uint32_t reads_ = 0;        ///< times that something came; wraps around
     loop::Nanos rests_until_ = 0;    ///< it has refused a stream: no new ones before that
     Waits waits_ = Waits::nothing;
     bool is_encrypted_;
     bool is_ready_ = false;
     bool has_carried_ = false;
+    bool has_answered_ = false;
     bool is_counted_idle_ = false;
     bool is_leaving_ = false;        ///< no new streams
     bool has_said_goodbye_ = false;

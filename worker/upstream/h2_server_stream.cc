@@ -92,6 +92,13 @@ BlockRef H2ServerStream::take_head(const http::ResponseHead&)
     return block;
 }
 
+void H2ServerStream::on_timeout() noexcept
+{
+    if (connection_ != nullptr) {
+        connection_->on_timeout(*this);
+    }
+}
+
 BodyReader::Pull H2ServerStream::pull_body(BodyReader& body, Chain& into, std::size_t most)
 {
     if (body.is_complete()) {

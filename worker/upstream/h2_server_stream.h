@@ -35,6 +35,7 @@ public:
     BlockRef take_head(const http::ResponseHead& head) override;
     bool may_pull() const noexcept override { return !incoming_.empty() || has_ended_ || is_closed(); }
     BodyReader::Pull pull_body(BodyReader& body, Chain& into, std::size_t most) override;
+    void on_timeout() noexcept override;
     void hand_back(std::unique_ptr<ServerStream>, Reuse, const config::Upstream&) override {}
 
     // As the connection sees it.
@@ -60,6 +61,7 @@ public:
     bool has_response_ended() const noexcept { return has_ended_; }
 
     std::int32_t id = 0;          ///< 0 = its head was not sent yet
+    std::uint32_t reads_before = 0; ///< of its connection
     bool is_for_head = false;     ///< the method is HEAD
     bool is_deferred = false;     ///< nghttp2 waits for more of the request's body
     bool is_pushing = false;      ///< frames are made at this stream's own wish: it needs no news of them

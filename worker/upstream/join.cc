@@ -7,6 +7,8 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr const char* kTakesNone = "the server's HTTP/2 connections take no streams";
+
 H2Terms terms_of(const Request& request, const Turn& turn) noexcept
 {
     const config::Upstream& settings = turn.upstream->settings();
@@ -78,6 +80,9 @@ loop::Task<Connected> join(Request& request, Turn& turn)
             if (waiter.is_first() && pool.needs_another()) {
                 break;
             }
+            if (pool.is_hopeless()) {
+                co_return Connected{Answer{502, Reason::server_refused}, kTakesNone};
+            }
             co_await client.wake.wait();
             if (client.has_left()) {
                 co_return Connected{Answer{499, Reason::client_left}, {}};
@@ -87,7 +92,7 @@ loop::Task<Connected> join(Request& request, Turn& turn)
             }
         }
         if (++made > 2) {
-            co_return Connected{Answer{502, Reason::server_refused}, "the server's HTTP/2 connections take no streams"};
+            co_return Connected{Answer{502, Reason::server_refused}, kTakesNone};
         }
         waiter.leave();
         Connected connected = co_await make_connection(request, turn);

@@ -111,6 +111,7 @@ loop::Task<Received> receive(Request& request, Turn& turn)
                 client.flush();
             }
             if (client.alarm.rang()) {
+                turn.stream->on_timeout();
                 co_return Received{Answer{504, Reason::server_timeout}};
             }
             co_await client.wake.wait();

@@ -24,6 +24,8 @@ bool is_rewritten(const Request& request, FieldName id) noexcept
     case FieldName::expect:
     case FieldName::max_forwards:
         return true;
+    case FieldName::early_data:
+        return !request.is_trusted_peer || request.client.is_early();
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
         return !request.is_trusted_peer;
@@ -131,7 +133,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() +
                              2 * request.client.peer_text.size() + request.client_address.size() + request.forwarded_host.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() +
-                             request.added_fields.size() + subject_header(request).size() + subject_of(request).size() + 832;
+                             request.added_fields.size() + subject_header(request).size() + subject_of(request).size() + 848;
     HeadText text(out, most);
     text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query
          << " HTTP/1.1\r\n";
@@ -144,6 +146,9 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
         if (!field.is_dropped && !is_rewritten(request, field.id) && !looks_like(fields.name(field), subject)) {
             text.field(fields.name(field), fields.value(field));
         }
+    }
+    if (request.client.is_early()) {
+        text << "Early-Data: 1\r\n"; // RFC 8470 §5.1
     }
     text << request.added_fields;
     if (request.cache) {

@@ -74,6 +74,8 @@ public:
     virtual bool may_pull() const noexcept = 0;
     /// Takes some of the response's body, up to about `most` bytes; `body` was begun with its framing.
     virtual BodyReader::Pull pull_body(BodyReader& body, Chain& into, std::size_t most) = 0;
+    /// The response's head did not come in time; the exchange will be given up.
+    virtual void on_timeout() noexcept {}
     /// The exchange is over: the connection is kept where it may be. `self` is this.
     virtual void hand_back(std::unique_ptr<ServerStream> self, Reuse reuse, const config::Upstream& settings) = 0;
 

@@ -180,6 +180,53 @@ def test_an_honest_client_keeps_its_budget(ladle, origin):
     assert metric(proxy, "h2_strained") == 0 and metric(proxy, "h2_connections") == 1
 
 
+def test_a_client_that_measures_its_way(ladle, origin):
+    """As gRPC's: a PING and a WINDOW_UPDATE of the connection for each message of a long response, hundreds a second."""
+    def feed(connection):
+        connection.reader.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3000):
+            connection.send(b"5\r\n01234\r\n")
+            time.sleep(0.001)
+        connection.send(b"0\r\n\r\n")
+    proxy = ladle(origin(script=feed))
+    with H2Client(proxy.address) as client:
+        stream = client.start()
+        is_measuring, pings, answers = False, 0, client.streams[stream]
+        while not answers.ended:
+            had, seen = len(answers.frames), len(client.pings)
+            assert client.read_frame() is not None, f"after {pings} PINGs, {client.goaways}"
+            is_measuring = is_measuring and len(client.pings) == seen
+            if len(answers.frames) > had and not is_measuring:
+                client.send(client.frame(PING, 0, 0, b"measured"))
+                is_measuring, pings = True, pings + 1
+        assert len(answers.body) == 15000 and pings > 1200, "or it would have been within the budget anyway"
+    assert metric(proxy, "h2_strained") == 0
+
+
+def test_requests_behind_what_is_odd_begin(slow):
+    """A client that never stops doing something odd, within its budget, and has long requests in work: another one begins soon."""
+    proxy, server = slow
+    with H2Client(proxy.address) as client:
+        for _ in range(400):
+            client.ping()
+        streams = [client.start(path="/slow") for _ in range(20)]
+        quick = client.start()
+        end = time.monotonic() + 10
+        client.sock.settimeout(0.02)
+        while client.streams[quick].status is None and time.monotonic() < end:
+            client.send(client.frame(PING, 0, 0, b"12345678"))
+            time.sleep(0.01)
+            try:
+                client.read_frame()
+            except TimeoutError:
+                pass
+        assert client.streams[quick].status == 200
+        server.go.set()
+        client.sock.settimeout(10)
+        assert {client.response(stream).status for stream in streams} == {200}
+
+
 def test_windows_opened_byte_by_byte(ladle, origin):
     """A client that takes a byte now and then is not progress: its stream is reset for being slower than min_rate."""
     proxy = ladle(origin(lambda request: reply(b"x" * 100000)), {"timeouts": {"stall": "30s"}, "defence": {"http2": {"min_rate": 500, "grace": "1s"}}})
@@ -196,6 +243,18 @@ def test_windows_opened_byte_by_byte(ladle, origin):
                 pass
         assert client.streams[stream].reset == ENHANCE_YOUR_CALM
     assert metric(proxy, "h2_slow") == 1
+
+
+def test_tiny_windows_hold_few_requests(ladle, origin):
+    """Ninety responses that nobody is ready to take more than a byte of: eight of them are in work, the others begin as those end."""
+    proxy = ladle(origin(lambda request: reply(b"x" * 100000)), {"defence": {"http2": {"min_rate": 500, "grace": "1s"}}})
+    with H2Client(proxy.address, settings=[(INITIAL_WINDOW_SIZE, 1)], windows=False) as client:
+        streams = [client.start() for _ in range(90)]
+        client.until(lambda: sum(client.streams[stream].status is not None for stream in streams) == 8)
+        time.sleep(0.3)
+        assert metric(proxy, "requests_in_flight") == 8
+        client.until(lambda: sum(client.streams[stream].reset is not None for stream in streams) >= 8)
+        client.until(lambda: sum(client.streams[stream].status is not None for stream in streams) >= 16)
 
 
 def test_a_client_that_reads_nothing_holds_little(ladle, origin):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.http2_servers.conftest import metric
 from tests.harness import waiting
-from tests.harness.h2_client import CANCEL, H2Client, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM
+from tests.harness.h2_client import CANCEL, H2Client, INTERNAL_ERROR, NO_ERROR, PING, REFUSED_STREAM
 
 
 def warm(proxy):
@@ -88,6 +88,49 @@ def test_a_server_that_refuses_everything_is_asked_a_few_times(h2_origin, before
     proxy = before(origin)
     assert proxy.get("/", "POST", body=b"x").status == 502
     assert 1 < len(origin.requests) <= 4 and proxy.access_log(1)[-1]["reason"] == "server_refused"
+    for _ in range(20):
+        assert proxy.get("/", "POST", body=b"x").status == 502
+    assert len(origin.connections) <= 5, "it is left alone for a while"
+    waiting.until(lambda: all(connection.ended for connection in origin.connections), "nothing of it to be kept")
+
+
+def test_a_server_that_refuses_what_is_too_much_for_it(h2_origin, before):
+    """It takes one request at a time and does not announce that: another connection is made for the next, as often as it is needed."""
+    go = threading.Event()
+    def on_end(stream):
+        if len(stream.connection.streams) > 1:
+            stream.reset(REFUSED_STREAM)
+        else:
+            threading.Thread(target=lambda: go.wait(10) and stream.reply(), daemon=True).start()
+    origin = h2_origin(on_end)
+    proxy = before(origin)
+    with H2Client(proxy.address) as client:
+        streams = [client.start() for _ in range(3)]
+        waiting.until(lambda: len(origin.connections) >= 3, "a connection for each")
+        go.set()
+        assert {client.response(stream).status for stream in streams} == {200}
+
+
+def test_a_connection_on_which_nothing_is_heard_is_left(h2_origin, before):
+    """The server has gone mute behind it: a request that gets no answer in time is the last one there."""
+    origin = h2_origin(lambda stream: stream.connection is origin.connections[0] and stream.get(":path") != "/warm" or stream.reply())
+    proxy = before(origin)
+    warm(proxy)
+    assert proxy.get("/").status == 504
+    assert proxy.get("/").status == 200
+    assert len(origin.connections) == 2
+
+
+def test_a_connection_of_which_others_hear_is_kept(h2_origin, before):
+    """One request is not answered in time, others on the same connection are."""
+    origin = h2_origin(lambda stream: stream.get(":path") == "/slow" or stream.reply())
+    proxy = before(origin)
+    with H2Client(proxy.address) as client:
+        slow = client.start(path="/slow")
+        assert client.get().status == 200
+        assert client.response(slow).status == 504
+        assert client.get().status == 200
+    assert len(origin.connections) == 1
 
 
 @pytest.mark.parametrize("method, requests", [("POST", 1), ("GET", 2)])
@@ -231,8 +274,9 @@ def test_an_answered_ping_keeps_a_silent_connection(h2_origin, before):
 
 
 def test_timeouts_reset_the_stream_and_not_the_connection(h2_origin, before):
-    """timeouts.response: 504, RST_STREAM (CANCEL), and the connection goes on."""
-    origin = h2_origin(lambda stream: stream.get(":path") == "/slow" or stream.reply())
+    """timeouts.response: 504, RST_STREAM (CANCEL), and the connection, on which the server was heard, goes on."""
+    ping = H2Client.frame(PING, 0, 0, b"12345678")
+    origin = h2_origin(lambda stream: stream.connection.send(ping) if stream.get(":path") == "/slow" else stream.reply())
     proxy = before(origin, settings={"timeouts": {"response": "500ms"}})
     warm(proxy)
     assert proxy.get("/slow").status == 504

@@ -184,4 +184,14 @@ def test_a_server_that_is_gone_is_unavailable(calls):
     calls.server.stop(None).wait(5)
     with pytest.raises(grpc.RpcError) as error:
         calls.Unary(b"ab", timeout=10)
-    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE and error.value.details() == "Bad Gateway"
+
+
+def test_a_call_larger_than_allowed_says_so(calls):
+    """`body` bounds all messages of a call: the client hears RESOURCE_EXHAUSTED, which it would not make of 413."""
+    calls.proxy.configure({"site": {"*": {"body": "1MiB"}}})
+    assert calls.proxy.reload().returncode == 0
+    with pytest.raises(grpc.RpcError) as error:
+        calls.Sum((b"x" * 5000 for _ in range(1000)), timeout=20)
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert calls.Unary(b"ab", timeout=10) == b"ba"

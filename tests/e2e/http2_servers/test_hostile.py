@@ -3,6 +3,7 @@
 
 import struct
 import threading
+import time
 
 import pytest
 
@@ -160,5 +161,22 @@ def test_a_server_that_allows_no_streams(h2_origin, before):
     """MAX_CONCURRENT_STREAMS 0: a 502 after two connections, no endless waiting."""
     origin = h2_origin(settings=[(3, 0)])
     proxy = before(origin)
-    assert proxy.get().status == 502
-    assert len(origin.connections) <= 4 and not origin.requests
+    for _ in range(20):
+        assert proxy.get().status == 502
+    assert len(origin.connections) <= 4 and not origin.requests, "it is left alone for a while"
+    waiting.until(lambda: all(connection.ended for connection in origin.connections), "nothing of it to be kept")
+    origin.settings = [(3, 100)]
+    waiting.until(lambda: proxy.get().status == 200, "the server to be asked again")
+
+
+def test_a_server_that_allows_streams_later(h2_origin, before):
+    """It stops all requests for a moment, and goes on: the connection is kept, and used again."""
+    origin = h2_origin()
+    proxy = before(origin)
+    assert proxy.get().status == 200
+    connection = origin.connections[0]
+    connection.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 0)))
+    time.sleep(0.1)
+    connection.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 100)))
+    time.sleep(0.1)
+    assert proxy.get().status == 200 and len(origin.connections) == 1

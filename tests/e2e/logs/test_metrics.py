@@ -127,9 +127,8 @@ def test_the_spool_is_counted(ladle, origin):
     proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "1MiB", "spool_disk": "4MiB", "per_client": "16MiB"}})
     with proxy.client(receive_buffer=8192, timeout=30) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
-        waiting.until(lambda: metrics(proxy)["spool_back_pressure"] > 0, "the budgets to be used up")
-        found = metrics(proxy)
-        assert found["spool_to_disk"] == 1 and 0 < found["spool_disk_bytes"] <= 4 << 20 and 0 < found["spool_memory_bytes"] <= 2 << 20
+        found = waiting.until(lambda: (now := metrics(proxy))["spool_back_pressure"] > 0 and now["spool_disk_bytes"] > 3 << 20 and now, "the budgets to be used up")
+        assert found["spool_to_disk"] == 1 and found["spool_disk_bytes"] <= 4 << 20 and 0 < found["spool_memory_bytes"] <= 2 << 20
         assert client.response().body == body
     waiting.until(lambda: metrics(proxy)["spool_memory_bytes"] == metrics(proxy)["spool_disk_bytes"] == 0, "the spool to be empty")
 

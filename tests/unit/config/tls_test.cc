@@ -70,6 +70,21 @@ TEST_CASE("config: a site's own ocsp comes before [tls], and is on")
     CHECK_FALSE(staples("", ", ocsp = false"));
 }
 
+TEST_CASE("config: early data is off, and never on where clients show certificates")
+{
+    const std::string site = "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:1\"\ntls = { cert = \"c.pem\"";
+    const auto takes = [&](const std::string& before, const std::string& own) {
+        auto files = kFiles;
+        files["ca.pem"] = "-----BEGIN CERTIFICATE-----";
+        return load_good(before + site + own + " }\n", files)->sites.at(0).tls->takes_early_data;
+    };
+    CHECK_FALSE(takes("", ""));
+    CHECK(takes("[tls]\nearly_data = true\n", ""));
+    CHECK(takes("", ", early_data = true"));
+    CHECK_FALSE(takes("[tls]\nearly_data = true\n", ", early_data = false"));
+    CHECK_FALSE(takes("[tls]\nearly_data = true\n", ", client = \"ca.pem\""));
+}
+
 TEST_CASE("config: ticket keys keep their order, and have their size")
 {
     const std::map<std::string, std::string> files = {
