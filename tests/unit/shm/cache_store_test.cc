@@ -583,7 +583,8 @@ TEST_CASE("cache: a dead file that cannot be unlinked does not stand in the way 
     auto arena = make_arena(8);
     shm::CacheStore store(arena, 0);
     for (int i = 0; i < 4; ++i) {
-        auto object = make_object(store, "http://a/" + std::to_string(i));
+        const std::string url = "http://a/" + std::to_string(i); // the object borrows it
+        auto object = make_object(store, url);
         object.in_file = true;
         object.body_bytes = 5000;
         auto fill = store.begin(object);
