@@ -294,7 +294,9 @@ void Builder::build_own_certificate(UpstreamTls& tls, const Node& table, const s
         return;
     }
     std::optional<SharedText> chain = kept_file(cert->text, *cert, path + ".cert");
-    std::optional<SharedText> secret = key == nullptr || key->state != Node::State::good ? chain : kept_key(*key, path + ".key");
+    std::optional<SharedText> secret = key == nullptr || key->state != Node::State::good ? chain
+                                       : is_key_in_device(key->text)                      ? named_key(key->text)
+                                                                                          : kept_key(*key, path + ".key");
     if (!chain || !secret) {
         return;
     }

@@ -173,7 +173,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream_tls", "sni", Type::text, "", "", "the name to ask for, and to find in the certificate; default: the server's own name or address"},
     {"upstream_tls", "ca", Type::path, "", "", "PEM of the CAs that are believed; default: those of the system (/etc/ssl/certs/ca-certificates.crt)"},
     {"upstream_tls", "cert", Type::path, "", "", "a PEM file: the certificate that is shown to servers that ask for one"},
-    {"upstream_tls", "key", Type::text, "", "", "\"file:/etc/ladle/proxy.key\": its private key; default: the file of the certificate"},
+    {"upstream_tls", "key", Type::text, "", "", "\"file:/etc/ladle/proxy.key\": its private key, or \"pkcs11:token=…;object=…\", one in [tls.device]; default: the file of the certificate"},
     {"upstream_tls", "insecure", Type::boolean, "false", "", "true: whoever answers is believed to be the server"},
 
     {"keepalive", "idle", Type::integer, "64", "0..100000", "idle connections kept to each server by each worker; 0 keeps none"},

@@ -37,6 +37,7 @@
     M(ocsp_fetched, counter, "answers of OCSP responders that were good") \
     M(ocsp_failed, counter, "questions to OCSP responders that brought nothing that can be shown") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
+    M(tls_floods, counter, "connections cut as their peer sent too many messages of TLS itself (KeyUpdate)") \
     M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
     M(tls_device_signatures, counter, "signatures made by a device that keeps a private key") \
     M(tls_device_failures, counter, "handshakes that failed as such a device made none") \

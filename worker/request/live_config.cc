@@ -22,7 +22,7 @@ Result<std::shared_ptr<LiveConfig>> LiveConfig::make(std::shared_ptr<const confi
 
 LiveConfig::LiveConfig(std::shared_ptr<const config::Config> parsed, ServerSet& servers, shm::Regions& regions,
                        shm::ProcessRow& row)
-    : config(std::move(parsed)), router(*config)
+    : config(std::move(parsed)), router(*config), connector(config->tls, row)
 {
     for (const config::Upstream& upstream : config->upstreams) {
         upstreams.push_back(std::make_unique<Upstream>(upstream, servers, regions, row));
