@@ -290,6 +290,7 @@ struct Tls {
     KeyDevice device;
 };
 
+    std::vector<std::string> providers;  ///< of OpenSSL, by name; empty = as its own configuration has it
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.
 struct Site {
     std::string name;                 ///< "example.com", "*.example.com" or "*"

@@ -129,6 +129,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"tls", "device", Type::table, "", "tls_device", "what keeps private keys that cannot be read"},
 
     {"tls_device", "engine", Type::text, "pkcs11", "", "the OpenSSL engine that speaks to it (Debian: libengine-pkcs11-openssl)"},
+    {"tls", "providers", Type::texts, "", "", "OpenSSL's providers of algorithms, by the names of their modules: [\"default\", \"legacy\"]; default: as OpenSSL's own configuration has it. One "
+                                           "that is not listed any more stays until a restart"},
     {"tls_device", "module", Type::path, "", "", "the vendor's PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so; default: the engine's own, which is p11-kit's"},
     {"tls_device", "pin", Type::text, "", "", "\"file:/etc/ladle/pin\", or \"env:NAME\": where its PIN is"},
 
