@@ -53,7 +53,9 @@
     M(tunnels, counter, "connections upgraded to another protocol") \
     M(tunnels_open, gauge, "tunnels open") \
     M(h2_connections, counter, "client connections that spoke HTTP/2") \
-    M(h2_refused_streams, counter, "HTTP/2 requests refused as too many of their connection were in work") \
+    M(h2_refused_streams, counter, "HTTP/2 requests refused as too many of their connection, or of their client, were in work") \
+    M(h2_waits, counter, "HTTP/2 requests that had to wait, as those in work held what [budget] allows them") \
+    M(h2_request_bytes, gauge, "memory that HTTP/2 requests hold, or are given, beside their bodies' spools") \
     M(h2_glitches, counter, "early resets, stream errors and odd control frames of HTTP/2 clients") \
     M(h2_strained, counter, "HTTP/2 clients told to go as three quarters of their glitches were used up") \
     M(h2_cut, counter, "HTTP/2 connections closed for an error or for abuse") \

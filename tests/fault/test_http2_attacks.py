@@ -119,6 +119,41 @@ class Attacker:
         return True
 
 
+class Visitor(Attacker):
+    """Honest, and as busy: on each connection ten requests, and when they are answered ten more."""
+
+    BATCHES, SIZE = 40, 10
+
+    def __init__(self, port, connections):
+        client = H2Frames()
+        window = struct.pack(">I", 2048 * self.SIZE)
+        batch = lambda: b"".join(client.request_frames(path="/1k")[1] for _ in range(self.SIZE)) + client.frame(WINDOW_UPDATE, 0, 0, window)  # noqa: E731
+        self.batches = [client.opening() + batch(), *(batch() for _ in range(self.BATCHES - 1))]
+        self.sent, self.received = {}, {}
+        super().__init__(port, self.batches[0], connections)
+
+    def _step(self, selector, sock, events):
+        if events & selectors.EVENT_READ:
+            try:
+                bytes_read = len(sock.recv(1 << 16))
+            except OSError:
+                bytes_read = 0
+            got = self.received[sock] = self.received.get(sock, 0) + bytes_read
+            sent = self.sent.get(sock, 1)
+            if got >= sent * self.SIZE * 1024 and not self.left[sock]:
+                if sent == self.BATCHES:
+                    bytes_read = 0
+                else:
+                    self.left[sock] = memoryview(self.batches[sent])
+                    self.sent[sock] = sent + 1
+                    selector.modify(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            if not bytes_read:
+                self.sent.pop(sock, None)
+                self.received.pop(sock, None)
+                return False
+        return super()._step(selector, sock, events & selectors.EVENT_WRITE)
+
+
 def workers_memory(proxy):
     return sum(memory_kib(pid, "Private_Dirty") for pid in proxy.workers().values())
 

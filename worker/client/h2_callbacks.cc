@@ -160,6 +160,7 @@ int H2Connection::on_body(nghttp2_session* frames, std::uint8_t, std::int32_t id
         return 0;
     }
     stream->incoming.append_copy(h2_text(bytes, size));
+    connection_of(self).share_.add(size);
     stream->wake.kick_later();
     return 0;
 }
