@@ -15,8 +15,8 @@ namespace ladle::worker {
 namespace {
 
 constexpr unsigned kWritesPerTurn = 16;
-constexpr std::uint32_t kConnectionWindow = 1 << 20; // of request bodies received and not taken, all streams together
-constexpr std::int32_t kWideWindow = 512 << 10;      // of a stream whose body is being taken
+constexpr std::int32_t kWideWindow = 512 << 10;           // of a stream whose body is being taken
+constexpr std::int32_t kWideConnectionWindow = 1 << 20;   // while there are such: received and not taken, of all streams
 constexpr std::int32_t kSmallWindow = 1024;          // less is what a stream waits for
 constexpr std::chrono::milliseconds kNoticeTime{1000}; // between the two GOAWAYs: what is on its way still arrives
 constexpr std::chrono::milliseconds kGiveUpTime{5000}; // for exchanges whose client has gone
@@ -61,7 +61,6 @@ void H2Connection::begin()
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_submit_settings(frames(), NGHTTP2_FLAG_NONE, settings, std::size(settings));
-    nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
 }
 
 loop::Task<After> H2Connection::run()
@@ -226,6 +225,7 @@ void H2Connection::on_done(H2Stream& stream)
 {
     --in_work_;
     stream.is_done = true;
+    narrow_window(stream);
     if (stream.is_closed) {
         --closed_in_work_;
         stream.insert_before(ended_);
@@ -287,9 +287,26 @@ void H2Connection::took(H2Stream& stream, std::size_t bytes)
     }
 }
 
+/// A window is a promise to hold so much: where there is no room for that, uploads go on by 64 KiB at a time.
 void H2Connection::widen_window(H2Stream& stream) noexcept
 {
+    if (wide_streams_ == 0 && !share_.has_room(kWideConnectionWindow)) {
+        return;
+    }
+    stream.is_wide = true;
     nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
+    if (wide_streams_++ == 0) {
+        share_.add(kWideConnectionWindow);
+        nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, kWideConnectionWindow);
+    }
+}
+
+void H2Connection::narrow_window(H2Stream& stream) noexcept
+{
+    if (std::exchange(stream.is_wide, false) && --wide_streams_ == 0) {
+        share_.subtract(kWideConnectionWindow);
+        nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, NGHTTP2_INITIAL_CONNECTION_WINDOW_SIZE);
+    }
 }
 
 void H2Connection::push(H2Stream& stream)

@@ -56,6 +56,7 @@ public:
     bool may_send(const H2Stream& stream) const noexcept;
     /// So many bytes of the request's body were taken: the client may send more.
     void took(H2Stream& stream, std::size_t bytes);
+    /// Its body is large: more of it may come at once, until its exchange is over.
     void widen_window(H2Stream& stream) noexcept;
     /// Counts what the stream holds now.
     void weigh(H2Stream& stream) noexcept;
@@ -90,6 +91,7 @@ private:
     void start_requests();
     bool has_tiny_windows() const noexcept;
     bool start_or_refuse(H2Stream& stream, std::size_t waiting);
+    void narrow_window(H2Stream& stream) noexcept;
     bool waits_for_room(H2Stream& stream);
     void frame();
     void write();
@@ -160,6 +162,7 @@ private:
     std::optional<bool> has_room_;  ///< share_'s answer in this turn; nothing = ask
     std::size_t waiting_bytes_ = 0; ///< of begun_, those that wait for room in the budget
     std::size_t closed_in_work_ = 0; ///< those of them whose stream is closed: for the client they do not count any more
+    unsigned wide_streams_ = 0;
     std::int32_t last_head_ = -1;  ///< the highest stream that the client has begun
     struct Gap {
         std::int32_t first = 0;

@@ -20,8 +20,8 @@ public:
 
     void add(std::size_t bytes) noexcept { account_.set(Storage::requests, bytes_ += bytes); }
     void subtract(std::size_t bytes) noexcept { account_.set(Storage::requests, bytes_ -= bytes); }
-    /// Whether another request may be begun beside others.
-    bool has_room() noexcept { return account_.has_room(Storage::requests, kBusy); }
+    /// Whether so much more may be held; of its own, whether another request may be begun beside others.
+    bool has_room(std::size_t bytes = kBusy) noexcept { return account_.has_room(Storage::requests, bytes); }
 
     // What a request counts for: measured, and rounded up.
     static constexpr std::size_t kHead = 2 << 10;  ///< with its head beside it: one that waits, or is over and not closed

@@ -117,7 +117,7 @@ def test_a_small_header_bomb_costs_no_memory(slow):
     with H2Client(proxy.address) as client:
         client.get(headers=[("bomb", "x" * 3900)])
         before = memory_kib(worker)
-        for _ in range(10):
+        for _ in range(3):
             stream, _ = client.request_frames()
             block = client.encoder.encode([(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/"), ("bomb", "x" * 3900)])
             entry = client.encoder.encode([("bomb", "x" * 3900)])

@@ -162,3 +162,27 @@ def test_responses_that_nobody_takes_hold_up_their_client_alone(ladle, origin):
         for stream in list(client.streams):
             client.open_window(stream, 1 << 21)
         client.until(lambda: all(len(stream.body) == 1000000 for stream in client.streams.values()))
+
+
+def test_a_large_upload_is_given_a_wide_window(slow):
+    """A body of 300 KB may come fast: what is promised for that counts, until the upload's exchange is over; the next one is given it again."""
+    proxy, server = slow()
+    with H2Client(proxy.address) as client:
+        for _ in range(2):
+            server.go.clear()
+            stream = client.start("POST", "/slow", body=b"x" * 300000)
+            waiting.until(lambda: metric(proxy, "h2_request_bytes") > 1 << 20, "the promise to be counted")
+            server.go.set()
+            client.until(lambda: client.streams[stream].ended)
+            assert len(server.requests[-1].body) == 300000 and client.granted[stream] > 400000
+            waiting.until(lambda: metric(proxy, "h2_request_bytes") < 1 << 16, "it to be given back")
+
+
+def test_where_there_is_no_room_an_upload_goes_on_by_small_windows(slow):
+    """Nothing is promised that the budget has not; the body comes whole all the same."""
+    proxy, server = slow(budget=ROOM_FOR_SEVEN)
+    with H2Client(proxy.address) as client:
+        for _ in range(3):
+            stream = client.start("POST", "/", body=b"x" * 300000)
+            client.until(lambda: client.streams[stream].ended)
+            assert len(server.requests[-1].body) == 300000 and client.granted[stream] <= 300000
