@@ -159,9 +159,9 @@ private:
     loop::Link ended_;   ///< to be destroyed by reap()
     std::vector<H2Stream*> begun_; ///< heads that are complete and not started
     std::size_t in_work_ = 0;      ///< exchanges under way
-    std::optional<bool> has_room_;  ///< share_'s answer in this turn; nothing = ask
-    std::size_t waiting_bytes_ = 0; ///< of begun_, those that wait for room in the budget
     std::size_t closed_in_work_ = 0; ///< those of them whose stream is closed: for the client they do not count any more
+    std::optional<unsigned> room_for_; ///< more requests beside others, as share_ said in this turn; nothing = ask
+    std::size_t waiting_bytes_ = 0; ///< of begun_, those that wait for room in the budget
     unsigned wide_streams_ = 0;
     std::int32_t last_head_ = -1;  ///< the highest stream that the client has begun
     struct Gap {

@@ -140,7 +140,7 @@ void H2Connection::start_requests()
     std::size_t waiting = 0;
     unsigned starts = 0;
     waiting_bytes_ = 0;
-    has_room_.reset();
+    room_for_.reset();
     for (std::size_t at = 0; at < begun_.size(); ++at) {
         H2Stream* const stream = std::exchange(begun_[at], nullptr);
         if (starts < kMostStarts && start_or_refuse(*stream, waiting)) {
@@ -183,10 +183,10 @@ bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
     }
     const std::size_t may_have = has_tiny_windows() ? kMostTiny : is_patient() ? kMostUntrusted : most;
     const bool is_alone = in_work_ == 0;
-    if (!is_alone && !has_room_) {
-        has_room_ = share_.has_room();
+    if (!is_alone && !room_for_) { // for the whole turn, as asking looks at every process's row
+        room_for_ = share_.has_room(kMostStarts * H2Share::kBusy) ? kMostStarts : share_.has_room() ? 1 : 0;
     }
-    if (!is_alone && !*has_room_) {
+    if (!is_alone && *room_for_ == 0) {
         return !waits_for_room(stream);
     }
     if (in_work_ >= std::min(most, may_have)) {
@@ -194,7 +194,9 @@ bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
     }
     ++in_work_;
     has_started_ = true;
-    has_room_.reset();
+    if (!is_alone && --*room_for_ == 0) {
+        room_for_.reset();
+    }
     stream.start();
     weigh(stream);
     return true;
