@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/provider.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -34,11 +35,32 @@ void free_bio(BIO* bio) { BIO_free(bio); }
 using Bio = std::unique_ptr<BIO, Release<BIO, &free_bio>>;
 using Certificate = std::unique_ptr<X509, Release<X509, &X509_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY, &EVP_PKEY_free>>;
+void unload(OSSL_PROVIDER* provider) { OSSL_PROVIDER_unload(provider); }
+using Library = std::unique_ptr<OSSL_LIB_CTX, Release<OSSL_LIB_CTX, &OSSL_LIB_CTX_free>>;
+using Provider = std::unique_ptr<OSSL_PROVIDER, Release<OSSL_PROVIDER, &unload>>; ///< of a Library that outlives it
+using Digest = std::unique_ptr<EVP_MD, Release<EVP_MD, &EVP_MD_free>>;
+using Cipher = std::unique_ptr<EVP_CIPHER, Release<EVP_CIPHER, &EVP_CIPHER_free>>;
 using Names = std::unique_ptr<GENERAL_NAMES, Release<GENERAL_NAMES, &GENERAL_NAMES_free>>;
 
 Bio open_text(std::string_view text)
 {
     return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+/// What OpenSSL says of the first thing that went wrong: with modules that is the system's word. Forgets all of it.
+std::string take_library_error()
+{
+    const unsigned long error = ERR_peek_error();
+    const char* file = nullptr;
+    const char* detail = nullptr;
+    int flags = 0;
+    ERR_peek_error_all(&file, nullptr, nullptr, &detail, &flags);
+    const char* reason = ERR_reason_error_string(error);
+    std::string text = (flags & ERR_TXT_STRING) != 0 && detail != nullptr && *detail != '\0' ? detail
+                       : reason != nullptr                                                    ? reason
+                                                                                              : "no reason is given";
+    ERR_clear_error();
+    return text;
 }
 
 std::vector<Certificate> read_chain(std::string_view text)
@@ -211,6 +233,34 @@ config::CertificateReport check_certificate(std::string_view chain_text, std::st
         found = {look_at(chain_text, key_text), now};
     }
     return found.report;
+}
+
+config::ProvidersReport load_providers(const std::vector<std::string>& names)
+{
+    // First where nothing is loaded yet, as it will be after a restart.
+    const Library fresh(OSSL_LIB_CTX_new());
+    std::vector<Provider> loaded;
+    for (std::size_t at = 0; at < names.size(); ++at) {
+        loaded.emplace_back(OSSL_PROVIDER_load(fresh.get(), names[at].c_str()));
+        if (!loaded.back()) {
+            return {at, fmt::format("OpenSSL cannot load the provider \"{}\": {}", names[at], take_library_error()),
+                    fmt::format("it is built in (default, base), or a module in {}", OPENSSL_info(OPENSSL_INFO_MODULES_DIR))};
+        }
+    }
+    const Digest digest(EVP_MD_fetch(fresh.get(), "SHA256", nullptr));
+    const Cipher cipher(EVP_CIPHER_fetch(fresh.get(), "AES-128-GCM", nullptr));
+    ERR_clear_error();
+    if (!digest || !cipher) {
+        return {names.size(), "these providers have not what TLS needs (SHA-256, AES-GCM)", "add \"default\" to the list"};
+    }
+    static auto& in_use = *new std::map<std::string, OSSL_PROVIDER*>; // for ever: OpenSSL ends after us, and uses them till then
+    for (const std::string& name : names) {
+        OSSL_PROVIDER* const provider = in_use.contains(name) ? nullptr : OSSL_PROVIDER_load(nullptr, name.c_str());
+        if (provider != nullptr) {
+            in_use.emplace(name, provider);
+        }
+    }
+    return {};
 }
 
 CertificateSummary summarise_certificate(std::string_view chain)

@@ -19,6 +19,9 @@ namespace ladle::master {
 /// See config::CheckCertificate.
 config::CertificateReport check_certificate(std::string_view chain, std::string_view key);
 
+/// See config::LoadProviders.
+config::ProvidersReport load_providers(const std::vector<std::string>& names);
+
 /// What people are told of a site's own certificate, the first one of the text.
 struct CertificateSummary {
     std::array<std::uint8_t, 32> fingerprint{}; ///< SHA-256 of its DER, as shm::StapleKey

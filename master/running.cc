@@ -20,7 +20,7 @@ template <typename Files>
 LoadedFile load_from(Files& files, const std::string& path, std::uint64_t generation)
 {
     LoadedFile loaded;
-    config::LoadResult result = config::load(files, path, generation, &check_certificate);
+    config::LoadResult result = config::load(files, path, generation, {&check_certificate, &load_providers});
     loaded.diagnostics = std::move(result.diagnostics);
     if (!result.config) {
         return loaded;

@@ -199,6 +199,8 @@ void Builder::build_limits()
     config_->budget.spool_memory_bytes = budget.number("budget", "spool_memory");
     config_->budget.spool_disk_bytes = budget.number("budget", "spool_disk");
     config_->budget.per_client_bytes = budget.number("budget", "per_client");
+    config_->budget.requests_bytes = budget.number("budget", "requests");
+    config_->budget.requests_per_client_bytes = budget.number("budget", "requests_per_client");
     config_->budget.spool_path = budget.text("budget", "spool_path");
     if (const Node* node = budget.find("spool_path"); node != nullptr) {
         config_->budget.spool_path = resolve_path(findings_.file_name(node->place.file), node->text);
@@ -219,6 +221,7 @@ void Builder::build_limits()
     config_->http2_limits.resets_per_s = http2_number("resets_per_second");
     config_->http2_limits.min_rate_per_s = http2_number("min_rate");
     config_->http2_limits.grace = duration_of(http2.number("http2", "grace"));
+    config_->http2_limits.wait = duration_of(http2.number("http2", "wait"));
     config_->connection_limits.total = static_cast<std::uint32_t>(defence.sub("connections").number("connections", "total"));
     if (const Node* node = request.find("uri");
         node != nullptr && config_->request_limits.uri_bytes > config_->request_limits.head_bytes) {

@@ -131,8 +131,8 @@ void Builder::add_certificate(Site& site, const Node& cert, const Node* key, con
     if (!chain || !secret) {
         return;
     }
-    if (check_certificate_ != nullptr) {
-        const CertificateReport report = check_certificate_(chain->text, secret->text);
+    if (checks_.certificate != nullptr) {
+        const CertificateReport report = checks_.certificate(chain->text, secret->text);
         if (!report.problem.empty()) {
             findings_.error(cert.place, path + ".cert", report.problem, report.hint);
             return;
@@ -198,10 +198,27 @@ void Builder::build_client_certificates(SiteTls& tls, const Inherited& table, co
     tls.client = std::move(client);
 }
 
+void Builder::build_providers(const Node* written)
+{
+    const std::vector<const Node*> items = good_items(written);
+    for (const Node* item : items) {
+        config_->tls.providers.push_back(item->text);
+    }
+    if (items.empty() || checks_.providers == nullptr) {
+        return;
+    }
+    const ProvidersReport report = checks_.providers(config_->tls.providers);
+    if (!report.problem.empty()) {
+        const Place place = report.culprit < items.size() ? items[report.culprit]->place : written->place;
+        findings_.error(place, "tls.providers", report.problem, report.hint);
+    }
+}
+
 void Builder::build_server_tls()
 {
     const Node* node = root_.find("tls");
     const Inherited table({node});
+    build_providers(node == nullptr ? nullptr : node->find("providers"));
     config_->tls.tickets = Duration(static_cast<Duration::rep>(table.number("tls", "tickets")));
     config_->tls.watches = table.number("tls", "watch") != 0;
     const Node* written = node == nullptr ? nullptr : node->find("ticket_keys");
@@ -294,12 +311,14 @@ void Builder::build_own_certificate(UpstreamTls& tls, const Node& table, const s
         return;
     }
     std::optional<SharedText> chain = kept_file(cert->text, *cert, path + ".cert");
-    std::optional<SharedText> secret = key == nullptr || key->state != Node::State::good ? chain : kept_key(*key, path + ".key");
+    std::optional<SharedText> secret = key == nullptr || key->state != Node::State::good ? chain
+                                       : is_key_in_device(key->text)                      ? named_key(key->text)
+                                                                                          : kept_key(*key, path + ".key");
     if (!chain || !secret) {
         return;
     }
-    if (check_certificate_ != nullptr) {
-        const CertificateReport report = check_certificate_(chain->text, secret->text);
+    if (checks_.certificate != nullptr) {
+        const CertificateReport report = checks_.certificate(chain->text, secret->text);
         if (!report.problem.empty()) {
             findings_.error(cert->place, path + ".cert", report.problem, report.hint);
         } else if (!report.warning.empty()) {

@@ -46,9 +46,9 @@ std::vector<const Node*> good_items(const Node* node);
 
 class Builder {
 public:
-    /// `check_certificate` may be null: then they are taken as they are.
-    Builder(FileSource& files, const Node& root, Findings& findings, CheckCertificate check_certificate)
-        : files_(files), root_(root), findings_(findings), check_certificate_(check_certificate)
+    /// What nobody checks is taken as it is.
+    Builder(FileSource& files, const Node& root, Findings& findings, TlsChecks checks)
+        : files_(files), root_(root), findings_(findings), checks_(checks)
     {
     }
 
@@ -107,6 +107,7 @@ private:
     std::optional<std::uint32_t> listen_for(BindAddress address, const Node& node, const std::string& path, bool is_default);
 
     // build_tls.cc
+    void build_providers(const Node* written);
     void build_server_tls();
     void build_tls(Site& site, const Node& node, const std::string& path);
     void build_client_certificates(SiteTls& tls, const Inherited& table, const std::string& path);
@@ -135,7 +136,7 @@ private:
     FileSource& files_;
     const Node& root_;
     Findings& findings_;
-    CheckCertificate check_certificate_;
+    TlsChecks checks_;
     std::set<std::string> key_kinds_; ///< of the certificates of the site that is being built
     std::shared_ptr<Config> config_ = std::make_shared<Config>();
     std::map<std::string, Known> upstreams_;         ///< by name or canonical URL

@@ -71,6 +71,8 @@ struct Budget {
     std::uint64_t spool_memory_bytes = 256ull << 20;
     std::uint64_t spool_disk_bytes = 8ull << 30;
     std::uint64_t per_client_bytes = 64ull << 20;
+    std::uint64_t requests_bytes = 512ull << 20;            ///< of HTTP/2 requests, beside their bodies' spools
+    std::uint64_t requests_per_client_bytes = 64ull << 20;
     std::string spool_path = "/var/cache/ladle/spool"; ///< folder of unlinked spool files; unusable = memory only, and a warning
 };
 
@@ -119,6 +121,7 @@ struct Http2Limits {
     std::uint32_t resets_per_s = 20;
     std::uint32_t min_rate_per_s = 500; ///< bytes through a client's windows; 0 = any
     Duration grace{10'000};
+    Duration wait{5'000}; ///< of a request whose client has too much in work
 };
 
 enum class Balance : std::uint8_t { least_busy, round_robin };
@@ -287,6 +290,7 @@ struct Tls {
     Duration tickets{43'200'000}; ///< how long a key encrypts tickets; they are taken for as long again
     std::vector<SharedText> ticket_keys; ///< of files, 80 bytes each: the first one encrypts; empty = keys of our own making
     bool watches = false;                ///< `watch`: certificates and keys that are replaced on disk are taken without a reload
+    std::vector<std::string> providers;  ///< of OpenSSL, by name; empty = as its own configuration has it
     KeyDevice device;
 };
 

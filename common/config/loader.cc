@@ -155,7 +155,7 @@ void Reader::merge(Node& into, Node from, std::string_view path)
 
 } // namespace
 
-LoadResult load(FileSource& files, const std::string& path, std::uint64_t generation, CheckCertificate check_certificate)
+LoadResult load(FileSource& files, const std::string& path, std::uint64_t generation, TlsChecks checks)
 {
     Findings findings;
     Node root;
@@ -164,7 +164,7 @@ LoadResult load(FileSource& files, const std::string& path, std::uint64_t genera
     std::shared_ptr<Config> config;
     // What is missing from an incomplete tree would be reported as missing from the configuration.
     if (is_complete && !findings.is_full()) {
-        config = Builder(files, root, findings, check_certificate).build();
+        config = Builder(files, root, findings, checks).build();
         config->generation = generation;
     }
     if (findings.has_errors()) {

@@ -22,9 +22,8 @@ struct LoadResult {
     std::vector<Diagnostic> diagnostics;  ///< errors and warnings, in file order
 };
 
-/// Loads the file `path` and all that it includes and refers to from `files`. Certificates are looked at by `check_certificate`,
-/// where it is given.
+/// Loads the file `path` and all that it includes and refers to from `files`. What OpenSSL has to say is asked by `checks`.
 LoadResult load(FileSource& files, const std::string& path, std::uint64_t generation = 0,
-                CheckCertificate check_certificate = nullptr);
+                TlsChecks checks = {});
 
 } // namespace ladle::config

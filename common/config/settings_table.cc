@@ -99,6 +99,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"budget", "spool_disk", Type::size, "8GiB", "0B..1048576GiB", "disk for what does not fit there; 0B keeps everything in memory"},
     {"budget", "per_client", Type::size, "64MiB", "64KiB..1024GiB", "what one client address may occupy of both", kServer,
         "a client needs one read's worth"},
+    {"budget", "requests", Type::size, "512MiB", "1MiB..1024GiB", "memory for the HTTP/2 requests in work, beside their bodies: past it each connection has one at a time"},
+    {"budget", "requests_per_client", Type::size, "64MiB", "64KiB..1024GiB", "what those of one client address may hold of it: 2000 in work, four times as many that wait for their "
+                                                                            "server's next message; those of [trust] proxies are not counted so"},
     {"budget", "spool_path", Type::path, "/var/cache/ladle/spool", "", "the folder of the spool's (unlinked) files"},
 
     {"cache", "memory", Type::size, "256MiB", "0B..256GiB", "for responses and their index, all workers together, used as it fills; 0B is no cache"},
@@ -126,6 +129,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
                                                     "a body are served then, servers are told by \"Early-Data: 1\", everything else waits for the end of the handshake",
         kServer, "it is safe only where safe methods change nothing"},
 
+    {"tls", "providers", Type::texts, "", "", "OpenSSL's providers of algorithms, by the names of their modules: [\"default\", \"legacy\"]; default: as OpenSSL's own configuration has it. One "
+                                           "that is not listed any more stays until a restart"},
     {"tls", "device", Type::table, "", "tls_device", "what keeps private keys that cannot be read"},
 
     {"tls_device", "engine", Type::text, "pkcs11", "", "the OpenSSL engine that speaks to it (Debian: libengine-pkcs11-openssl)"},
@@ -153,6 +158,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"http2", "resets_per_second", Type::integer, "20", "1..1000000", "so many more each second"},
     {"http2", "min_rate", Type::integer, "500", "0..1000000000", "bytes per second that a client's windows must let through while something waits for them; 0 is no rule"},
     {"http2", "grace", Type::duration, "10s", "1s..1h", "how long it may be slower", kServer, "it is looked at in such steps"},
+    {"http2", "wait", Type::duration, "5s", "0s..1h", "how long a request waits whose client, or all together, hold what [budget] allows to requests; then it is refused (REFUSED_STREAM)"},
 
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
@@ -173,7 +179,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream_tls", "sni", Type::text, "", "", "the name to ask for, and to find in the certificate; default: the server's own name or address"},
     {"upstream_tls", "ca", Type::path, "", "", "PEM of the CAs that are believed; default: those of the system (/etc/ssl/certs/ca-certificates.crt)"},
     {"upstream_tls", "cert", Type::path, "", "", "a PEM file: the certificate that is shown to servers that ask for one"},
-    {"upstream_tls", "key", Type::text, "", "", "\"file:/etc/ladle/proxy.key\": its private key; default: the file of the certificate"},
+    {"upstream_tls", "key", Type::text, "", "", "\"file:/etc/ladle/proxy.key\": its private key, or \"pkcs11:token=…;object=…\", one in [tls.device]; default: the file of the certificate"},
     {"upstream_tls", "insecure", Type::boolean, "false", "", "true: whoever answers is believed to be the server"},
 
     {"keepalive", "idle", Type::integer, "64", "0..100000", "idle connections kept to each server by each worker; 0 keeps none"},

@@ -4,6 +4,7 @@
 #include "common/base/assert.h"
 
 #include <event2/event.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -50,6 +51,15 @@ int find_epoll_descriptor()
     return found;
 }
 
+/// Whoever has more patient work than its time leaves the processor to others for about as long: the servers and clients of all the
+/// other requests need it too, and a process that never sleeps is put behind those that do. The first event ends it.
+void rest(int epoll_descriptor) noexcept
+{
+    constexpr timespec kRest{0, 200'000};
+    pollfd events{epoll_descriptor, POLLIN, 0};
+    ::ppoll(&events, 1, &kRest, nullptr);
+}
+
 } // namespace
 
 Result<std::unique_ptr<Loop>> Loop::make()
@@ -92,7 +102,14 @@ void Loop::run()
         const bool has_work = posted_.is_linked() || patient_.is_linked();
         event_base_loop(base_, has_work ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         run_posted();
-        run_patient();
+        if (patient_.is_linked()) {
+            const Nanos begun = clock_now();
+            run_patient();
+            const bool is_too_much = patient_.is_linked() && clock_now() - begun >= kPatientTime;
+            if (is_too_much && !posted_.is_linked() && epoll_descriptor_ >= 0) {
+                rest(epoll_descriptor_);
+            }
+        }
     }
     stopping_ = false;
 }

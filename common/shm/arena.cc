@@ -31,6 +31,7 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, staples), sizeof(Staple),
           offsetof(Regions, early_hellos), sizeof(ProcessRow), offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
           offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib),
+          offsetof(ProcessRow, client_request_kib),
           sizeof(ServerEntry), offsetof(ServerEntry, addresses), offsetof(ServerEntry, passed_over_until_ns),
           offsetof(ServerEntry, key)}) {
         mix(v);
@@ -74,6 +75,9 @@ void clear_row(ProcessRow& row) noexcept
         cell.store(0, std::memory_order_relaxed);
     }
     for (auto& cell : row.client_spool_kib) {
+        cell.store(0, std::memory_order_relaxed);
+    }
+    for (auto& cell : row.client_request_kib) {
         cell.store(0, std::memory_order_relaxed);
     }
 }

@@ -37,6 +37,7 @@
     M(ocsp_fetched, counter, "answers of OCSP responders that were good") \
     M(ocsp_failed, counter, "questions to OCSP responders that brought nothing that can be shown") \
     M(tls_put_off, counter, "times a step of a handshake was put off to the loop's next turn, as there were many") \
+    M(tls_floods, counter, "connections cut as their peer sent too many messages of TLS itself (KeyUpdate)") \
     M(tls_not_tls, counter, "connections that spoke plain HTTP where TLS is spoken") \
     M(tls_device_signatures, counter, "signatures made by a device that keeps a private key") \
     M(tls_device_failures, counter, "handshakes that failed as such a device made none") \
@@ -52,7 +53,9 @@
     M(tunnels, counter, "connections upgraded to another protocol") \
     M(tunnels_open, gauge, "tunnels open") \
     M(h2_connections, counter, "client connections that spoke HTTP/2") \
-    M(h2_refused_streams, counter, "HTTP/2 requests refused as too many of their connection were in work") \
+    M(h2_refused_streams, counter, "HTTP/2 requests refused as too many of their connection, or of their client, were in work") \
+    M(h2_waits, counter, "HTTP/2 requests that had to wait, as those in work held what [budget] allows them") \
+    M(h2_request_bytes, gauge, "memory that HTTP/2 requests hold, or are given, beside their bodies' spools") \
     M(h2_glitches, counter, "early resets, stream errors and odd control frames of HTTP/2 clients") \
     M(h2_strained, counter, "HTTP/2 clients told to go as three quarters of their glitches were used up") \
     M(h2_cut, counter, "HTTP/2 connections closed for an error or for abuse") \

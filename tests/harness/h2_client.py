@@ -65,13 +65,15 @@ class H2Frames:
 
 
 class H2Client(H2Frames):
-    """One connection. acks: answer SETTINGS and PING; windows: open windows as data comes."""
+    """One connection. acks: answer SETTINGS and PING; windows: open windows as data comes; source: its own address."""
 
-    def __init__(self, address, settings=(), acks=True, windows=True, timeout=10.0, receive_buffer=None, preface=PREFACE):
+    def __init__(self, address, settings=(), acks=True, windows=True, timeout=10.0, receive_buffer=None, preface=PREFACE, source=None):
         super().__init__()
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.settimeout(timeout)
         self.sock.connect(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,6 +8,7 @@
 #include "worker/caretaker/name_book.h"
 #include "worker/caretaker/staple_book.h"
 #include "worker/role.h"
+#include "worker/tls/providers.h"
 
 #include <memory>
 #include <optional>
@@ -111,6 +112,9 @@ void Caretaker::on_prepare(const ipc::Message& message)
     if (owed_by_ != loop::kNever) { // still starting: say that first
         tell(owed_, owed_generation_);
         row_.state.store(shm::State::ready, std::memory_order_release);
+    }
+    if (auto provided = use_providers(loaded->tls.providers); !provided) {
+        return tell(ipc::MessageType::refused, message.generation, provided.error().detail);
     }
     if (auto prepared = names_->prepare(*loaded); !prepared) {
         return tell(ipc::MessageType::refused, message.generation, prepared.error().detail);

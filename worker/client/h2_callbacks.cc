@@ -13,6 +13,8 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr std::size_t kExcessStep = 1 << 10; // bytes of an excess field: each byte of it was looked at
+
 H2Connection& connection_of(void* self) noexcept
 {
     return *static_cast<H2Connection*>(self);
@@ -66,7 +68,9 @@ int H2Connection::on_header(nghttp2_session*, const nghttp2_frame* frame, const 
     if (is_taken) {
         return 0;
     }
-    connection.charge(H2Budget::Cost::excess_field);
+    for (std::size_t looked_through = 0; looked_through <= value_size; looked_through += kExcessStep) {
+        connection.charge(H2Budget::Cost::excess_field);
+    }
     return connection.budget_.is_spent() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; // at once: the block may have thousands more
 }
 
@@ -160,6 +164,7 @@ int H2Connection::on_body(nghttp2_session* frames, std::uint8_t, std::int32_t id
         return 0;
     }
     stream->incoming.append_copy(h2_text(bytes, size));
+    connection_of(self).share_.add(size);
     stream->wake.kick_later();
     return 0;
 }

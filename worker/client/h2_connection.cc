@@ -3,7 +3,9 @@
 
 #include "common/os/log.h"
 #include "worker/client/session.h"
+#include "worker/net/address.h"
 #include "worker/net/h2_fields.h"
+#include "worker/request/identify.h"
 
 #include <algorithm>
 #include <utility>
@@ -13,18 +15,27 @@ namespace ladle::worker {
 namespace {
 
 constexpr unsigned kWritesPerTurn = 16;
-constexpr std::uint32_t kConnectionWindow = 1 << 20; // of request bodies received and not taken, all streams together
-constexpr std::int32_t kWideWindow = 512 << 10;      // of a stream whose body is being taken
+constexpr std::int32_t kWideWindow = 512 << 10;           // of a stream whose body is being taken
+constexpr std::int32_t kWideConnectionWindow = 1 << 20;   // while there are such: received and not taken, of all streams
 constexpr std::int32_t kSmallWindow = 1024;          // less is what a stream waits for
 constexpr std::chrono::milliseconds kNoticeTime{1000}; // between the two GOAWAYs: what is on its way still arrives
 constexpr std::chrono::milliseconds kGiveUpTime{5000}; // for exchanges whose client has gone
+
+/// A proxy that we trust, or one behind a Unix socket, brings the requests of many clients.
+std::uint32_t bucket_of(const ClientConnection& client, const config::Config& config, const shm::Regions& regions) noexcept
+{
+    const auto peer = address_of(client.peer);
+    const bool is_proxy = !peer || is_in(config.forwarded_from, *peer);
+    return is_proxy ? SpoolBudget::kNoClient : client_bucket_of(client.peer_text, regions);
+}
 
 } // namespace
 
 H2Connection::H2Connection(Session& session, ClientConnection& client)
     : session_(session), client_(client), parts_(session.parts()), frames_(make_session(*this, session.http2_limits())),
-      drain_alarm_(client.wake), rate_alarm_(client.wake), trust_alarm_(client.wake),
-      budget_(session.http2_limits().glitches, session.http2_limits().glitches_per_s)
+      drain_alarm_(client.wake), rate_alarm_(client.wake), trust_alarm_(client.wake), room_alarm_(client.wake),
+      budget_(session.http2_limits().glitches, session.http2_limits().glitches_per_s),
+      share_(parts_.budget, bucket_of(client, *session.newest_config()->config, parts_.regions))
 {
     parts_.row.add(shm::Metric::h2_connections);
     client_.wake.news().set_patient(true);
@@ -50,7 +61,6 @@ void H2Connection::begin()
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_submit_settings(frames(), NGHTTP2_FLAG_NONE, settings, std::size(settings));
-    nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
 }
 
 loop::Task<After> H2Connection::run()
@@ -86,6 +96,7 @@ loop::Task<After> H2Connection::run()
     drain_alarm_.clear();
     rate_alarm_.clear();
     trust_alarm_.clear();
+    room_alarm_.clear();
     co_return client_.is_gone ? After::abort : After::close;
 }
 
@@ -214,6 +225,7 @@ void H2Connection::on_done(H2Stream& stream)
 {
     --in_work_;
     stream.is_done = true;
+    narrow_window(stream);
     if (stream.is_closed) {
         --closed_in_work_;
         stream.insert_before(ended_);
@@ -226,6 +238,7 @@ void H2Connection::on_done(H2Stream& stream)
         took(stream, stream.incoming.bytes());
         stream.incoming.clear();
     }
+    weigh(stream);
     client_.wake.kick_later();
 }
 
@@ -239,7 +252,22 @@ void H2Connection::reap()
     while (ended_.is_linked()) {
         auto* stream = static_cast<H2Stream*>(ended_.next);
         nghttp2_session_consume_connection(frames(), stream->incoming.bytes()); // what nobody took
+        share_.subtract(stream->weight + stream->incoming.bytes());
         delete stream;
+    }
+}
+
+/// Bytes in its spool are counted there; but everyone may hold the first of them, and those are in what it counts for here.
+void H2Connection::weigh(H2Stream& stream) noexcept
+{
+    const bool is_in_work = stream.is_started() && !stream.is_done;
+    const bool is_quiet = stream.is_answered && stream.out.empty();
+    const std::size_t weight = !is_in_work ? H2Share::kHead : is_quiet ? H2Share::kQuiet : H2Share::kBusy;
+    const std::size_t before = std::exchange(stream.weight, weight + (stream.is_done ? 0 : stream.received_head));
+    if (stream.weight >= before) {
+        share_.add(stream.weight - before);
+    } else {
+        share_.subtract(before - stream.weight);
     }
 }
 
@@ -253,14 +281,32 @@ bool H2Connection::may_send(const H2Stream& stream) const noexcept
 void H2Connection::took(H2Stream& stream, std::size_t bytes)
 {
     if (bytes > 0) {
+        share_.subtract(bytes);
         nghttp2_session_consume(frames(), stream.id, bytes);
         client_.wake.kick_later();
     }
 }
 
+/// A window is a promise to hold so much: where there is no room for that, uploads go on by 64 KiB at a time.
 void H2Connection::widen_window(H2Stream& stream) noexcept
 {
+    if (wide_streams_ == 0 && !share_.has_room(kWideConnectionWindow)) {
+        return;
+    }
+    stream.is_wide = true;
     nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
+    if (wide_streams_++ == 0) {
+        share_.add(kWideConnectionWindow);
+        nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, kWideConnectionWindow);
+    }
+}
+
+void H2Connection::narrow_window(H2Stream& stream) noexcept
+{
+    if (std::exchange(stream.is_wide, false) && --wide_streams_ == 0) {
+        share_.subtract(kWideConnectionWindow);
+        nghttp2_session_set_local_window_size(frames(), NGHTTP2_FLAG_NONE, 0, NGHTTP2_INITIAL_CONNECTION_WINDOW_SIZE);
+    }
 }
 
 void H2Connection::push(H2Stream& stream)
@@ -482,6 +528,8 @@ void H2Connection::on_head_received(const nghttp2_frame& frame)
     if (frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
         stream->has_request_ended = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
         stream->has_body = !stream->has_request_ended;
+        stream->received_head = stream->head.held();
+        weigh(*stream);
         begun_.push_back(stream);
     } else if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
         stream->on_request_end();

@@ -13,6 +13,7 @@
 #include "common/loop/task.h"
 #include "worker/client/connection.h"
 #include "worker/client/h2_memory.h"
+#include "worker/client/h2_share.h"
 #include "worker/client/h2_stream.h"
 #include "worker/net/h2_budget.h"
 #include "worker/net/h2_session.h"
@@ -23,6 +24,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -54,7 +56,10 @@ public:
     bool may_send(const H2Stream& stream) const noexcept;
     /// So many bytes of the request's body were taken: the client may send more.
     void took(H2Stream& stream, std::size_t bytes);
+    /// Its body is large: more of it may come at once, until its exchange is over.
     void widen_window(H2Stream& stream) noexcept;
+    /// Counts what the stream holds now.
+    void weigh(H2Stream& stream) noexcept;
     /// The exchange is over.
     void on_done(H2Stream& stream);
     /// The client has done something that honest ones seldom do.
@@ -86,6 +91,8 @@ private:
     void start_requests();
     bool has_tiny_windows() const noexcept;
     bool start_or_refuse(H2Stream& stream, std::size_t waiting);
+    void narrow_window(H2Stream& stream) noexcept;
+    bool waits_for_room(H2Stream& stream);
     void frame();
     void write();
     void write_some();
@@ -137,7 +144,9 @@ private:
     Alarm drain_alarm_;
     Alarm rate_alarm_;
     Alarm trust_alarm_;
+    Alarm room_alarm_;
     H2Budget budget_;
+    H2Share share_;
     std::size_t take_most_ = kFirstTake; ///< bytes in the next turn: grows while the client behaves
     std::uint64_t framed_ = 0;      ///< bytes of bodies sent since rates were looked at
     std::uint64_t written_ = 0;     ///< likewise, of anything
@@ -151,6 +160,9 @@ private:
     std::vector<H2Stream*> begun_; ///< heads that are complete and not started
     std::size_t in_work_ = 0;      ///< exchanges under way
     std::size_t closed_in_work_ = 0; ///< those of them whose stream is closed: for the client they do not count any more
+    std::optional<unsigned> room_for_; ///< more requests beside others, as share_ said in this turn; nothing = ask
+    std::size_t waiting_bytes_ = 0; ///< of begun_, those that wait for room in the budget
+    unsigned wide_streams_ = 0;
     std::int32_t last_head_ = -1;  ///< the highest stream that the client has begun
     struct Gap {
         std::int32_t first = 0;

@@ -154,4 +154,11 @@ BlockRef H2Head::write(Rest rest, Channel channel) const
     return block;
 }
 
+void H2Head::forget() noexcept
+{
+    for (std::string* text : {&texts_, &lines_, &cookie_}) {
+        std::string().swap(*text);
+    }
+}
+
 } // namespace ladle::worker

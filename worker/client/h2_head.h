@@ -36,6 +36,10 @@ public:
     /// Writes the head into a block of its own. Precondition: fault() is none.
     BlockRef write(Rest rest, Channel channel) const;
 
+    /// Bytes that are kept of it.
+    std::size_t held() const noexcept { return texts_.capacity() + lines_.capacity() + cookie_.capacity(); }
+    /// It was written: its fields are not needed any more.
+    void forget() noexcept;
     /// What is wrong with all that was added.
     Fault fault() const noexcept;
     /// RFC 8441: the client wants a tunnel to `protocol`; written as the GET with Upgrade that says the same.

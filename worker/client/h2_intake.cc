@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t kMostTake = 128 << 10; // bytes in a turn, of a client that was seen to behave; then others have a turn
 constexpr unsigned kMostStarts = 16;         // of requests in a turn
 constexpr unsigned kMostUntrusted = 8;       // requests in work, of who is not known to behave
+constexpr unsigned kMostTiny = 2;            // the same, of who opens its windows byte by byte
 constexpr std::uint32_t kTinyWindow = 1024;  // bytes of a response that a client is ready for: each would be held for long
+constexpr std::chrono::milliseconds kRoomTime{500};  // requests elsewhere may have ended by then
 constexpr std::chrono::milliseconds kTrustTime{100}; // then a request of theirs begins all the same
 
 } // namespace
@@ -137,6 +139,8 @@ void H2Connection::start_requests()
     const bool was_full = !may_take_in();
     std::size_t waiting = 0;
     unsigned starts = 0;
+    waiting_bytes_ = 0;
+    room_for_.reset();
     for (std::size_t at = 0; at < begun_.size(); ++at) {
         H2Stream* const stream = std::exchange(begun_[at], nullptr);
         if (starts < kMostStarts && start_or_refuse(*stream, waiting)) {
@@ -146,6 +150,11 @@ void H2Connection::start_requests()
         }
     }
     begun_.resize(waiting);
+    if (waiting_bytes_ > 0) {
+        room_alarm_.set(kRoomTime);
+    } else {
+        room_alarm_.clear();
+    }
     if ((waiting > 0 && starts == kMostStarts) || (was_full && may_take_in())) {
         client_.wake.kick_later();
     }
@@ -172,13 +181,39 @@ bool H2Connection::start_or_refuse(H2Stream& stream, std::size_t waiting)
         reset(stream, NGHTTP2_REFUSED_STREAM);
         return true;
     }
-    const bool may_have_all = !is_patient() && !has_tiny_windows();
-    if (in_work_ >= (may_have_all ? most : std::min<std::size_t>(most, kMostUntrusted))) {
+    const std::size_t may_have = has_tiny_windows() ? kMostTiny : is_patient() ? kMostUntrusted : most;
+    const bool is_alone = in_work_ == 0;
+    if (!is_alone && !room_for_) { // for the whole turn, as asking looks at every process's row
+        room_for_ = share_.has_room(kMostStarts * H2Share::kBusy) ? kMostStarts : share_.has_room() ? 1 : 0;
+    }
+    if (!is_alone && *room_for_ == 0) {
+        return !waits_for_room(stream);
+    }
+    if (in_work_ >= std::min(most, may_have)) {
         return false;
     }
     ++in_work_;
     has_started_ = true;
+    if (!is_alone && --*room_for_ == 0) {
+        room_for_.reset();
+    }
     stream.start();
+    weigh(stream);
+    return true;
+}
+
+/// Whether it may wait, for a while and beside few others, until those in work hold less; else it is refused.
+bool H2Connection::waits_for_room(H2Stream& stream)
+{
+    const loop::Nanos now = parts_.loop.now();
+    parts_.row.add(shm::Metric::h2_waits, stream.waits_since == 0 ? 1 : 0);
+    stream.waits_since = stream.waits_since == 0 ? now : stream.waits_since;
+    const bool is_too_long = now - stream.waits_since >= loop::to_nanos(session_.http2_limits().wait);
+    if (is_too_long || (waiting_bytes_ > 0 && waiting_bytes_ + stream.weight > H2Share::kWaitMost)) {
+        reset(stream, NGHTTP2_REFUSED_STREAM);
+        return false;
+    }
+    waiting_bytes_ += stream.weight;
     return true;
 }
 

@@ -57,6 +57,7 @@ std::optional<Answer> H2Stream::take_head(Request& request)
     }
     request.head_block = head.write(has_body ? H2Head::Rest::body : H2Head::Rest::nothing,
                                     encryption != nullptr ? H2Head::Channel::secured : H2Head::Channel::plain);
+    head.forget();
     const std::string_view text(request.head_block->data, request.head_block->used);
     // What was added to say it in HTTP/1 must not count against the client.
     const http::HeadLimits head_limits{std::max<std::size_t>(limits.head_bytes, text.size()), limits.uri_bytes};
@@ -106,11 +107,13 @@ bool H2Stream::flush()
 {
     if (is_gone || is_closed) {
         out.clear();
+        connection_.weigh(*this);
         return !is_gone;
     }
     is_pushing = true;
     connection_.push(*this);
     is_pushing = false;
+    connection_.weigh(*this);
     return !is_gone;
 }
 

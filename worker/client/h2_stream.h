@@ -69,6 +69,10 @@ public:
     bool is_done = false;            ///< the exchange is over
     bool is_closed = false;
     bool is_answered = false;        ///< its final head has been sent
+    std::size_t received_head = 0;   ///< of the request, as received
+    std::size_t weight = 0;          ///< that it counts for in its connection's share
+    loop::Nanos waits_since = 0;     ///< for its turn, as those in work hold too much; 0 = it does not
+    bool is_wide = false;            ///< the client may send much of the body at once
     std::uint64_t framed = 0;        ///< bytes of its body sent since its rate was looked at
     bool was_blocked = false;        ///< it waited for its client's window then
 

@@ -62,7 +62,7 @@ std::size_t Spool::room(std::size_t outside, std::size_t wanted) noexcept
 {
     const std::size_t here = held() + outside;
     const std::size_t free = buffers_are_scarce() ? kLeastRead : kFree;
-    std::size_t room = here < free ? std::max(free - here, kLeastRead) : 0;
+    std::size_t room = here + kLeastRead <= free ? free - here : 0; // for less a block of its own would be taken
     if (here + wanted <= free + kLeastRead) { // nobody is asked for the little that everyone needs
         room = wanted;
     } else {

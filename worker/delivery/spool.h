@@ -41,7 +41,7 @@ public:
     void append(Chain&& bytes);
     /// How many of `wanted` bytes the producer may read now, while `outside` bytes (taken, but not yet gone) wait beside what is
     /// held here: as many as the budget has room for, or what is left of kFree; 0 = wait. So past the budget a body in memory holds
-    /// kFree and 4 KiB (where buffers are scarce, 8 KiB), and one on disk three of kShortChunk: two to be written, one read back.
+    /// kFree (where buffers are scarce, 4 KiB), and one on disk three of kShortChunk: two to be written, one read back.
     std::size_t room(std::size_t outside, std::size_t wanted) noexcept;
     bool has_room() noexcept { return room(0, kFree) > 0; }
     /// Moves (where all is kept: shares) up to `most` bytes that are at hand to `out`; 0 = nothing at hand now.

@@ -120,6 +120,12 @@ bool is_client_in(const Request& request, std::span<const config::Cidr> ranges)
     return address && is_in(ranges, *address);
 }
 
+std::uint32_t client_bucket_of(std::string_view address, const shm::Regions& regions) noexcept
+{
+    const std::uint64_t hash = XXH3_64bits_withSeed(address.data(), address.size(), regions.header.seed);
+    return static_cast<std::uint32_t>(hash % shm::kClientBuckets);
+}
+
 void identify(Request& request)
 {
     request.client_address = request.client.peer_text;
@@ -133,9 +139,7 @@ void identify(Request& request)
     }
     const std::string_view given = request.head.fields.value_of(FieldName::x_request_id);
     request.id = is_good_id(given) ? std::string(given) : make_id();
-    const std::uint64_t hash = XXH3_64bits_withSeed(request.client_address.data(), request.client_address.size(),
-                                                    request.parts.regions.header.seed);
-    request.client_bucket = static_cast<std::uint32_t>(hash % shm::kClientBuckets);
+    request.client_bucket = client_bucket_of(request.client_address, request.parts.regions);
 }
 
 } // namespace ladle::worker

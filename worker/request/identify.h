@@ -15,6 +15,9 @@ namespace ladle::worker {
 /// bits.
 void identify(Request& request);
 
+/// Where budgets count a client of that address.
+std::uint32_t client_bucket_of(std::string_view address, const shm::Regions& regions) noexcept;
+
 /// Whether the client's address lies in one of the ranges. One behind a Unix socket lies in none.
 bool is_client_in(const Request& request, std::span<const config::Cidr> ranges);
 

@@ -125,7 +125,7 @@ std::unique_ptr<Encryption> TlsAcceptor::accept(loop::Loop& loop, Socket& socket
     }
     SSL_set_app_data(ssl.get(), reinterpret_cast<void*>(std::uintptr_t{listen}));
     SSL_set_accept_state(ssl.get());
-    auto stream = std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::client);
+    auto stream = std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::client, row_);
     if (takes_early_data_) {
         stream->expect_early_data();
     }

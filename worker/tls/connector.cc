@@ -61,7 +61,7 @@ SslSettingsPtr TlsConnector::make_settings(const config::Upstream& upstream)
         SSL_CTX_set_verify(settings.get(), SSL_VERIFY_PEER, nullptr);
     }
     if (tls.certificate) {
-        const ParsedCertificate own = parse_certificate(*tls.certificate);
+        const ParsedCertificate own = parse_certificate(*tls.certificate, &device_);
         if (!own.leaf || SSL_CTX_use_cert_and_key(settings.get(), own.leaf.get(), own.key.get(), own.issuers.get(), 1) != 1) {
             return nullptr;
         }
@@ -108,8 +108,11 @@ std::unique_ptr<Encryption> TlsConnector::connect(loop::Loop& loop, Socket& sock
     if (session->session) {
         SSL_set_session(ssl.get(), session->session.get());
     }
+    if (upstream.tls->certificate && upstream.tls->certificate->is_in_device()) {
+        SSL_set_mode(ssl.get(), SSL_MODE_ASYNC); // the signature takes its time
+    }
     SSL_set_connect_state(ssl.get());
-    auto stream = std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::server);
+    auto stream = std::make_unique<TlsStream>(loop, socket, std::move(ssl), TlsStream::Peer::server, row_);
     stream->keep_session_in(session);
     return stream;
 }

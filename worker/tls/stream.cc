@@ -75,8 +75,8 @@ BIO_METHOD* TlsStream::bio_method()
     return method;
 }
 
-TlsStream::TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer)
-    : loop_(loop), socket_(socket), ssl_(std::move(ssl)), peer_(peer), batch_(kLargeBatch), job_{loop, socket},
+TlsStream::TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer, shm::ProcessRow& row)
+    : loop_(loop), socket_(socket), row_(row), ssl_(std::move(ssl)), peer_(peer), batch_(kLargeBatch), job_{loop, socket},
       has_begun_(peer == Peer::server)
 {
     BIO* bio = BIO_new(bio_method());
@@ -169,6 +169,7 @@ bool TlsStream::is_flooded() const noexcept
 std::size_t TlsStream::take_received(char* at, std::size_t size)
 {
     if (is_flooded()) {
+        row_.add(shm::Metric::tls_floods, failure_.empty() ? 1 : 0);
         failure_ = "too many messages of TLS itself";
         receive_error_ = EPROTO;
         return 0;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "common/loop/loop.h"
+#include "common/shm/rows.h"
 #include "worker/net/blocks.h"
 #include "worker/net/encryption.h"
 #include "worker/net/socket.h"
@@ -37,7 +38,7 @@ public:
     enum class Peer : std::uint8_t { client, server };
 
     /// For a socket that outlives it. `ssl` is set up for its side and has no BIO yet.
-    TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer);
+    TlsStream(loop::Loop& loop, Socket& socket, SslPtr ssl, Peer peer, shm::ProcessRow& row);
     /// To a server: the session goes there once it can be resumed.
     void keep_session_in(std::shared_ptr<TlsSession> place) noexcept { session_ = std::move(place); }
     /// During a client's handshake: what it is asked to show.
@@ -86,6 +87,7 @@ private:
 
     loop::Loop& loop_;
     Socket& socket_;
+    shm::ProcessRow& row_;
     mutable RestingSsl ssl_;
     Peer peer_;
     BlockRef received_;

@@ -10,6 +10,7 @@ import pytest
 from tests.harness.certificates import Authority, tls
 from tests.harness.ladle import Ladle
 from tests.harness.raw_client import RawClient
+from tests.harness.softhsm import Token
 from tests.harness.wire import Reader
 
 
@@ -49,6 +50,15 @@ def pair(authority):
 @pytest.fixture(scope="session")
 def rsa_pair(authority):
     return authority.issue("rsa.site.test", ["site.test", "*.site.test"], kind="rsa")
+
+
+@pytest.fixture
+def token(cleanup, monkeypatch):
+    """A device; its PIN stands in LADLE_TEST_PIN."""
+    cleanup.append(Token())
+    monkeypatch.setenv("SOFTHSM2_CONF", cleanup[-1].conf)
+    monkeypatch.setenv("LADLE_TEST_PIN", Token.PIN)
+    return cleanup[-1]
 
 
 @pytest.fixture

@@ -20,14 +20,6 @@ SIGNER = "ladle: signer"
 
 
 @pytest.fixture
-def token(cleanup, monkeypatch):
-    cleanup.append(Token())
-    monkeypatch.setenv("SOFTHSM2_CONF", cleanup[-1].conf)
-    monkeypatch.setenv("LADLE_TEST_PIN", Token.PIN)
-    return cleanup[-1]
-
-
-@pytest.fixture
 def with_device(cleanup, authority, token, origin):
     """make(kinds) → a Ladle: site "*" has its keys in the token, site "file.test" in a file"""
     def make(kinds=("ec",), pin="env:LADLE_TEST_PIN", settings=None):

@@ -24,10 +24,11 @@ def test_a_few_are_taken(proxy):
         for _ in range(5):
             assert client.update(5) == 5
             assert client.request(GET).startswith(b"HTTP/1.1 200")
+    assert proxy.status()["metrics"]["tls_floods"] == 0
 
 
 def test_a_flood_of_them_is_cut(proxy):
-    """The connection ends, the worker does not spend its time on it, others are answered meanwhile."""
+    """The connection ends and is counted, the worker does not spend its time on it, others are answered meanwhile."""
     worker = proxy.workers()[0]
     before = cpu_seconds(worker)
     with KeyUpdater(proxy.address) as client:
@@ -40,3 +41,4 @@ def test_a_flood_of_them_is_cut(proxy):
         sending.join(60)
         assert not sending.is_alive() and client.request(GET) == b""
     assert proxy.workers()[0] == worker and cpu_seconds(worker) - before < 1
+    assert proxy.status()["metrics"]["tls_floods"] == 1

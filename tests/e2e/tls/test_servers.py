@@ -10,6 +10,7 @@ import pytest
 from tests.harness import waiting
 from tests.harness.certificates import Authority
 from tests.harness.origin import Origin, reply
+from tests.harness.softhsm import MODULE
 
 
 class TlsOrigin(Origin):
@@ -56,9 +57,9 @@ def local_pair(authority):
 
 @pytest.fixture
 def before(ladle):
-    """before(server, **tls) → a proxy whose only server that is, with that upstream tls"""
-    def make(server, settings=None, **tls):
-        return ladle("app", {"upstream": {"app": {"servers": [server.text], "tls": tls, **(settings or {})}}})
+    """before(server, **tls) → a proxy whose only server that is, with that upstream tls, and [tls.device]"""
+    def make(server, settings=None, device=None, **tls):
+        return ladle("app", {"tls": {"device": device or {}}, "upstream": {"app": {"servers": [server.text], "tls": tls, **(settings or {})}}})
     return make
 
 
@@ -139,6 +140,23 @@ def test_a_certificate_is_shown_to_servers_that_ask(before, tls_origin, authorit
     assert before(server, ca=authority.pem, cert=cert, key=f"file:{key}").get().status == 200
     assert server.handshakes[-1][2]["subject"] == ((("commonName", "proxy.test"),),)
     assert before(server, ca=authority.pem).get().status == 502
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("kind", ["ec", "rsa"])
+def test_our_own_key_may_be_in_a_device(before, tls_origin, token, authority, local_pair, kind, version):
+    """The key of the certificate that servers are shown lies in a token: it signs there, and a token that is gone is a 502."""
+    server = tls_origin(local_pair, client_authority=authority, version=version)
+    cert, key = authority.issue(f"proxy-{kind}.test", kind=kind)
+    uri = token.take(key, kind, "01")
+    proxy = before(server, {"keepalive": {"idle": 0}}, device={"module": MODULE, "pin": "env:LADLE_TEST_PIN"}, ca=authority.pem, cert=cert, key=uri)
+    assert proxy.get().status == 200
+    assert server.handshakes[-1][2]["subject"] == ((("commonName", f"proxy-{kind}.test"),),)
+    assert proxy.status()["metrics"]["tls_device_signatures"] == 1
+    token.hide()
+    without = before(server, device={"module": MODULE, "pin": "env:LADLE_TEST_PIN"}, ca=authority.pem, cert=cert, key=uri)
+    assert without.get().status == 502 and without.status()["metrics"]["tls_device_failures"] == 1
+    waiting.until(lambda: "the device that keeps the key made no signature" in without.output(), "the reason in the log")
 
 
 def test_a_body_without_a_length_that_is_cut_is_not_whole(before, tls_origin, authority, local_pair):

@@ -143,11 +143,32 @@ TEST_CASE("config: what is wrong with a certificate is said where it is named")
                                                  {"c.key", "key"}},
                                                 {},
                                                 {}});
-    CHECK(config::to_text(config::load(files, "x.toml", 1, &find_fault).diagnostics) ==
+    CHECK(config::to_text(config::load(files, "x.toml", 1, {&find_fault}).diagnostics) ==
           "x.toml:3:16: error: no good\n"
           "    3 | tls = { cert = \"c.pem\", key = \"file:c.key\" }\n"
           "      |                ^^^^^^^ make another\n");
     CHECK(config::load(files, "x.toml").config != nullptr); // a worker does not ask
+}
+
+TEST_CASE("config: what is wrong with a provider is said where it is named")
+{
+    const auto load_providers = [](const std::vector<std::string>& names) -> config::ProvidersReport {
+        if (names.size() == 3) {
+            return {3, "not all at once", "fewer"};
+        }
+        return names.back() == "default" ? config::ProvidersReport{} : config::ProvidersReport{1, "no such module", "another"};
+    };
+    const auto said = [&](const std::string& list) {
+        config::BundleFiles files(config::Recording{{{"x.toml", "[tls]\nproviders = " + list + "\n"}}, {}, {}});
+        return config::to_text(config::load(files, "x.toml", 1, {nullptr, load_providers}).diagnostics);
+    };
+    CHECK(said("[\"legacy\", \"default\"]").find("error") == std::string::npos);
+    CHECK(said("[\"default\", \"nonesuch\"]") == "x.toml:2:25: error: no such module\n"
+                                               "    2 | providers = [\"default\", \"nonesuch\"]\n"
+                                               "      |                         ^^^^^^^^^^ another\n");
+    CHECK(said("[\"a\", \"b\", \"c\"]").find("x.toml:2:13: error: ") == 0);
+    const auto unasked = load_good("[tls]\nproviders = [\"legacy\"]\n"); // as a worker does
+    CHECK(unasked->tls.providers == std::vector<std::string>{"legacy"});
 }
 
 TEST_CASE("config: TLS to servers")
@@ -223,5 +244,5 @@ tls = { cert = ["c.pem", "c.pem"], key = ["pkcs11:token=t;object=o", "file:c.key
     CHECK(refused.find("98765") == std::string::npos);
     const std::string upstream = "[upstream.u]\nservers = [\"https://127.0.0.1:1\"]\n"
                                  "tls = { ca = \"ca.pem\", cert = \"c.pem\", key = \"pkcs11:object=o\" }\n";
-    CHECK(test::complaints(upstream, kFiles).find("expected where the private key is") != std::string::npos);
+    CHECK(load_good(upstream, kFiles)->upstreams.at(0).tls->certificate->is_in_device());
 }

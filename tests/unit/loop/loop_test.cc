@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <time.h>
+
 #include <string>
 #include <utility>
 
@@ -69,6 +71,26 @@ TEST_CASE("loop: of patient work that takes long one piece a turn is done, in or
     other.work.post(*loop);
     loop->run();
     CHECK(log == "oaoboao");
+}
+
+TEST_CASE("loop: where there is nothing but too much patient work, the loop sleeps between its turns")
+{
+    const auto loop = std::move(*Loop::make());
+    std::string log;
+    Noted endless(*loop, log, 'p', 100);
+    endless.lasts = 300'000;
+    endless.ends = true;
+    endless.work.set_patient(true);
+    const auto cpu_now = [] {
+        timespec t{};
+        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        return static_cast<ladle::loop::Nanos>(t.tv_sec) * 1'000'000'000u + static_cast<ladle::loop::Nanos>(t.tv_nsec);
+    };
+    const auto begun = clock_now();
+    const auto cpu_begun = cpu_now();
+    endless.work.post(*loop);
+    loop->run();
+    CHECK(cpu_now() - cpu_begun < (clock_now() - begun) * 8 / 10); // 300 µs of work, 200 of rest
 }
 
 TEST_CASE("loop: patient work that was cancelled does not run")

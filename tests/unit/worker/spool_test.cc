@@ -357,6 +357,39 @@ TEST_CASE("a budget counts all living rows, and each client alone")
     CHECK(here.is_disk_good(100));
 }
 
+TEST_CASE("a budget counts requests beside bodies, and not those of a trusted proxy as one client's")
+{
+    constexpr std::uint64_t kKib = 1024;
+    auto arena = std::move(*shm::Arena::make());
+    shm::Regions& regions = arena.regions();
+    regions.rows[0].pid = 1;
+    regions.rows[1].pid = 2;
+    config::Budget limits = limits_of(100 * kKib, 0, 80 * kKib);
+    limits.requests_bytes = 2000 * kKib;
+    limits.requests_per_client_bytes = 1000 * kKib;
+    SpoolBudget here(regions, 0, limits);
+    SpoolBudget there(regions, 1, limits);
+    SpoolAccount client(here, 1);
+    SpoolAccount elsewhere(there, 1);
+    SpoolAccount proxy(there, SpoolBudget::kNoClient);
+    client.set(Storage::requests, 600 * kKib);
+    CHECK(here.has_room(Storage::memory, 1, 80 * kKib)); // its bodies are another matter
+    CHECK(client.has_room(Storage::requests, 400 * kKib));
+    CHECK_FALSE(client.has_room(Storage::requests, 401 * kKib));
+    CHECK(elsewhere.has_room(Storage::requests, 401 * kKib)); // its worker holds nothing for it yet: not all rows are looked at
+    elsewhere.set(Storage::requests, 8 * kKib);
+    CHECK_FALSE(elsewhere.has_room(Storage::requests, 393 * kKib));
+    proxy.set(Storage::requests, 1300 * kKib);
+    CHECK(proxy.has_room(Storage::requests, 92 * kKib)); // of all
+    CHECK_FALSE(proxy.has_room(Storage::requests, 93 * kKib));
+    CHECK(regions.rows[1].value(shm::Metric::h2_request_bytes) == 1308 * kKib);
+    proxy.set(Storage::requests, 0);
+    elsewhere.set(Storage::requests, 0);
+    client.set(Storage::requests, 0);
+    CHECK(regions.rows[0].client_request_kib[1].load() == 0);
+    CHECK(regions.rows[1].value(shm::Metric::h2_request_bytes) == 0);
+}
+
 TEST_CASE("spool: where thousands of requests hold buffers, each may have little")
 {
     static shm::Arena arena = std::move(*shm::Arena::make()); // what counts blocks stays known to them
