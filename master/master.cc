@@ -109,7 +109,17 @@ Result<void> Master::open_arena_and_servers()
         return std::unexpected(arena.error());
     }
     arena_ = std::make_unique<shm::Arena>(std::move(*arena));
-    return assign_servers(arena_->regions(), *running_.config);
+    if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
+        return assigned;
+    }
+    open_orders();
+    return {};
+}
+
+void Master::open_orders()
+{
+    orders_.open(running_.config->server.admin + ".orders");
+    orders_.apply(arena_->regions(), *running_.config);
 }
 
 Result<void> Master::open_listeners()
@@ -191,6 +201,7 @@ Result<void> Master::take_over()
     if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
         return assigned;
     }
+    open_orders();
     adopt_cache(*handover, is_same_layout);
     adopt_listeners(*handover);
     make_parts();
@@ -425,6 +436,7 @@ void Master::on_commit(LogFiles logs)
 {
     adopt_logs(std::move(logs));
     send_logs();
+    orders_.apply(arena_->regions(), *running_.config); // to servers that are back in the file, too
     tend_tickets();
     if (auto identity = find_identity(*running_.config)) {
         identity_ = *identity;

@@ -17,6 +17,7 @@
 #include "master/listeners.h"
 #include "master/log_files.h"
 #include "master/reload.h"
+#include "master/server_orders.h"
 #include "master/running.h"
 #include "master/supervisor.h"
 #include "master/tls_status.h"
@@ -60,6 +61,7 @@ private:
     void adopt_logs(LogFiles logs);
     bool adopt_arena(os::Fd fd);
     void open_cache();
+    void open_orders();
     void adopt_cache(Handover& handover, bool is_same_layout);
     void adopt_listeners(const Handover& handover);
     void adopt_children(const Handover& handover, bool is_same_layout);
@@ -125,6 +127,7 @@ private:
     std::optional<ReloadResult> last_reload_;
     CertificateBook certificates_;
     FileWatch files_;
+    ServerOrders orders_;
     unsigned ticks_ = 0;
 };
 

@@ -67,6 +67,9 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     if (command == "upgrade") {
         return upgrade(id);
     }
+    if (command == "server") {
+        return control_->answer(id, orders_.give(arena_->regions(), *running_.config, request));
+    }
     control_->answer(id, {{"ok", false}, {"message", "ladle " LADLE_VERSION " does not know the command \"" + command + "\""}});
 }
 
@@ -232,6 +235,7 @@ void Master::finish_stop()
         return;
     }
     cache_.close();
+    orders_.close();
     control_->close();
     if (options_.on_started && !start_failure_.empty()) {
         options_.on_started(start_failure_);

@@ -30,6 +30,10 @@ int claim_row(shm::Regions& regions, const RowClaim& claim) noexcept
 
 void set_row_pid(shm::Regions& regions, int row, pid_t pid) noexcept
 {
+    const auto end = static_cast<std::uint32_t>(row) + 1;
+    if (regions.rows_end.load(std::memory_order_relaxed) < end) {
+        regions.rows_end.store(end, std::memory_order_release); // before the row counts
+    }
     regions.rows[row].pid.store(static_cast<std::uint32_t>(pid), std::memory_order_release);
 }
 

@@ -5,6 +5,7 @@
 #include "common/os/socket.h"
 #include "master/human_units.h"
 #include "master/notify.h"
+#include "master/server_status.h"
 
 #include <fmt/format.h>
 
@@ -89,13 +90,10 @@ json server_to_json(const StatusParts& parts, const config::Upstream& upstream, 
             j["addresses"].push_back(os::to_text(address, sizeof address));
         }
     }
-    const loop::Nanos now = loop::clock_now();
-    const std::uint64_t until = entry.passed_over_until_ns.load(std::memory_order_relaxed);
     j["name_state"] = name_state(entry.name_state.load(std::memory_order_relaxed));
     j["in_flight"] = shm::in_flight(parts.regions, static_cast<std::uint32_t>(index));
-    j["passed_over_ms"] = until > now ? (until - now) / 1'000'000 : 0;
-    j["failures"] = entry.failures.load(std::memory_order_relaxed);
     j["requests"] = entry.requests.load(std::memory_order_relaxed);
+    add_health(j, upstream, server, entry.health);
     return j;
 }
 
@@ -162,24 +160,6 @@ json config_to_json(const StatusParts& parts)
                             {"text", parts.last_reload->diagnostics}};
     }
     return j;
-}
-
-void render_servers(std::string& out, const json& servers)
-{
-    for (const json& server : servers) {
-        std::string addresses;
-        for (const json& address : server["addresses"]) {
-            addresses += (addresses.empty() ? "" : ", ") + address.get<std::string>();
-        }
-        const std::string text = server["server"];
-        fmt::format_to(
-            std::back_inserter(out), "  {:<28} {}{}  in flight {}, requests {}{}{}\n", server["upstream"].get<std::string>(), text,
-            addresses.empty() || addresses == text ? "" : " (" + addresses + ")", server.value("in_flight", 0),
-            server.value("requests", std::uint64_t{0}), server.value("passed_over_ms", 0) > 0 ? ", passed over after failures" : "",
-            server.value("name_state", "") == "failed"       ? ", name does not resolve"
-            : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
-                                                             : "");
-    }
 }
 
 /// The process that resolves names.
@@ -279,6 +259,7 @@ json make_status(const StatusParts& parts)
             j["servers"].push_back(server_to_json(parts, upstream, server));
         }
     }
+    add_shares(j["servers"]);
     for (std::size_t i = 0; i < shm::kMetricCount; ++i) {
         j["metrics"][shm::kMetrics[i].name] = shm::total(parts.regions, static_cast<shm::Metric>(i));
     }
@@ -320,8 +301,7 @@ std::string render_status(const json& s)
         fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(),
                        l["slots"] == 1 ? "" : "s", l["state"] == "leaving" ? ", leaving" : "");
     }
-    out += "\nservers\n";
-    render_servers(out, s["servers"]);
+    out += "\nservers\n" + render_servers(s["servers"]);
     out += render_tls(s.value("tls", json()));
     out += render_cache(s["cache"], s["metrics"]);
     return out;

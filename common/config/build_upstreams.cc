@@ -72,6 +72,7 @@ void Builder::build_upstreams()
             add_server(upstream, *item, table, path, seen);
         }
         build_upstream_tls(upstream, node.find("tls"), *servers, path);
+        build_health(upstream, table, path);
     }
 }
 
@@ -100,6 +101,7 @@ void Builder::add_server(Upstream& upstream, const Node& item, const Inherited& 
     };
     server->weight = pick("weight");
     server->max_conn = pick("max_conn");
+    server->is_backup = own.number("server_entry", "backup") != 0;
     if (++server_count_ == kMaxServers + 1) {
         findings_.error(address->place, path + ".servers", fmt::format("there are more than {} servers", kMaxServers),
                         "the shared table of servers holds no more");
@@ -133,6 +135,7 @@ std::optional<std::uint32_t> Builder::find_upstream(const Node& node, const std:
         upstream.name = name;
         upstream.servers.push_back(std::move(*server));
         build_upstream_tls(upstream, nullptr, node, path);
+        build_health(upstream, Inherited({}), path);
         return index;
     }
     if (node.text.empty()) {

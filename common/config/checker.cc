@@ -36,6 +36,7 @@ private:
     void check_choice(Node& node, const Setting& setting, const std::string& path);
     void check_text(Node& node, const std::string& path, std::string_view expected);
     void check_texts(Node& node, const std::string& path);
+    void numbers_to_texts(Node& node);
     void check_pairs(Node& node, const std::string& path);
     void check_sub_table(Node& node, const Setting& setting, const Position& at, const std::string& path);
     void check_tables(Node& node, const Setting& setting, const Position& at, const std::string& path);
@@ -105,6 +106,9 @@ void Checker::check_value(Node& node, const Setting& setting, const Position& at
     case Type::path:
         return check_text(node, path, "a path");
     case Type::texts:
+        return check_texts(node, path);
+    case Type::statuses:
+        numbers_to_texts(node);
         return check_texts(node, path);
     case Type::pairs:
         return check_pairs(node, path);
@@ -278,6 +282,21 @@ void Checker::check_text(Node& node, const std::string& path, std::string_view e
     }
     if (node.text.find('\0') != std::string::npos) {
         reject(node, path, fmt::format("expected {}, got one with a NUL in it", expected));
+    }
+}
+
+/// A status is the same with and without quotes.
+void Checker::numbers_to_texts(Node& node)
+{
+    if (node.kind == Node::Kind::integer) {
+        node.kind = Node::Kind::text;
+        node.text = fmt::format("{}", node.integer);
+    } else if (node.is_array()) {
+        for (Node& child : node.children) {
+            if (!child.is_array()) {
+                numbers_to_texts(child);
+            }
+        }
     }
 }
 

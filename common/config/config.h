@@ -136,6 +136,50 @@ struct UpstreamServer {
     socklen_t address_length = 0;
     std::uint32_t weight = 1;  ///< 1..1000
     std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
+    bool is_backup = false;    ///< used only when no other server of the upstream can be
+};
+
+enum class CheckKind : std::uint8_t { http, tcp, grpc };
+
+/// `health` of an upstream: what the caretaker asks its servers, and what they must answer.
+struct HealthCheck {
+    struct Statuses {
+        std::uint16_t first;
+        std::uint16_t last;
+    };
+    CheckKind kind = CheckKind::http;
+    std::string path = "/";
+    std::string method = "GET";
+    std::string host;              ///< of the request; empty = the server's own text
+    std::string service;           ///< grpc: what is asked about; empty = the server as a whole
+    std::vector<Statuses> expect;  ///< http: the statuses that are good
+    std::string body;              ///< http: what the answer's body must contain in its first 64 KiB; empty = anything
+    std::uint16_t port = 0;        ///< 0 = the server's own
+    Duration interval{5'000};
+    Duration timeout{2'000};       ///< for all of one question
+    std::uint32_t rise = 2;        ///< good answers in a row that bring a server back
+    std::uint32_t fall = 3;        ///< bad ones that take it out
+    std::uint64_t fingerprint = 0; ///< of all of this and of how the servers are spoken to; never 0: its identity in shared memory
+};
+
+/// `eject` of an upstream: when the failures of requests take a server out.
+struct Ejection {
+    std::uint32_t failures = 5;   ///< in a row, or `rate` of what was asked; 0 = never
+    Duration within{10'000};      ///< the time over which `rate` counts
+    std::uint32_t rate = 50;      ///< percent of requests that failed
+    Duration time{30'000};        ///< `for`: the first time, then twice, three times … as long
+    Duration longest{300'000};
+    std::uint32_t share = 50;     ///< `max`: percent of the servers that may be out for this
+};
+
+/// `retry` of an upstream: when a request is sent to another server.
+struct Retry {
+    std::uint32_t attempts = 3;   ///< servers that one request may be sent to, the first included
+    bool on_connect = true;
+    bool on_reset = true;
+    std::vector<std::uint16_t> on_status; ///< 500..599
+    std::uint32_t budget = 20;    ///< percent of the requests that may be sent again, all workers together
+    Duration per_try{0};          ///< to the head of a response, where another server could be asked; 0 = `timeouts.response`
 };
 
 /// Whether a setting `key` names a key in a device, instead of a file.
@@ -177,6 +221,11 @@ struct Upstream {
     Duration keepalive_timeout{60'000};
     std::uint32_t queue_size = 500;      ///< requests that may wait for a server below max_conn, per worker
     Duration queue_timeout{2'000};
+    std::optional<HealthCheck> health;
+    Ejection eject;
+    Retry retry;
+    Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once
+    bool panics = true;                  ///< with every server out, all are tried
 };
 
 enum class RequestBuffering : std::uint8_t { full, stream };

@@ -35,6 +35,8 @@ std::string type_name(const Setting& setting)
         return "word";
     case Type::texts:
         return "string or list of strings";
+    case Type::statuses:
+        return "string, number or list of both";
     case Type::pairs:
         return "table of strings";
     case Type::table:
@@ -235,6 +237,10 @@ Json value_schema(const Setting& setting, Level level)
         return text;
     case Type::texts:
         return {{"anyOf", {text, {{"type", "array"}, {"items", text}}}}};
+    case Type::statuses: {
+        const Json item = {{"type", {"string", "integer"}}};
+        return {{"anyOf", {item, {{"type", "array"}, {"items", item}}}}};
+    }
     case Type::pairs:
         return {{"type", "object"}, {"additionalProperties", text}};
     case Type::table: {

@@ -25,6 +25,7 @@ enum class Type : std::uint8_t {
     path,    ///< a file or folder; relative ones are relative to the file that names them
     choice,  ///< one of the words in `range`
     texts,   ///< a string, or a list of strings
+    statuses, ///< the same, and whole numbers in it: "2xx", 204, ["connect", 503]
     pairs,   ///< a table of strings, with free keys
     table,   ///< a table of the schema named in `range`
     tables,  ///< an array of tables of the schema named in `range`

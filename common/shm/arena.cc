@@ -31,9 +31,9 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, staples), sizeof(Staple),
           offsetof(Regions, early_hellos), sizeof(ProcessRow), offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
           offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib),
-          offsetof(ProcessRow, client_request_kib),
-          sizeof(ServerEntry), offsetof(ServerEntry, addresses), offsetof(ServerEntry, passed_over_until_ns),
-          offsetof(ServerEntry, key)}) {
+          offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
+          offsetof(ServerEntry, health), sizeof(ServerHealth), offsetof(ServerHealth, check), offsetof(ServerHealth, evidence),
+          offsetof(Regions, rows_end), offsetof(ServerEntry, key)}) {
         mix(v);
     }
     for (const MetricDescription& metric : kMetrics) {
@@ -167,7 +167,11 @@ std::uint64_t total(const Regions& regions, Metric metric) noexcept
 std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept
 {
     std::uint32_t sum = 0;
-    for (const ProcessRow& row : regions.rows) {
+    // Every choice of a server asks this: rows that nobody has had are not looked at.
+    const std::uint32_t known = regions.rows_end.load(std::memory_order_relaxed);
+    const std::uint32_t end = known == 0 || known > kMaxProcesses ? kMaxProcesses : known;
+    for (std::uint32_t i = 0; i < end; ++i) {
+        const ProcessRow& row = regions.rows[i];
         if (row.pid.load(std::memory_order_relaxed) != 0) {
             sum += row.in_flight[server].load(std::memory_order_relaxed);
         }

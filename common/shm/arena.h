@@ -30,6 +30,7 @@ struct Regions {
     alignas(4096) ArenaHeader header;
     ProcessRow rows[kMaxProcesses];
     ProcessRow retired; ///< counters of the dead
+    std::atomic<std::uint32_t> rows_end; ///< rows from here on are free; 0 = not known. The master's word, never too low
     ServerTable servers;
     TicketKeys tickets;
     StapleTable staples;

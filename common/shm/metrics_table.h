@@ -71,6 +71,12 @@
     M(server_connect_failures, counter, "connections to servers that failed or timed out") \
     M(server_bad_responses, counter, "answers of servers that were not valid HTTP") \
     M(server_retries, counter, "requests tried again on another connection") \
+    M(server_retries_budgeted, counter, "requests sent again that a server may have had: they count against retry.budget") \
+    M(server_retries_refused, counter, "requests not sent again, as retry.budget was used up") \
+    M(server_ejections, counter, "times a server was left alone for a while as requests to it failed") \
+    M(server_panics, counter, "requests sent to a server that is out, as every other one is too") \
+    M(server_checks, counter, "health checks that ended") \
+    M(server_checks_failed, counter, "health checks that found a server out of order") \
     M(server_h2_connections, counter, "connections to servers that spoke HTTP/2") \
     M(server_h2_refused, counter, "requests that a server said it did not process (GOAWAY, REFUSED_STREAM)") \
     M(server_h2_resets, counter, "streams that a server reset for another reason before its response was complete") \

@@ -22,6 +22,8 @@ bool has_key(const ServerEntry& entry, std::string_view upstream, std::string_vi
            std::memcmp(entry.key + upstream.size() + 1, server_text.data(), server_text.size()) == 0;
 }
 
+} // namespace
+
 sockaddr_storage to_socket_address(const ServerAddress& a) noexcept
 {
     sockaddr_storage out{};
@@ -40,8 +42,6 @@ sockaddr_storage to_socket_address(const ServerAddress& a) noexcept
     }
     return out;
 }
-
-} // namespace
 
 bool is_of_server(const ServerEntry& entry, std::string_view upstream, std::string_view server_text) noexcept
 {
@@ -90,13 +90,12 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept
     entry.name_state.store(NameState::literal, std::memory_order_relaxed);
     entry.address_count = 0;
     entry.resolved_ns = 0;
-    entry.passed_over_until_ns.store(0, std::memory_order_relaxed);
-    entry.failures.store(0, std::memory_order_relaxed);
+    clear_health(entry.health);
     entry.requests.store(0, std::memory_order_relaxed);
     entry.key_length = 0;
 }
 
-bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out)
+std::vector<ServerAddress> copy_addresses(const ServerEntry& entry)
 {
     for (int tries = 0; tries < kReadTries; ++tries) {
         const std::uint32_t before = entry.seq.load(std::memory_order_acquire);
@@ -111,16 +110,28 @@ bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out
         if (entry.seq.load(std::memory_order_relaxed) != before) {
             continue;
         }
-        if (count == 0 || state == NameState::unresolved || state == NameState::literal) {
-            return false;
+        if (state == NameState::unresolved || state == NameState::literal) {
+            return {};
         }
-        out.clear();
-        for (std::uint32_t i = 0; i < count; ++i) {
-            out.push_back(to_socket_address(copy[i]));
-        }
-        return true;
+        return {copy, copy + count};
     }
-    return false;
+    return {};
+}
+
+bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out)
+{
+    const std::vector<ServerAddress> addresses = copy_addresses(entry);
+    if (addresses.empty()) {
+        return false;
+    }
+    const bool all_down = std::all_of(addresses.begin(), addresses.end(), [](const ServerAddress& a) { return a.is_down != 0; });
+    out.clear();
+    for (const ServerAddress& address : addresses) {
+        if (all_down || address.is_down == 0) {
+            out.push_back(to_socket_address(address));
+        }
+    }
+    return true;
 }
 
 namespace {
@@ -130,7 +141,7 @@ bool is_same_set(const ServerEntry& entry, const std::vector<ServerAddress>& add
     const auto holds_all = [count](const ServerAddress* some, const ServerAddress* of) {
         return std::all_of(of, of + count, [&](const ServerAddress& one) {
             return std::any_of(some, some + count,
-                               [&](const ServerAddress& other) { return std::memcmp(&other, &one, sizeof one) == 0; });
+                               [&](const ServerAddress& other) { return other.is_same_place(one); });
         });
     };
     // DNS servers like to turn the order round: that is no change.
@@ -153,12 +164,32 @@ bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& add
     if (is_changed) {
         entry.address_version.fetch_add(1, std::memory_order_relaxed);
     }
-    if (count > 0) {
-        std::memcpy(entry.addresses, addresses.data(), count * sizeof(ServerAddress));
+    ServerAddress known[kMaxAddresses];
+    std::memcpy(known, entry.addresses, sizeof known);
+    const std::uint32_t known_count = std::min(entry.address_count, kMaxAddresses);
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto at = std::find_if(known, known + known_count, [&](const auto& one) { return one.is_same_place(addresses[i]); });
+        entry.addresses[i] = addresses[i];
+        entry.addresses[i].is_down = at != known + known_count ? at->is_down : 0;
     }
     entry.address_count = static_cast<std::uint32_t>(count);
     entry.resolved_ns = now_ns;
     entry.name_state.store(state, std::memory_order_relaxed);
+    entry.seq.store(seq + 2, std::memory_order_release);
+    return true;
+}
+
+bool publish_down(ServerEntry& entry, std::uint32_t is_down) noexcept
+{
+    std::uint32_t seq = entry.seq.load(std::memory_order_relaxed);
+    if ((seq & 1u) != 0 || !entry.seq.compare_exchange_strong(seq, seq + 1, std::memory_order_relaxed)) {
+        return false;
+    }
+    std::atomic_thread_fence(std::memory_order_release);
+    for (std::uint32_t i = 0; i < std::min(entry.address_count, kMaxAddresses); ++i) {
+        entry.addresses[i].is_down = is_down >> i & 1u;
+    }
+    entry.address_version.fetch_add(1, std::memory_order_relaxed);
     entry.seq.store(seq + 2, std::memory_order_release);
     return true;
 }

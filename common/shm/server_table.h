@@ -2,16 +2,18 @@
 //
 // Server table: what all processes know of each upstream server, in the shared arena.
 //
-//   │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: key · seq · addresses[16] · passed_over_until_ns · failures
+//   │ orders │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: seq · addresses[16] · requests · turns · health · key
 //
 // The index of an entry is the server's identity in every row's in_flight[]. The master assigns entries (find_or_assign) before it
 // hands out a bundle that names them, keyed by "upstream\0server text", and frees one only when no configuration names it and no
 // request is in flight there. The caretaker alone writes the addresses of a named server, under the seqlock `seq` (odd = being
 // written; a reader gives up after some tries and keeps what it had; if the caretaker dies in the middle, the master evens it out
-// and the next caretaker writes again). Any worker writes passed_over_until_ns and failures: single words, last writer wins.
+// and the next caretaker writes again). Which of those addresses checks have found dead is a bit of each, written likewise. Whether
+// the server may be chosen is its health (server_health.h). The master counts `orders` when it has changed an order or a weight.
 #pragma once
 
 #include "common/shm/rows.h"
+#include "common/shm/server_health.h"
 
 #include <sys/socket.h>
 
@@ -30,6 +32,12 @@ struct ServerAddress {
     std::uint16_t family; ///< AF_INET or AF_INET6
     std::uint16_t port;   ///< host order
     std::array<std::uint8_t, 16> address; ///< IPv4 in the first four
+    std::uint32_t is_down; ///< 1 = checks say so: not used while another one is not
+
+    bool is_same_place(const ServerAddress& other) const noexcept
+    {
+        return family == other.family && port == other.port && address == other.address;
+    }
 };
 
 enum class NameState : std::uint32_t { literal, unresolved, resolved, failed };
@@ -42,15 +50,15 @@ struct ServerEntry {
     std::uint64_t resolved_ns;               ///< CLOCK_MONOTONIC
     ServerAddress addresses[kMaxAddresses];
     std::atomic<std::uint32_t> address_version; ///< counts changes of the set of addresses: kept connections are looked at again
-    std::atomic<std::uint64_t> passed_over_until_ns; ///< CLOCK_MONOTONIC; 0 = fine
-    std::atomic<std::uint32_t> failures;     ///< in a row
-    std::atomic<std::uint64_t> requests;     ///< approximate count (racy add), for status
+    std::atomic<std::uint64_t> requests;     ///< sent to it, by all workers
     std::atomic<std::uint64_t> turns;        ///< of round_robin, counted in the entry of an upstream's first server
+    ServerHealth health;
     std::uint32_t key_length;
     char key[kServerKeyBytes];
 };
 
 struct ServerTable {
+    std::atomic<std::uint32_t> orders; ///< counts changes of orders and weights
     ServerEntry entries[kMaxServers];
 };
 
@@ -69,13 +77,23 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept;
 /// Evens out entries that a dead caretaker left half written. Master only, after the caretaker was reaped.
 void repair_after_caretaker(ServerTable& table) noexcept;
 
-/// Copies the published addresses of a named server as socket addresses; false if none can be had right now (`out` is then
-/// untouched).
+/// Copies the published addresses of a named server that are not down, or all if all are, as socket addresses; false if none can
+/// be had right now (`out` is then untouched).
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
 
 /// Publishes the addresses (caretaker only). False, and nothing is changed, while another caretaker is writing (during an upgrade
 /// there are two for a moment): try again later.
 [[nodiscard]] bool publish_addresses(ServerEntry& entry, const std::vector<ServerAddress>& addresses, NameState state,
                                      std::uint64_t now_ns) noexcept;
+
+/// Marks those of the published addresses for which `is_down` has a bit; in their order. The same rules as for publish_addresses().
+/// A change counts as one of the set: kept connections to an address that is down are not used.
+[[nodiscard]] bool publish_down(ServerEntry& entry, std::uint32_t is_down) noexcept;
+
+/// A copy of what is published, with the down ones; none if it cannot be had right now.
+std::vector<ServerAddress> copy_addresses(const ServerEntry& entry);
+
+/// As a socket address.
+sockaddr_storage to_socket_address(const ServerAddress& address) noexcept;
 
 } // namespace ladle::shm

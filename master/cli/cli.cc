@@ -53,6 +53,8 @@ struct CommandLine {
     std::string helped_command;
     PurgeChoice purged;
     CacheChoice shown;
+    ServerChoice server;
+    std::string server_word;
     bool checks_cache = false;
     bool now = false;
     bool as_json = false;
@@ -144,6 +146,19 @@ void add_running_commands(CommandLine& line)
     CLI::App* status_command = line.add("status", "Show workers, listeners, servers and counters.",
                                         [&line] { return status(line.options, line.as_json ? Format::json : Format::text); });
     status_command->add_flag("--json", line.as_json, "for programs");
+}
+
+void add_upstream_command(CommandLine& line)
+{
+    CLI::App* command = line.add("upstream", "Take a server out of its upstream or back, or change its share.",
+                                 [&line] { return order_server(line.options, line.server); });
+    command->add_option("NAME", line.server.upstream, "the upstream")->required();
+    command->add_option("server", line.server_word, "the word \"server\"")->required()->check(CLI::IsMember({"server"}));
+    command->add_option("ADDRESS", line.server.server, "the server, as ladle status shows it")->required();
+    command->add_option("ACTION", line.server.action, "drain, down, resume, up or weight")
+        ->required()
+        ->check(CLI::IsMember({"drain", "down", "resume", "up", "weight"}));
+    command->add_option("N", line.server.weight, "the weight; 0 is the configured one")->check(CLI::Range(0, 1000));
 }
 
 void add_cache_commands(CommandLine& line)
@@ -243,6 +258,7 @@ int run_cli(int argc, char** argv, const Roles& roles)
         ->capture_default_str();
     add_life_commands(line);
     add_running_commands(line);
+    add_upstream_command(line);
     add_cache_commands(line);
     add_other_commands(line);
     try {

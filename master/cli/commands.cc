@@ -117,6 +117,20 @@ int reopen(const CommandOptions& options)
     return order(options, {{"command", "reopen"}});
 }
 
+int order_server(const CommandOptions& options, const ServerChoice& choice)
+{
+    if ((choice.action == "weight") != choice.weight.has_value()) {
+        fmt::print(stderr, "ladle: {}\n", choice.weight ? "only weight takes a number" : "which weight? A number from 1 to 1000");
+        return 2;
+    }
+    look_at_master(options);
+    return order(options, {{"command", "server"},
+                           {"upstream", choice.upstream},
+                           {"server", choice.server},
+                           {"action", choice.action},
+                           {"weight", choice.weight.value_or(0)}});
+}
+
 int status(const CommandOptions& options, Format format)
 {
     const auto connection = connect_master(options);

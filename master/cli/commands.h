@@ -7,6 +7,7 @@
 #include "master/child.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,15 @@ int upgrade(const CommandOptions& options);
 int reopen(const CommandOptions& options);
 int status(const CommandOptions& options, Format format);
 int check(const CommandOptions& options, Format format);
+
+/// An order about one server.
+struct ServerChoice {
+    std::string upstream;
+    std::string server;
+    std::string action;
+    std::optional<std::uint32_t> weight; ///< of "weight", and of it alone
+};
+int order_server(const CommandOptions& options, const ServerChoice& choice);
 
 /// What to purge; at least one of them.
 struct PurgeChoice {

@@ -5,6 +5,7 @@
 #include "common/os/log.h"
 #include "worker/caretaker/cache_sweep.h"
 #include "worker/caretaker/disk_keeper.h"
+#include "worker/caretaker/health_book.h"
 #include "worker/caretaker/name_book.h"
 #include "worker/caretaker/staple_book.h"
 #include "worker/role.h"
@@ -36,6 +37,7 @@ private:
     void close() override
     {
         names_.reset();
+        health_.reset();
         staples_.reset();
         cache_.reset();
         disk_.reset();
@@ -47,6 +49,7 @@ private:
     void answer_when_settled(ipc::MessageType type, std::uint64_t generation);
 
     std::unique_ptr<NameBook> names_;
+    std::unique_ptr<HealthBook> health_;
     std::unique_ptr<StapleBook> staples_;
     std::optional<CacheSweep> cache_;
     std::unique_ptr<DiskKeeper> disk_;
@@ -72,6 +75,7 @@ Result<void> Caretaker::init()
     if (auto followed = staples_->follow(config_); !followed) {
         return followed;
     }
+    health_ = std::make_unique<HealthBook>(*loop_, inherited_.arena->regions(), row_);
     names_ = std::make_unique<NameBook>(*loop_, inherited_.arena->regions());
     return names_->init(*config_);
 }
@@ -79,6 +83,7 @@ Result<void> Caretaker::init()
 void Caretaker::begin()
 {
     names_->add(*config_);
+    health_->follow(config_);
     answer_when_settled(ipc::MessageType::ready, inherited_.generation);
 }
 
@@ -139,6 +144,7 @@ void Caretaker::on_commit(std::uint64_t generation)
     if (prepared_) {
         adopt(std::exchange(prepared_, nullptr));
         std::ignore = staples_->follow(config_); // fails only the first time
+        health_->follow(config_);
         if (names_->commit(*config_)) {
             return answer_when_settled(ipc::MessageType::committed, generation); // the first request shall meet the new answers
         }
@@ -150,6 +156,7 @@ void Caretaker::on_tick()
 {
     row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
     names_->on_tick();
+    health_->on_tick();
     staples_->on_tick();
     if (cache_) {
         cache_->on_tick();

@@ -178,8 +178,8 @@ void NameBook::publish(Name& name)
         }
         if (entry.address_count == 0 && !addresses.empty()) {
             // Workers hold the missing address against the server: that is over.
-            entry.failures.store(0, std::memory_order_relaxed);
-            entry.passed_over_until_ns.store(0, std::memory_order_relaxed);
+            entry.health.connect_failures.store(0, std::memory_order_relaxed);
+            entry.health.out_until_ns.store(0, std::memory_order_relaxed);
         }
         const auto state = name.has_failed ? shm::NameState::failed : shm::NameState::resolved;
         name.is_unpublished |= !shm::publish_addresses(entry, addresses, state, loop::clock_now());

@@ -27,10 +27,10 @@ std::string make_date()
     return line;
 }
 
-void stir_queues(LiveConfig& config) noexcept
+void tick_upstreams(LiveConfig& config, loop::Nanos now) noexcept
 {
     for (const auto& upstream : config.upstreams) {
-        upstream->stir_queue();
+        upstream->on_tick(now);
     }
 }
 
@@ -200,11 +200,11 @@ void Front::on_tick()
     if (parts_->cache) {
         parts_->cache->on_tick();
     }
-    stir_queues(*live_);
+    tick_upstreams(*live_, loop::clock_now());
     std::erase_if(earlier_, [](const std::weak_ptr<LiveConfig>& config) {
         const std::shared_ptr<LiveConfig> alive = config.lock();
         if (alive) {
-            stir_queues(*alive);
+            tick_upstreams(*alive, loop::clock_now());
         }
         return !alive;
     });

@@ -7,13 +7,11 @@
 #include "worker/upstream/forward.h"
 #include "worker/upstream/receive.h"
 
+#include <algorithm>
+
 namespace ladle::worker {
 
 namespace {
-
-constexpr std::uint32_t kMostConnects = 3;    // servers tried for one request
-constexpr std::uint32_t kMostAttempts = 4;    // connects and sends of one request
-constexpr std::uint32_t kMostRemembered = 64; // members that the set of tried ones has a bit for
 
 /// Waits until some member has room, or for the queue's timeout. Nothing = look again.
 loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upstream, QueuePlace& place)
@@ -54,15 +52,15 @@ struct QueueGuard {
     }
 };
 
-loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, std::uint64_t tried)
+loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tried& tried)
 {
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
     for (;;) {
         // Who has waited longer goes first, whatever else woke this one.
         const bool has_turn = !upstream.has_queue() || upstream.is_oldest(queue.place);
-        const Upstream::Choice choice = has_turn ? upstream.choose(tried, request.parts.loop.now())
-                                                 : Upstream::Choice{Upstream::Outcome::all_full, 0};
+        const Upstream::Choice choice =
+            has_turn ? upstream.choose(tried, request.parts.loop.now()) : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
             turn.member = choice.member;
             turn.lease = Lease(upstream, choice.member);
@@ -85,27 +83,138 @@ bool has_whole_body(const Request& request) noexcept
     return !request.body || request.body->keeps_all() || request.body->size() == 0;
 }
 
-/// Whether the request may be sent again after a failure that allows it so far.
-bool may_repeat(const Request& request, const Turn& turn, Repeat repeat) noexcept
+/// What a failure says about the server; nothing where it is not to blame.
+std::optional<shm::ServerFailure> blame(const Turn& turn, Reason reason) noexcept
 {
-    if (request.response_begun || !has_whole_body(request) || request.attempts >= kMostAttempts) {
-        return false;
-    }
-    switch (repeat) {
-    case Repeat::always: return true;
-    case Repeat::if_idempotent: return turn.is_reused && http::is_idempotent(request.head.method);
-    default: return false;
+    switch (reason) {
+    case Reason::server_reset:
+        // A kept connection that ends as a request comes is nobody's fault. In HTTP/2 it would have said which ones it took.
+        return turn.is_reused && !(turn.stream && turn.stream->is_framed) ? std::nullopt
+                                                                          : std::optional(shm::ServerFailure::reset);
+    case Reason::server_timeout:
+    case Reason::server_stalled:
+        return shm::ServerFailure::timeout;
+    case Reason::server_bad_head:
+    case Reason::server_bad_framing:
+    case Reason::server_bad_interim:
+        return shm::ServerFailure::bad_response;
+    default:
+        return std::nullopt;
     }
 }
 
-/// After a connect that failed: the server rests, for all workers.
+bool is_bad_status(std::uint16_t status) noexcept
+{
+    return status == 502 || status == 503 || status == 504;
+}
+
+/// Counts a failure against the chosen server.
+void report(const Request& request, const Turn& turn, shm::ServerFailure failure)
+{
+    if (turn.upstream->report_failure(turn.member, failure, request.parts.loop.now())) {
+        os::log(os::Level::warning, "a server is left alone for a while",
+                {{"upstream", request.upstream_name},
+                 {"server", request.server_text},
+                 {"failure", name_of(failure)},
+                 {"id", request.id}});
+    }
+}
+
+/// After a connect that failed.
 void give_up_on(Request& request, Turn& turn, const std::string& why)
 {
-    Upstream::report_failure(turn.upstream->members()[turn.member], request.parts.loop.now());
     request.parts.row.add(shm::Metric::server_connect_failures);
     os::log(os::Level::warning, "cannot connect to a server",
             {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", why}, {"id", request.id}});
+    report(request, turn, shm::ServerFailure::connect);
     turn.lease.end();
+}
+
+/// Whether the request could go to another server after the chosen one may have seen it.
+bool may_ask_another(const Request& request, const Turn& turn, Tried tried) noexcept
+{
+    tried.add(turn.member);
+    return !request.response_begun && has_whole_body(request) && http::is_idempotent(request.head.method) &&
+           tried.size() < turn.upstream->settings().retry.attempts && turn.upstream->has_other(tried, request.parts.loop.now());
+}
+
+/// Whether this answer is worth another server's.
+bool is_to_be_asked_again(const Request& request, const Turn& turn, const Tried& tried)
+{
+    const std::vector<std::uint16_t>& statuses = turn.upstream->settings().retry.on_status;
+    return std::find(statuses.begin(), statuses.end(), request.response.status) != statuses.end() &&
+           may_ask_another(request, turn, tried) && turn.upstream->take_retry(request.parts.loop.now());
+}
+
+/// What to do after a failure that came behind the connect.
+enum class Next : std::uint8_t { answer, same_or_other, other };
+
+Next after_failure(const Request& request, const Turn& turn, Reason reason, Repeat repeat, const Tried& tried)
+{
+    const config::Retry& rules = turn.upstream->settings().retry;
+    const bool may_repeat = !request.response_begun && has_whole_body(request) && request.attempts <= rules.attempts;
+    if (may_repeat && repeat == Repeat::always) {
+        // It may be about to leave, or has too much to do.
+        return turn.upstream->members().size() > 1 ? Next::other : Next::same_or_other;
+    }
+    if (may_repeat && repeat == Repeat::if_idempotent && turn.is_reused && http::is_idempotent(request.head.method)) {
+        return Next::same_or_other; // with a fresh connection: that one was closed as it was idle
+    }
+    const bool is_wanted =
+        (repeat == Repeat::if_idempotent && rules.on_reset) || (reason == Reason::server_timeout && turn.patience.count() > 0);
+    return is_wanted && may_ask_another(request, turn, tried) && turn.upstream->take_retry(request.parts.loop.now()) ? Next::other
+                                                                                                                     : Next::answer;
+}
+
+void rewind_body(Request& request)
+{
+    if (request.body && request.body->keeps_all()) {
+        request.body->rewind();
+    }
+}
+
+/// Connects to the chosen server. A failure is counted; `tried` then has the server.
+loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshness, Tried& tried)
+{
+    request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
+    ++request.attempts;
+    Connected connected = co_await connect(request, turn, freshness);
+    if (!connected.failed) {
+        request.times.connected = loop::clock_now();
+    } else if (connected.failed->reason != Reason::client_left) { // else nothing that the server is to blame for
+        give_up_on(request, turn, connected.detail);
+        tried.add(turn.member);
+    }
+    co_return connected;
+}
+
+/// Sends the request and waits for the head of the response.
+loop::Task<Received> ask(Request& request, Turn& turn, const Tried& tried)
+{
+    const std::chrono::milliseconds per_try = turn.upstream->settings().retry.per_try;
+    turn.patience = per_try.count() > 0 && per_try < request.timeouts().response && may_ask_another(request, turn, tried)
+                        ? per_try
+                        : std::chrono::milliseconds(0);
+    Forwarded forwarded = co_await forward(request, turn);
+    if (forwarded.failed) {
+        co_return Received{forwarded.failed, forwarded.repeat};
+    }
+    Received received = co_await receive(request, turn);
+    co_return received;
+}
+
+/// Counts how the server did with what was asked.
+void judge(const Request& request, const Turn& turn, const Received& received)
+{
+    if (received.failed) {
+        if (const auto failure = blame(turn, received.failed->reason)) {
+            report(request, turn, *failure);
+        }
+    } else if (is_bad_status(request.response.status)) {
+        report(request, turn, shm::ServerFailure::bad_status);
+    } else {
+        turn.upstream->report_success(turn.member, request.times.response - request.times.connected, request.parts.loop.now());
+    }
 }
 
 } // namespace
@@ -114,61 +223,49 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
 {
     turn.upstream = request.live->upstreams[*request.route->upstream].get();
     request.upstream_name = turn.upstream->settings().name;
-    std::uint64_t tried = 0;
+    const config::Retry& rules = turn.upstream->settings().retry;
+    Tried tried;
     std::optional<Answer> unreachable; ///< what is answered when there is no server left: how the last one failed
     Freshness freshness = Freshness::kept_or_fresh;
     for (;;) {
         std::optional<Answer> failed = co_await choose(request, turn, tried);
         if (failed) {
-            co_return failed->reason == Reason::no_server && unreachable ? unreachable : failed;
+            co_return failed->reason == Reason::no_server&& unreachable ? unreachable : failed;
         }
-        request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
-        ++request.attempts;
-        Connected connected = co_await connect(request, turn, freshness);
-        if (connected.failed && connected.failed->reason == Reason::client_left) {
-            co_return connected.failed; // nothing that the server is to blame for
-        }
+        Connected connected = co_await try_connect(request, turn, freshness, tried);
         if (connected.failed) {
-            give_up_on(request, turn, connected.detail);
             unreachable = connected.failed;
-            if (request.attempts >= kMostConnects || turn.member >= kMostRemembered) {
+            if (connected.failed->reason == Reason::client_left || !rules.on_connect || tried.size() >= rules.attempts) {
                 co_return unreachable;
             }
-            tried |= std::uint64_t{1} << turn.member;
             continue;
         }
-        request.times.connected = loop::clock_now();
         const bool was_early = request.client.is_early();
-        Forwarded forwarded = co_await forward(request, turn);
-        std::optional<Answer> bad = forwarded.failed;
-        Repeat repeat = forwarded.repeat;
-        if (!bad) {
-            Received received = co_await receive(request, turn);
-            bad = received.failed;
-            repeat = received.repeat;
-        }
-        if (!bad && !(was_early && request.response.status == 425)) {
-            co_return std::nullopt;
-        }
-        turn.drop();
-        if (!bad) { // RFC 8470 §5.2: once more, when it is no risk any longer
-            bad = co_await await_handshake(request, Replay::refused);
-            if (bad) {
-                co_return bad;
+        Received received = co_await ask(request, turn, tried);
+        judge(request, turn, received);
+        if (!received.failed && was_early && request.response.status == 425) {
+            turn.drop(); // RFC 8470 §5.2: once more, when it is no risk any longer
+            std::optional<Answer> refused = co_await await_handshake(request, Replay::refused);
+            if (refused) {
+                co_return refused;
             }
             continue;
         }
-        if (!may_repeat(request, turn, repeat)) {
-            co_return bad;
+        if (!received.failed && !is_to_be_asked_again(request, turn, tried)) {
+            co_return std::nullopt;
         }
-        if (repeat == Repeat::always && turn.upstream->members().size() > 1 && turn.member < kMostRemembered) {
-            tried |= std::uint64_t{1} << turn.member; // it may be about to leave, or has too much to do
-            unreachable = bad;
+        const Next next =
+            received.failed ? after_failure(request, turn, received.failed->reason, received.repeat, tried) : Next::other;
+        turn.drop();
+        if (next == Next::answer) {
+            co_return received.failed;
+        }
+        if (next == Next::other) {
+            tried.add(turn.member);
+            unreachable = received.failed ? received.failed : Answer{502, Reason::no_server};
         }
         freshness = Freshness::fresh;
-        if (request.body && request.body->keeps_all()) {
-            request.body->rewind();
-        }
+        rewind_body(request);
     }
 }
 

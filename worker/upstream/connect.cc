@@ -3,10 +3,10 @@
 
 #include "common/os/log.h"
 #include "worker/upstream/announce.h"
+#include "worker/upstream/begin_connect.h"
 #include "worker/upstream/join.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -119,30 +119,6 @@ loop::Task<std::optional<Connected>> shake_hands(Request& request, const Turn& t
     }
 }
 
-/// Begins a connect; the socket's first writability is its end.
-int begin_connect(Request& request, ServerConnection& connection, const Endpoint& endpoint)
-{
-    os::Fd fd(::socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!fd) {
-        return errno;
-    }
-    if (endpoint.address.ss_family != AF_UNIX) {
-        const int on = 1;
-        ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
-    const int result = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length);
-    const int code = result == 0 ? 0 : errno;
-    if (code != 0 && code != EINPROGRESS) {
-        return code; // a full backlog of a Unix socket says EAGAIN: as good as refused
-    }
-    if (code == EINPROGRESS) {
-        connection.socket.expect_writable();
-    }
-    const auto started =
-        connection.socket.start(request.parts.loop, std::move(fd), endpoint.address.ss_family, &request.client.wake.news());
-    return started ? 0 : started.error().code;
-}
-
 } // namespace
 
 bool is_still_of(const Member& member, ServerConnection& connection)
@@ -170,7 +146,7 @@ loop::Task<Connected> open_connection(Request& request, Turn& turn, std::unique_
         auto connection = member.server->make_connection();
         connection->address = endpoint.address;
         connection->address_version = member.entry->address_version.load(std::memory_order_relaxed);
-        int code = begin_connect(request, *connection, endpoint);
+        int code = begin_connect(request.parts.loop, *connection, endpoint.address, endpoint.length, request.client.wake.news());
         request.client.alarm.set(request.timeouts().connect);
         if (code == 0 && !connection->socket.may_write()) {
             const bool is_wanted = co_await wait_for_connect(request, *connection);
@@ -213,7 +189,7 @@ loop::Task<Connected> open_connection(Request& request, Turn& turn, std::unique_
 
 loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
 {
-    Member& member = turn.upstream->members()[turn.member];
+    const Member& member = turn.upstream->members()[turn.member];
     turn.is_reused = false;
     if (turn.upstream->settings().protocol == config::UpstreamProtocol::h2) {
         Connected joined = co_await join(request, turn);
@@ -231,7 +207,7 @@ loop::Task<Connected> connect(Request& request, Turn& turn, Freshness freshness)
     std::unique_ptr<ServerConnection> made;
     Connected connected = co_await open_connection(request, turn, made);
     if (!connected.failed) {
-        Upstream::report_success(member);
+        turn.upstream->report_connected(turn.member);
         turn.stream = std::move(made);
     }
     co_return connected;

@@ -48,7 +48,7 @@ loop::Task<Connected> greet(Request& request, Turn& turn, std::unique_ptr<Server
     if (!greeting.failure.empty()) {
         co_return Connected{Answer{502, Reason::server_not_h2}, greeting.failure};
     }
-    Upstream::report_success(turn.upstream->members()[turn.member]);
+    turn.upstream->report_connected(turn.member);
     co_return Connected{};
 }
 

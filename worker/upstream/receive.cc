@@ -102,7 +102,9 @@ Received no_head(Request& request, const Turn& turn, HeadStep step)
 loop::Task<Received> receive(Request& request, Turn& turn)
 {
     ClientStream& client = request.client;
-    client.alarm.set(request.is_grpc ? request.timeouts().tunnel : request.timeouts().response);
+    client.alarm.set(turn.patience.count() > 0 ? turn.patience
+                     : request.is_grpc         ? request.timeouts().tunnel
+                                               : request.timeouts().response);
     request.response.clear();
     for (;;) {
         const HeadStep step = read_head(request, turn);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The servers as one worker knows them: their kept connections. Keyed by place in the shared server table, so a reload that renames
-// nothing keeps every connection. What all workers share of a server (in-flight counts, addresses, passed over) is in common/shm.
+// nothing keeps every connection. What all workers share of a server (in-flight counts, addresses, health) is in common/shm.
 #pragma once
 
 #include "common/shm/arena.h"

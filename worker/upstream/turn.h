@@ -10,6 +10,7 @@
 #include "worker/upstream/upload.h"
 #include "worker/upstream/upstream.h"
 
+#include <chrono>
 #include <memory>
 
 namespace ladle::worker {
@@ -29,6 +30,7 @@ struct Turn {
     std::unique_ptr<Upload> upload; ///< the rest of a request that is answered already; else null
     BodyReader body;              ///< of the response
     unsigned interim = 0;         ///< interim responses of the server so far
+    std::chrono::milliseconds patience{0}; ///< to answer in, as another server could be asked; 0 = timeouts.response
     bool is_reused = false;       ///< the connection had carried a request before
     bool request_complete = false; ///< the whole request was sent: the connection may be kept
     bool may_keep = false;         ///< the response allows it too

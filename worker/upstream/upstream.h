@@ -3,14 +3,20 @@
 // Upstream: one named group of servers in a configuration, and the choice among them. Counts of requests in flight are exact over
 // all workers (each writes its own process row, a choice sums them), so least_busy means the whole proxy's load and max_conn holds
 // for the whole proxy, to within one request per worker that decides in the same instant. Requests that find every server at its
-// max_conn wait in a bounded queue, oldest first. A server that refuses or does not take connections is passed over for a short,
-// growing time by all workers, but never so that none is left to try.
+// max_conn wait in a bounded queue, oldest first.
+//
+// Whom a choice may fall on: servers that checks have not found down, that are not ejected (what requests met, of all workers) and
+// that the operator has not taken out; without any, the backups of that kind; without any of those, all that the operator lets
+// (`panics`). More than kMostCompared servers are not all compared: of two that are drawn by weight the less busy one is taken,
+// which spreads load nearly as well and does not take longer the more there are.
 #pragma once
 
 #include "common/config/config.h"
 #include "common/loop/task.h"
 #include "worker/upstream/server_set.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -21,6 +27,26 @@ struct Member {
     const config::UpstreamServer* settings;
     shm::ServerEntry* entry;
     std::shared_ptr<Server> server;
+};
+
+/// The members that one request has been sent to, and is not to be sent to again.
+class Tried {
+public:
+    void add(std::uint32_t member) noexcept
+    {
+        if (size_ < members_.size()) {
+            members_[size_++] = member;
+        }
+    }
+    bool has(std::uint32_t member) const noexcept
+    {
+        return std::find(members_.begin(), members_.begin() + size_, member) != members_.begin() + size_;
+    }
+    std::uint32_t size() const noexcept { return size_; }
+
+private:
+    std::array<std::uint32_t, 12> members_{}; ///< more than `retry.attempts` may be
+    std::uint32_t size_ = 0;
 };
 
 /// A request that waits for a server below its max_conn.
@@ -40,8 +66,8 @@ public:
         Outcome outcome;
         std::uint32_t member;
     };
-    /// Picks a member that is not in `tried` (a bit per member, of the first 64).
-    Choice choose(std::uint64_t tried, loop::Nanos now);
+    /// Picks a member that is not in `tried`.
+    Choice choose(const Tried& tried, loop::Nanos now);
 
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;
@@ -53,20 +79,54 @@ public:
     void leave_queue(QueuePlace& place) noexcept;
     bool has_queue() const noexcept { return queued_ != 0; }
     bool is_oldest(const QueuePlace& place) const noexcept { return queue_.next == &place; }
-    /// Lets the oldest waiter look again: another worker may have made room. Each tick.
+    /// Lets the oldest waiter look again: another worker may have made room.
     void stir_queue() noexcept;
+    /// Each tick of the loop.
+    void on_tick(loop::Nanos now) noexcept
+    {
+        stir_queue();
+        settle_budget(now);
+    }
+    static constexpr std::size_t kMostCompared = 16;
 
-    /// The member refused or did not take a connection: it rests, for 1 s at first, twice as long each time, 10 s at most.
-    static void report_failure(Member& member, loop::Nanos now) noexcept;
-    static void report_success(Member& member) noexcept;
+    /// A request to the member failed, and the member is to blame. One that takes no connection is left alone for 1 s at first,
+    /// twice as long each time, 10 s at most; what else happens takes it out as `eject` says. True = that has happened now.
+    bool report_failure(std::uint32_t member, shm::ServerFailure failure, loop::Nanos now) noexcept;
+    /// The member has taken a connection.
+    void report_connected(std::uint32_t member) noexcept;
+    /// The member has answered a request as it should; how long the head of the response took.
+    void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+
+    /// Whether another member than those in `tried` is in order, so that a request that this one failed is better sent there.
+    bool has_other(const Tried& tried, loop::Nanos now) const noexcept;
+    /// Whether the budget of all workers lets one more request be sent again; counts it if so.
+    bool take_retry(loop::Nanos now) noexcept;
 
 private:
-    bool is_usable(const Member& member, loop::Nanos now) const noexcept;
+    /// Whom a search looks at, in this order.
+    enum class Tier : std::uint8_t { normal, starting, backup, any };
+    struct Search {
+        const Tried& tried;
+        loop::Nanos now;
+        Tier tier;
+        std::uint64_t turn; ///< where it begins
+    };
+
+    bool is_usable(std::uint32_t member, const Search& search) noexcept;
+    bool is_in_order(const Member& member, loop::Nanos now) const noexcept;
+    bool takes_part(const Member& member, loop::Nanos now) noexcept;
+    bool may_eject(std::uint32_t member, loop::Nanos now) const noexcept;
     bool is_full(std::uint32_t member) const noexcept;
+    std::uint32_t weight_of(std::uint32_t member) const noexcept;
+    std::uint64_t load_of(std::uint32_t member) const noexcept;
     std::uint32_t count_in_flight(std::uint32_t member) const noexcept;
-    Choice choose_least_busy(std::uint64_t tried, loop::Nanos now, bool ignore_rest);
-    Choice choose_round_robin(std::uint64_t tried, loop::Nanos now, bool ignore_rest);
+    std::uint64_t count_requests() const noexcept;
+    Choice choose_least_busy(const Search& search);
+    Choice choose_of_two(const Search& search);
+    Choice choose_round_robin(const Search& search);
     void make_turns();
+    void settle_budget(loop::Nanos now) noexcept;
+    std::uint32_t random() noexcept;
 
     const config::Upstream& settings_;
     shm::Regions& regions_;
@@ -74,6 +134,9 @@ private:
     std::vector<Member> members_;
     std::vector<std::uint32_t> turns_; ///< round_robin: one smooth weighted round, as member numbers
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
+    std::uint64_t random_;             ///< state
+    loop::Nanos next_settling_ = 0;
+    std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
     loop::Link queue_;
     std::uint32_t queued_ = 0;
 };

@@ -13,11 +13,22 @@ using namespace ladle::worker;
 
 namespace {
 
+Tried members_of(std::uint64_t bits)
+{
+    Tried tried;
+    for (std::uint32_t at = 0; at < 64; ++at) {
+        if ((bits >> at & 1u) != 0) {
+            tried.add(at);
+        }
+    }
+    return tried;
+}
+
 /// One group as two workers see it, over a shared arena.
 struct Bench {
     Bench(config::Balance balance, const std::vector<std::uint32_t>& weights, std::uint32_t max_conn = 0)
-        : arena(std::move(*shm::Arena::make())), loop(std::move(*loop::Loop::make())),
-          row(arena.regions().rows[0]), other_row(arena.regions().rows[1]), servers(*loop, row), other_servers(*loop, other_row)
+        : arena(std::move(*shm::Arena::make())), loop(std::move(*loop::Loop::make())), row(arena.regions().rows[0]),
+          other_row(arena.regions().rows[1]), servers(*loop, row), other_servers(*loop, other_row)
     {
         row.pid = 1;
         other_row.pid = 2;
@@ -39,7 +50,7 @@ struct Bench {
     {
         std::string text;
         for (int i = 0; i < count; ++i) {
-            const Upstream::Choice choice = upstream->choose(tried, now);
+            const Upstream::Choice choice = upstream->choose(members_of(tried), now);
             text += choice.outcome == Upstream::Outcome::chosen     ? static_cast<char>('a' + choice.member)
                     : choice.outcome == Upstream::Outcome::all_full ? '='
                                                                     : '-';
@@ -76,7 +87,7 @@ TEST_CASE("round_robin is one order over all workers")
 {
     Bench bench(kRound, {1, 1, 1});
     CHECK(bench.choices(1) == "a");
-    CHECK(bench.other->choose(0, bench.now).member == 1);
+    CHECK(bench.other->choose({}, bench.now).member == 1);
     CHECK(bench.choices(1) == "c");
 }
 
@@ -97,7 +108,7 @@ TEST_CASE("least_busy takes the fewest in flight for its weight, over all worker
     Bench weighted(kLeast, {3, 1});
     std::map<std::uint32_t, int> taken;
     for (int i = 0; i < 40; ++i) {
-        const std::uint32_t member = weighted.upstream->choose(0, weighted.now).member;
+        const std::uint32_t member = weighted.upstream->choose({}, weighted.now).member;
         weighted.upstream->begin_request(member);
         ++taken[member];
     }
@@ -133,26 +144,241 @@ TEST_CASE("what was tried is not chosen again")
     CHECK(Bench(kLeast, {1}).choices(1, 1) == "-");
 }
 
-TEST_CASE("a server that failed rests, longer each time, but never so that none is left")
+constexpr loop::Nanos kSecond = 1'000'000'000;
+
+TEST_CASE("a server that takes no connections rests, longer each time, but never so that none is left")
 {
     for (const auto balance : {kRound, kLeast}) {
         Bench bench(balance, {1, 1});
-        constexpr loop::Nanos kSecond = 1'000'000'000;
-        Upstream::report_failure(bench.upstream->members()[0], bench.now);
+        const auto refuse = [&](std::uint32_t member) {
+            return bench.upstream->report_failure(member, shm::ServerFailure::connect, bench.now);
+        };
+        CHECK(refuse(0));
+        CHECK_FALSE(refuse(0)); // what was under way fails as well
         CHECK(bench.choices(3) == "bbb");
+        CHECK(bench.other->choose({}, bench.now).member == 1); // all workers know it
         bench.now += kSecond;
         CHECK(bench.choices(4).find('a') != std::string::npos);
+        CHECK(refuse(0));
+        bench.now += 2 * kSecond - 1;
+        CHECK(bench.choices(3) == "bbb");
         for (int i = 0; i < 50; ++i) {
-            Upstream::report_failure(bench.upstream->members()[0], bench.now);
+            bench.now += 10 * kSecond;
+            CHECK(refuse(0));
         }
         bench.now += 10 * kSecond - 1;
         CHECK(bench.choices(3) == "bbb");
         CHECK(bench.choices(2, 0b10) == "aa"); // resting is better than nothing
-        Upstream::report_failure(bench.upstream->members()[1], bench.now);
+        CHECK(refuse(1));
         CHECK(bench.choices(4).find('-') == std::string::npos);
-        Upstream::report_success(bench.upstream->members()[0]);
+        bench.upstream->report_connected(0);
         CHECK(bench.choices(3) == "aaa");
     }
+}
+
+TEST_CASE("five failures in a row eject a server, each time for longer, and it comes back on trial")
+{
+    Bench bench(kLeast, {1, 1});
+    const auto fail = [&](std::uint32_t member) {
+        bench.upstream->begin_request(member);
+        bench.upstream->end_request(member);
+        return bench.upstream->report_failure(member, shm::ServerFailure::reset, bench.now);
+    };
+    for (int i = 0; i < 4; ++i) {
+        CHECK_FALSE(fail(0));
+    }
+    bench.upstream->report_success(0, 1, bench.now);
+    for (int i = 0; i < 4; ++i) {
+        bench.now += 20 * kSecond; // longer than `within`: they are not compared with the requests between them
+        CHECK_FALSE(fail(0));
+    }
+    CHECK(fail(0));
+    CHECK(bench.choices(3) == "bbb");
+    bench.upstream->report_success(0, 1, bench.now); // begun before
+    CHECK(bench.choices(3) == "bbb");
+    bench.now += 30 * kSecond - 1;
+    CHECK(bench.choices(3) == "bbb");
+    bench.now += 1;
+    CHECK(bench.choices(4).find('a') != std::string::npos);
+    bench.other->begin_request(0);
+    CHECK(bench.choices(4) == "bbbb"); // until that one has ended well it gets no other
+    bench.other->end_request(0);
+    CHECK(fail(0)); // and not five this time
+    bench.now += 60 * kSecond - 1;
+    CHECK(bench.choices(3) == "bbb");
+    bench.now += 1;
+    bench.upstream->report_success(0, 1, bench.now);
+    bench.other->begin_request(1);
+    CHECK(bench.choices(3) == "aaa");
+}
+
+TEST_CASE("an ejection never lasts longer than `longest`, and is short again after a good time")
+{
+    Bench bench(kLeast, {1, 1, 1});
+    bench.settings.eject.failures = 1;
+    bench.settings.eject.longest = std::chrono::seconds(100);
+    for (int i = 0; i < 10; ++i) {
+        CHECK(bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now));
+        bench.now += 100 * kSecond;
+        CHECK(bench.choices(9).find('a') != std::string::npos);
+    }
+    bench.now += 31 * kSecond;
+    bench.upstream->report_success(0, 1, bench.now);
+    CHECK(bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now));
+    bench.now += 30 * kSecond;
+    CHECK(bench.choices(9).find('a') != std::string::npos);
+}
+
+TEST_CASE("half of the requests failing ejects as well, a few among many do not")
+{
+    Bench bench(kLeast, {1, 1, 1, 1});
+    const auto ask = [&](std::uint32_t member, bool is_good) {
+        bench.upstream->begin_request(member);
+        bench.upstream->end_request(member);
+        if (is_good) {
+            bench.upstream->report_success(member, 1, bench.now);
+            return false;
+        }
+        return bench.upstream->report_failure(member, shm::ServerFailure::bad_status, bench.now);
+    };
+    bool is_out = false;
+    for (int i = 0; i < 100; ++i) {
+        is_out = ask(0, i % 10 != 0) || is_out;
+    }
+    CHECK_FALSE(is_out);
+    int asked = 0;
+    while (!ask(1, asked % 2 != 0) && asked < 100) {
+        ++asked;
+    }
+    CHECK(asked == 8); // the fifth failure of nine requests
+}
+
+TEST_CASE("no more servers are ejected than `max`, and never the last one")
+{
+    Bench bench(kLeast, {1, 1, 1, 1});
+    bench.settings.eject.failures = 1;
+    CHECK(bench.upstream->report_failure(0, shm::ServerFailure::reset, bench.now));
+    CHECK(bench.upstream->report_failure(1, shm::ServerFailure::reset, bench.now));
+    CHECK_FALSE(bench.upstream->report_failure(2, shm::ServerFailure::reset, bench.now));
+    bench.settings.eject.share = 100;
+    CHECK(bench.upstream->report_failure(2, shm::ServerFailure::reset, bench.now));
+    CHECK_FALSE(bench.upstream->report_failure(3, shm::ServerFailure::reset, bench.now));
+    CHECK(bench.choices(3) == "ddd");
+    Bench single(kLeast, {1});
+    single.settings.eject = {1, std::chrono::seconds(10), 50, std::chrono::seconds(30), std::chrono::seconds(30), 100};
+    CHECK_FALSE(single.upstream->report_failure(0, shm::ServerFailure::reset, single.now));
+    CHECK(single.choices(2) == "aa");
+    Bench never(kLeast, {1, 1});
+    never.settings.eject.failures = 0;
+    CHECK_FALSE(never.upstream->report_failure(0, shm::ServerFailure::connect, never.now));
+    CHECK(never.choices(8).find('a') != std::string::npos);
+}
+
+TEST_CASE("what checks have found down is not chosen, unless all are; a backup only without any other")
+{
+    for (const auto balance : {kRound, kLeast}) {
+        Bench bench(balance, {1, 1, 1});
+        bench.settings.servers[2].is_backup = true;
+        const auto set = [&](std::uint32_t member, shm::Verdict verdict) {
+            bench.upstream->members()[member].entry->health.verdict = verdict;
+        };
+        CHECK(bench.choices(6).find('c') == std::string::npos);
+        set(0, shm::Verdict::down);
+        CHECK(bench.choices(3) == "bbb");
+        set(1, shm::Verdict::down);
+        CHECK(bench.choices(3) == "ccc");
+        set(2, shm::Verdict::down);
+        CHECK(bench.choices(9).find('-') == std::string::npos);
+        CHECK(bench.choices(9).find('a') != std::string::npos);
+        bench.settings.panics = false;
+        CHECK(bench.choices(3) == "---");
+        set(1, shm::Verdict::up);
+        CHECK(bench.choices(3) == "bbb");
+    }
+}
+
+TEST_CASE("a server that the operator took out is not even chosen when all are out; its weight may be another one")
+{
+    Bench bench(kRound, {1, 1});
+    shm::ServerHealth& health = bench.upstream->members()[0].entry->health;
+    health.order = shm::ServerOrder::drain;
+    CHECK(bench.choices(3) == "bbb");
+    CHECK(bench.choices(1, 0b10) == "-");
+    health.order = shm::ServerOrder::none;
+    health.weight = 3;
+    ++bench.arena.regions().servers.orders;
+    const std::string taken = bench.choices(40);
+    CHECK(std::count(taken.begin(), taken.end(), 'a') == 30);
+}
+
+TEST_CASE("the share of a server that came back grows from a tenth to the whole")
+{
+    for (const auto balance : {kRound, kLeast}) {
+        Bench bench(balance, {1, 1});
+        bench.settings.slow_start = std::chrono::seconds(10);
+        bench.upstream->members()[0].entry->health.back_ns = bench.now;
+        const auto share = [&] {
+            const std::string taken = bench.choices(2000);
+            return std::count(taken.begin(), taken.end(), 'a');
+        };
+        const auto first = share();
+        bench.now += 5 * kSecond;
+        const auto middle = share();
+        bench.now += 5 * kSecond;
+        const auto last = share();
+        CHECK(first > 40);
+        CHECK(first < 260);
+        CHECK(middle > 400);
+        CHECK(middle < 800);
+        CHECK(last == 1000);
+    }
+}
+
+TEST_CASE("of many servers those in order are taken, by weight, the less busy ones first")
+{
+    std::vector<std::uint32_t> weights(100, 1);
+    weights[7] = 50;
+    Bench bench(kLeast, weights);
+    for (std::uint32_t at = 0; at < 100; ++at) {
+        bench.upstream->members()[at].entry->health.verdict = at % 2 == 0 && at != 42 ? shm::Verdict::down : shm::Verdict::up;
+    }
+    std::map<std::uint32_t, int> taken;
+    for (int i = 0; i < 2000; ++i) {
+        ++taken[bench.upstream->choose({}, bench.now).member];
+    }
+    CHECK(taken.size() == 51);
+    CHECK(taken[7] > 400);
+    for (std::uint32_t at = 0; at < 100; ++at) {
+        if (at != 42) {
+            bench.upstream->begin_request(at);
+        }
+    }
+    taken.clear();
+    for (int i = 0; i < 2000; ++i) {
+        ++taken[bench.upstream->choose({}, bench.now).member];
+    }
+    CHECK(taken[42] > 5);
+}
+
+TEST_CASE("retries are a part of the requests, over all workers, and a few in any case")
+{
+    Bench bench(kLeast, {1, 1});
+    const auto count = [&](Upstream& upstream) {
+        int taken = 0;
+        while (taken < 10'000 && upstream.take_retry(bench.now)) {
+            ++taken;
+        }
+        return taken;
+    };
+    bench.upstream->on_tick(bench.now);
+    CHECK(count(*bench.upstream) == 10);
+    for (int i = 0; i < 1000; ++i) {
+        bench.upstream->begin_request(0);
+    }
+    CHECK(count(*bench.other) == 200);
+    CHECK(count(*bench.upstream) == 0);
+    bench.now += 200 * kSecond; // without any request
+    CHECK(count(*bench.upstream) < 40);
 }
 
 TEST_CASE("the queue is bounded, in order, and its oldest is told when a place is free")

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/server_status.h"
+
+#include "common/loop/loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+namespace ladle::master {
+
+namespace {
+
+using nlohmann::json;
+
+std::uint64_t ms_since(std::uint64_t then, loop::Nanos now)
+{
+    return then != 0 && now > then ? (now - then) / 1'000'000 : 0;
+}
+
+std::uint64_t ms_until(std::uint64_t then, loop::Nanos now)
+{
+    return then > now ? (then - now) / 1'000'000 : 0;
+}
+
+json check_to_json(const shm::ServerHealth& health, loop::Nanos now)
+{
+    const std::uint64_t recent = health.recent.load(std::memory_order_relaxed);
+    json last = json::array();
+    for (unsigned i = 0; i < 8; ++i) {
+        const auto end = static_cast<shm::CheckEnd>(recent >> (8 * i) & 0xff);
+        if (end != shm::CheckEnd::none) {
+            last.push_back(name_of(end));
+        }
+    }
+    const shm::Verdict verdict = health.verdict.load(std::memory_order_relaxed);
+    json j = {{"verdict", verdict == shm::Verdict::up     ? "up"
+                          : verdict == shm::Verdict::down ? "down"
+                                                          : "unknown"},
+              {"last", std::move(last)}, // the newest first
+              {"next_in_ms", ms_until(health.next_check_ns.load(std::memory_order_relaxed), now)}};
+    if (const std::uint64_t at = health.checked_ns.load(std::memory_order_relaxed); at != 0) {
+        j["checked_ms_ago"] = ms_since(at, now);
+    }
+    if (const std::uint64_t since = health.verdict_since_ns.load(std::memory_order_relaxed); since != 0) {
+        j["for_ms"] = ms_since(since, now);
+    }
+    if (const std::string note = shm::read_note(health); !note.empty()) {
+        j["last_failure"] = note;
+    }
+    return j;
+}
+
+std::string seconds(std::uint64_t ms)
+{
+    return ms < 10'000 ? fmt::format("{}.{} s", ms / 1000, ms % 1000 / 100) : fmt::format("{} s", ms / 1000);
+}
+
+json failures_to_json(const shm::ServerHealth& health)
+{
+    json j = json::object();
+    for (std::uint32_t kind = 0; kind < shm::kServerFailures; ++kind) {
+        if (const std::uint64_t count = health.failures[kind].load(std::memory_order_relaxed); count != 0) {
+            j[std::string(name_of(static_cast<shm::ServerFailure>(kind)))] = count;
+        }
+    }
+    return j;
+}
+
+void add_state(json& server, const config::Upstream& upstream, const shm::ServerHealth& health, loop::Nanos now)
+{
+    const shm::ServerOrder order = health.order.load(std::memory_order_relaxed);
+    const std::uint64_t out_until = health.out_until_ns.load(std::memory_order_relaxed);
+    if (order == shm::ServerOrder::down) {
+        server["state"] = "off";
+        server["why"] = "ordered by the operator";
+    } else if (order == shm::ServerOrder::drain) {
+        server["state"] = server.value("in_flight", 0) > 0 ? "draining" : "drained";
+        server["why"] = "ordered by the operator";
+    } else if (upstream.health && health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
+        server["state"] = "down";
+        server["why"] = "check: " + shm::read_note(health);
+        server["out_for_ms"] = ms_since(health.verdict_since_ns.load(std::memory_order_relaxed), now);
+    } else if (out_until > now) {
+        const auto failure = static_cast<shm::ServerFailure>(health.out_for.load(std::memory_order_relaxed));
+        server["state"] = "ejected";
+        server["why"] = fmt::format("failing requests: {}", name_of(failure));
+        server["out_for_ms"] = ms_since(health.out_since_ns.load(std::memory_order_relaxed), now);
+        server["back_in_ms"] = ms_until(out_until, now);
+    } else {
+        server["state"] = "up";
+    }
+}
+
+} // namespace
+
+void add_health(json& server, const config::Upstream& upstream, const config::UpstreamServer& settings,
+                const shm::ServerHealth& health)
+{
+    const loop::Nanos now = loop::clock_now();
+    const std::uint32_t weight = health.weight.load(std::memory_order_relaxed);
+    add_state(server, upstream, health, now);
+    server["backup"] = settings.is_backup;
+    server["weight"] = weight != 0 ? weight : settings.weight;
+    server["failures"] = failures_to_json(health);
+    server["ejections"] = health.ejected.load(std::memory_order_relaxed);
+    json& latency = server["latency_ms"] = json::object();
+    for (const unsigned percent : {50u, 90u, 99u}) {
+        latency[fmt::format("p{}", percent)] = static_cast<double>(shm::latency_quantile(health, percent).count()) / 1000;
+    }
+    if (upstream.health) {
+        server["check"] = check_to_json(health, now);
+    }
+}
+
+void add_shares(json& servers)
+{
+    std::map<std::string, std::uint64_t> requests;
+    std::map<std::string, bool> has_good;
+    for (const json& server : servers) {
+        requests[server["upstream"]] += server.value("requests", std::uint64_t{0});
+        has_good[server["upstream"]] |= server.value("state", "") == "up";
+    }
+    for (json& server : servers) {
+        const std::uint64_t all = requests[server["upstream"]];
+        server["share_percent"] = all == 0 ? 0 : server.value("requests", std::uint64_t{0}) * 100 / all;
+        server["panic"] = !has_good[server["upstream"]]; // no server of its upstream is in order
+    }
+}
+
+std::string render_servers(const json& servers)
+{
+    std::string out;
+    for (const json& server : servers) {
+        std::string addresses;
+        for (const json& address : server["addresses"]) {
+            addresses += (addresses.empty() ? "" : ", ") + address.get<std::string>();
+        }
+        const std::string text = server["server"];
+        const std::string state = server.value("state", "");
+        fmt::format_to(std::back_inserter(out), "  {:<28} {}{}  {}{}, in flight {}, requests {} ({} %){}\n",
+                       server["upstream"].get<std::string>(), text,
+                       addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
+                       server.value("backup", false) ? ", backup" : "", server.value("in_flight", 0),
+                       server.value("requests", std::uint64_t{0}), server.value("share_percent", std::uint64_t{0}),
+                       server.value("name_state", "") == "failed"       ? ", name does not resolve"
+                       : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
+                                                                        : "");
+        if (const std::string why = server.value("why", ""); !why.empty()) {
+            fmt::format_to(std::back_inserter(out), "  {:<30} {}{}{}{}\n", "", why,
+                           server.contains("out_for_ms") ? ", for " + seconds(server["out_for_ms"]) : "",
+                           server.contains("back_in_ms") ? ", back in " + seconds(server["back_in_ms"]) : "",
+                           server.value("panic", false) ? "; tried all the same: no server of the upstream is in order" : "");
+        }
+        if (server.contains("check")) {
+            const json& check = server["check"];
+            std::string last;
+            for (const json& end : check["last"]) {
+                last += (last.empty() ? "" : ", ") + end.get<std::string>();
+            }
+            fmt::format_to(std::back_inserter(out), "  {:<30} checks: {}; next in {}\n", "", last.empty() ? "none yet" : last,
+                           seconds(check["next_in_ms"]));
+        }
+        if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
+            const json& latency = server["latency_ms"];
+            fmt::format_to(std::back_inserter(out), "  {:<30} latency p50 {:.1f} ms, p90 {:.1f} ms, p99 {:.1f} ms\n", "",
+                           latency["p50"].get<double>(), latency["p90"].get<double>(), latency["p99"].get<double>());
+        }
+    }
+    return out;
+}
+
+} // namespace ladle::master

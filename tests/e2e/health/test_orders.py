@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ladle upstream NAME server ADDRESS …: effective in all workers at once, and kept over reload and upgrade."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.harness import waiting
+from tests.harness.origin import reply
+
+
+def named(name):
+    return lambda request: reply(name.encode())
+
+
+@pytest.fixture
+def pair(ladle, origin):
+    servers = [origin(named(name)) for name in "ab"]
+    proxy = ladle(settings={"server": {"workers": 3}, "upstream": {"app": {"servers": [one.text for one in servers], "balance": "round_robin"}},
+                            "site": {"*": {"upstream": "app"}}})
+    return proxy, servers
+
+
+def order(proxy, server, *words, code=0):
+    done = proxy.command("upstream", "app", "server", server.text, *words)
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
+def ask(proxy, count=20):
+    return Counter(response.body.decode() if response.status == 200 else response.status for response in (proxy.get() for _ in range(count)))
+
+
+def state(proxy):
+    return proxy.status()["servers"][0]["state"]
+
+
+@pytest.mark.parametrize("away,back,shown", [("drain", "resume", "drained"), ("down", "up", "off")])
+def test_an_order_holds_at_once_and_over_a_reload(pair, away, back, shown):
+    """A server that is ordered out gets not one request from any worker, also after a reload; resume and up bring it back."""
+    proxy, (a, _) = pair
+    assert away in order(proxy, a, away)
+    assert ask(proxy) == {"b": 20} and state(proxy) == shown
+    proxy.configure({"upstream": {"app": {"queue": {"size": 7}}}})
+    assert proxy.reload().returncode == 0
+    assert ask(proxy) == {"b": 20} and state(proxy) == shown
+    assert f"{shown}, in flight 0" in proxy.command("status").stdout
+    order(proxy, a, back)
+    assert ask(proxy) == {"a": 10, "b": 10} and state(proxy) == "up"
+
+
+def test_with_all_servers_ordered_out_nothing_is_tried(pair):
+    """An order is no guess: there is no panic about it, requests get 502."""
+    proxy, servers = pair
+    for server in servers:
+        order(proxy, server, "down")
+    assert ask(proxy, 4) == {502: 4}
+
+
+def test_a_weight_holds_at_once_and_over_a_reload(pair):
+    """A new weight changes the share in every worker; 0 gives the configured one back."""
+    proxy, (a, _) = pair
+    order(proxy, a, "weight", "3")
+    assert ask(proxy, 40) == {"a": 30, "b": 10}
+    assert proxy.reload().returncode == 0
+    assert ask(proxy, 40) == {"a": 30, "b": 10} and proxy.status()["servers"][0]["weight"] == 3
+    order(proxy, a, "weight", "0")
+    assert ask(proxy, 40) == {"a": 20, "b": 20}
+
+
+def test_orders_outlive_an_upgrade_and_a_crash_of_the_caretaker(pair):
+    """The next program obeys as well."""
+    proxy, (a, _) = pair
+    order(proxy, a, "drain")
+    os.kill(proxy.caretaker(), signal.SIGKILL)
+    done = proxy.command("upgrade")
+    assert done.returncode == 0, done
+    waiting.until(lambda: proxy.status()["state"] == "serving", "the upgrade's end", 20)
+    assert ask(proxy) == {"b": 20} and state(proxy) == "drained"
+    order(proxy, a, "resume")
+    assert ask(proxy)["a"] > 0
+
+
+def test_a_draining_server_finishes_what_it_has(ladle, origin):
+    """Requests under way are finished, and status shows draining until they are."""
+    import threading
+    go = threading.Event()
+    slow = origin(lambda request: go.wait(10) and reply(b"slow"))
+    proxy = ladle(settings={"upstream": {"app": {"servers": [slow.text]}}, "site": {"*": {"upstream": "app"}}})
+    got = []
+    client = threading.Thread(target=lambda: got.append(proxy.get().body))
+    client.start()
+    waiting.until(lambda: slow.requests, "the request to arrive")
+    order(proxy, slow, "drain")
+    assert state(proxy) == "draining"
+    go.set()
+    client.join()
+    assert got == [b"slow"]
+    waiting.until(lambda: state(proxy) == "drained", "it to be drained")
+
+
+def test_mistakes_are_told(pair):
+    """Names that are not there, actions that are none, and a weight in the wrong place change nothing."""
+    proxy, (a, _) = pair
+    assert "has no server" in proxy.command("upstream", "app", "server", "10.9.9.9:1", "drain").stderr
+    assert "no upstream" in proxy.command("upstream", "none", "server", a.text, "drain").stderr
+    assert proxy.command("upstream", "app", "server", a.text, "explode").returncode == 2
+    order(proxy, a, "weight", code=2)
+    order(proxy, a, "drain", "3", code=2)
+    assert state(proxy) == "up"

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `health`, `eject`, `retry` and backups of an upstream.
+#include "tests/unit/config/loading.h"
+
+#include <doctest/doctest.h>
+
+using namespace ladle;
+using namespace std::chrono_literals;
+using test::check_says;
+using test::load_good;
+
+namespace {
+
+const std::string kSite = "[site.\"a.test\"]\nupstream = \"app\"\n";
+
+config::Upstream load_upstream(const std::string& lines)
+{
+    return load_good(kSite + "[upstream.app]\nservers = [\"127.0.0.1:80\"]\n" + lines).get()->upstreams.at(0);
+}
+
+} // namespace
+
+TEST_CASE("config: health is a path, or a table")
+{
+    CHECK_FALSE(load_upstream("").health);
+    const auto path = load_upstream("health = \"/healthz\"\n").health;
+    REQUIRE(path);
+    CHECK(path->path == "/healthz");
+    CHECK(path->kind == config::CheckKind::http);
+    CHECK(path->interval == 5s);
+    CHECK(path->expect.at(0).first == 200);
+    CHECK(path->expect.at(0).last == 399);
+    const auto table = load_upstream("protocol = \"h2\"\nhealth = { kind = \"grpc\", service = \"shop\", interval = \"1s\", "
+                                     "timeout = \"500ms\", rise = 1, fall = 9 }\n")
+                           .health;
+    REQUIRE(table);
+    CHECK(table->kind == config::CheckKind::grpc);
+    CHECK(table->service == "shop");
+    CHECK(table->fall == 9);
+    const auto expect = load_upstream("health = { path = \"/\", expect = [204, \"3xx\", \"500-503\"] }\n").health->expect;
+    REQUIRE(expect.size() == 3);
+    CHECK(expect[0].last == 204);
+    CHECK(expect[1].first == 300);
+    CHECK(expect[2].last == 503);
+}
+
+TEST_CASE("config: a check is another one when anything about it is another")
+{
+    const auto fingerprint = [](const std::string& lines) { return load_upstream(lines).health->fingerprint; };
+    const auto first = fingerprint("health = \"/healthz\"\n");
+    CHECK(first != 0);
+    CHECK(fingerprint("health = { path = \"/healthz\" }\nmax_conn = 7\n") == first);
+    CHECK(fingerprint("health = \"/other\"\n") != first);
+    CHECK(fingerprint("health = { path = \"/healthz\", fall = 4 }\n") != first);
+    CHECK(fingerprint("health = { path = \"/healthz\", expect = 200 }\n") != first);
+    CHECK(fingerprint("health = \"/healthz\"\nprotocol = \"h2\"\n") != first);
+}
+
+TEST_CASE("config: eject and retry have short forms, and defaults")
+{
+    const config::Upstream bare = load_upstream("");
+    CHECK(bare.eject.failures == config::Ejection{}.failures);
+    CHECK(bare.eject.within == config::Ejection{}.within);
+    CHECK(bare.eject.rate == config::Ejection{}.rate);
+    CHECK(bare.eject.time == config::Ejection{}.time);
+    CHECK(bare.eject.longest == config::Ejection{}.longest);
+    CHECK(bare.eject.share == config::Ejection{}.share);
+    CHECK(bare.retry.attempts == config::Retry{}.attempts);
+    CHECK(bare.retry.budget == config::Retry{}.budget);
+    CHECK(bare.retry.on_status == std::vector<std::uint16_t>{502, 503, 504});
+    CHECK(bare.panics);
+    CHECK(load_upstream("eject = 0\n").eject.failures == 0);
+    CHECK(load_upstream("eject = { for = \"10m\" }\n").eject.longest == 10min);
+    CHECK(load_upstream("retry = 1\n").retry.attempts == 1);
+    const config::Retry some = load_upstream("retry = { on = [\"connect\", 503] }\n").retry;
+    CHECK(some.on_connect);
+    CHECK_FALSE(some.on_reset);
+    CHECK(some.on_status == std::vector<std::uint16_t>{503});
+    const auto backup =
+        load_good(kSite + "[upstream.app]\nservers = [\"127.0.0.1:80\", { address = \"127.0.0.1:81\", backup = true }]\n");
+    CHECK_FALSE(backup->upstreams.at(0).servers.at(0).is_backup);
+    CHECK(backup->upstreams.at(0).servers.at(1).is_backup);
+}
+
+TEST_CASE("config: mistakes about health")
+{
+    check_says(R"~(
+[site."a.test"]
+upstream = "app"
+[upstream.app]
+servers = ["127.0.0.1:80"]
+health = { path = "healthz", kind = "grpc", expect = [200, "good"], rise = 0 }
+retry = { on = ["timeout"] }
+)~",
+               R"~(
+x.toml:5:19: error: expected a path that begins with /, without blanks, got "healthz"
+    5 | health = { path = "healthz", kind = "grpc", expect = [200, "good"], rise = 0 }
+      |                   ^^^^^^^^^ write health = "/healthz"
+x.toml:5:37: error: gRPC is spoken over HTTP/2
+    5 | health = { path = "healthz", kind = "grpc", expect = [200, "good"], rise = 0 }
+      |                                     ^^^^^^ write protocol = "h2" in [upstream.app]
+x.toml:5:60: error: expected a status, got "good"
+    5 | health = { path = "healthz", kind = "grpc", expect = [200, "good"], rise = 0 }
+      |                                                            ^^^^^^ write 204, "2xx" or "200-399"
+x.toml:5:76: error: upstream.app.health.rise must be from 1 to 100, got 0
+    5 | health = { path = "healthz", kind = "grpc", expect = [200, "good"], rise = 0 }
+      |                                                                            ^
+x.toml:6:17: error: expected a reason to ask again, got "timeout"
+    6 | retry = { on = ["timeout"] }
+      |                 ^^^^^^^^^ write "connect", "reset", or a status of a failing server: 502, 503, 504
+)~");
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/caretaker/health_book.h"
+
+#include "common/os/log.h"
+#include "common/os/socket.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+namespace ladle::worker {
+
+/// A configuration and TLS as it wants it; kept while a question of it is under way.
+struct HealthBook::Source {
+    std::shared_ptr<const config::Config> config;
+    TlsConnector connector;
+};
+
+/// One question to each address of a server.
+struct HealthBook::Round {
+    std::shared_ptr<Source> source;
+    std::vector<shm::ServerAddress> places; ///< of a named server, in the order of `probes`
+    std::vector<std::unique_ptr<Probe>> probes;
+};
+
+/// What is known of one address of a named server.
+struct HealthBook::Address {
+    shm::ServerAddress place;
+    bool is_down;
+    std::uint32_t in_row; ///< results that speak against that
+};
+
+struct HealthBook::Subject {
+    const config::Upstream* upstream;
+    const config::UpstreamServer* server;
+    shm::ServerEntry* entry;
+    std::uint64_t check;
+    loop::Nanos next = 0;
+    std::unique_ptr<Round> round; ///< null = nobody is being asked
+    std::vector<Address> addresses;
+};
+
+namespace {
+
+std::uint64_t next_random(std::uint64_t& state) noexcept
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+socklen_t length_of(const sockaddr_storage& address) noexcept
+{
+    return address.ss_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+}
+
+void set_port(sockaddr_storage& address, std::uint16_t port) noexcept
+{
+    if (address.ss_family == AF_INET6) {
+        reinterpret_cast<sockaddr_in6&>(address).sin6_port = htons(port);
+    } else if (address.ss_family == AF_INET) {
+        reinterpret_cast<sockaddr_in&>(address).sin_port = htons(port);
+    }
+}
+
+} // namespace
+
+HealthBook::HealthBook(loop::Loop& loop, shm::Regions& regions, shm::ProcessRow& row)
+    : loop_(loop), regions_(regions), row_(row), random_(loop::clock_now() * 2 + 1)
+{
+}
+
+HealthBook::~HealthBook() = default;
+
+void HealthBook::follow(std::shared_ptr<const config::Config> config)
+{
+    source_ = std::make_shared<Source>(std::move(config), TlsConnector());
+    std::vector<std::unique_ptr<Subject>> before = std::exchange(subjects_, {});
+    const loop::Nanos now = loop::clock_now();
+    for (const config::Upstream& upstream : source_->config->upstreams) {
+        for (const config::UpstreamServer& server : upstream.servers) {
+            const int index = shm::find_server(regions_.servers, upstream.name, server.text);
+            if (index < 0) {
+                continue;
+            }
+            shm::ServerEntry& entry = regions_.servers.entries[index];
+            const std::uint64_t check = upstream.health ? upstream.health->fingerprint : 0;
+            shm::begin_check(entry.health, check);
+            if (check == 0) {
+                continue;
+            }
+            const auto known = std::find_if(before.begin(), before.end(),
+                                            [&](const auto& one) { return one && one->entry == &entry && one->check == check; });
+            if (known != before.end()) {
+                (*known)->upstream = &upstream;
+                (*known)->server = &server;
+                subjects_.push_back(std::move(*known));
+                continue;
+            }
+            auto subject = std::make_unique<Subject>(Subject{&upstream, &server, &entry, check});
+            // What a caretaker before this one has planned holds; new servers are asked at once.
+            subject->next = std::min(entry.health.next_check_ns.load(std::memory_order_relaxed),
+                                     now + loop::to_nanos(upstream.health->interval));
+            subjects_.push_back(std::move(subject));
+        }
+    }
+    probes_ = 0;
+    for (const auto& subject : subjects_) {
+        probes_ += subject->round ? subject->round->probes.size() : 0;
+    }
+}
+
+void HealthBook::on_tick()
+{
+    const loop::Nanos now = loop::clock_now();
+    for (const auto& subject : subjects_) {
+        const auto is_done = [](const auto& probe) { return probe->is_done(); };
+        if (subject->round && std::all_of(subject->round->probes.begin(), subject->round->probes.end(), is_done)) {
+            finish_round(*subject, now);
+        }
+    }
+    for (std::size_t i = 0; i < subjects_.size() && probes_ < kMostProbes; ++i) {
+        Subject& subject = *subjects_[(first_ + i) % subjects_.size()];
+        if (!subject.round && now >= subject.next) {
+            begin_round(subject, now);
+        }
+    }
+    first_ += kMostProbes;
+}
+
+void HealthBook::begin_round(Subject& subject, loop::Nanos now)
+{
+    const config::HealthCheck& check = *subject.upstream->health;
+    const loop::Nanos interval = loop::to_nanos(check.interval);
+    subject.next = now + interval * 9 / 10 + next_random(random_) % (interval / 5 + 1);
+    subject.entry->health.next_check_ns.store(subject.next, std::memory_order_relaxed);
+    subject.round = std::make_unique<Round>();
+    Round& round = *subject.round;
+    round.source = source_;
+    std::vector<Probe::Subject> asked;
+    if (subject.server->host_name.empty()) {
+        asked.push_back({*subject.upstream, *subject.server, subject.server->address, subject.server->address_length});
+    } else {
+        round.places = shm::copy_addresses(*subject.entry);
+        for (const shm::ServerAddress& place : round.places) {
+            const sockaddr_storage address = shm::to_socket_address(place);
+            asked.push_back({*subject.upstream, *subject.server, address, length_of(address)});
+        }
+    }
+    for (Probe::Subject& one : asked) {
+        if (check.port != 0) {
+            set_port(one.address, check.port);
+        }
+        round.probes.push_back(std::make_unique<Probe>(loop_, row_, source_->connector, one));
+        round.probes.back()->start();
+    }
+    probes_ += round.probes.size();
+}
+
+void HealthBook::finish_round(Subject& subject, loop::Nanos now)
+{
+    const std::unique_ptr<Round> round = std::move(subject.round);
+    const config::HealthCheck& check = *subject.upstream->health;
+    probes_ -= round->probes.size();
+    shm::CheckEnd end = round->probes.empty() ? shm::CheckEnd::unresolved : shm::CheckEnd::good;
+    std::string why = round->probes.empty() ? "its name has no address" : "";
+    bool has_good = false;
+    std::vector<Address> before = std::exchange(subject.addresses, {});
+    for (std::size_t i = 0; i < round->probes.size(); ++i) {
+        const Probe& probe = *round->probes[i];
+        const bool is_good = probe.end() == shm::CheckEnd::good;
+        has_good |= is_good;
+        row_.add(shm::Metric::server_checks);
+        row_.add(shm::Metric::server_checks_failed, is_good ? 0 : 1);
+        if (!is_good) {
+            end = probe.end();
+            why = probe.detail();
+        }
+        if (i >= round->places.size()) {
+            continue; // a literal address is as its server is
+        }
+        const auto known = std::find_if(before.begin(), before.end(),
+                                        [&](const Address& one) { return one.place.is_same_place(round->places[i]); });
+        Address address = known != before.end() ? *known : Address{round->places[i], round->places[i].is_down != 0, 0};
+        address.in_row = is_good == address.is_down ? address.in_row + 1 : 0;
+        if (address.in_row >= (address.is_down ? check.rise : check.fall)) {
+            address.is_down = !address.is_down;
+            address.in_row = 0;
+            os::log(address.is_down ? os::Level::warning : os::Level::info,
+                    address.is_down ? "an address of a server is down" : "an address of a server is up again",
+                    {{"upstream", subject.upstream->name},
+                     {"server", subject.server->text},
+                     {"address", os::to_text(shm::to_socket_address(address.place), sizeof(sockaddr_storage))},
+                     {"reason", is_good ? "" : probe.detail()}});
+        }
+        subject.addresses.push_back(address);
+    }
+    publish_addresses(subject);
+    if (!why.empty()) {
+        shm::write_note(subject.entry->health, why);
+    }
+    const bool has_changed =
+        shm::add_check(subject.entry->health, has_good ? shm::CheckEnd::good : end, {check.rise, check.fall}, now);
+    if (has_changed && has_good) {
+        os::log(os::Level::info, "a server is up again", {{"upstream", subject.upstream->name}, {"server", subject.server->text}});
+    } else if (has_changed) {
+        os::log(os::Level::warning, "a server is down",
+                {{"upstream", subject.upstream->name}, {"server", subject.server->text}, {"reason", why}});
+    }
+}
+
+/// Marks the addresses in the table, where something differs. While another caretaker writes there, the next round does it.
+void HealthBook::publish_addresses(Subject& subject)
+{
+    const std::vector<shm::ServerAddress> published = shm::copy_addresses(*subject.entry);
+    std::uint32_t is_down = 0;
+    bool differs = false;
+    for (std::size_t i = 0; i < published.size(); ++i) {
+        const auto known = std::find_if(subject.addresses.begin(), subject.addresses.end(),
+                                        [&](const Address& one) { return one.place.is_same_place(published[i]); });
+        const bool is_so = known != subject.addresses.end() && known->is_down;
+        is_down |= (is_so ? 1u : 0u) << i;
+        differs |= is_so != (published[i].is_down != 0);
+    }
+    if (differs) {
+        std::ignore = shm::publish_down(*subject.entry, is_down);
+    }
+}
+
+} // namespace ladle::worker
