@@ -26,6 +26,7 @@ enum class Type : std::uint8_t {
     choice,  ///< one of the words in `range`
     texts,   ///< a string, or a list of strings
     pairs,   ///< a table of strings, with free keys
+    weights, ///< a table of whole numbers in `range`, with free keys
     table,   ///< a table of the schema named in `range`
     tables,  ///< an array of tables of the schema named in `range`
     named,   ///< tables with free names, of the schema named in `range`: [site."example.com"]

@@ -112,7 +112,7 @@ void give_up_on(Request& request, Turn& turn, const std::string& why)
 
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
 {
-    turn.upstream = request.live->upstreams[*request.route->upstream].get();
+    turn.upstream = request.live->upstreams[request.upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     std::uint64_t tried = 0;
     std::optional<Answer> unreachable; ///< what is answered when there is no server left: how the last one failed
