@@ -4,6 +4,7 @@
 #include "common/base/assert.h"
 #include "common/config/names.h"
 #include "common/config/route_cover.h"
+#include "common/http/cookies.h"
 #include "common/http/media_type.h"
 
 #include <algorithm>
@@ -49,20 +50,9 @@ std::string_view without_dot(std::string_view host)
 /// Whether some cookie of the name has a value that fits; names of cookies have case.
 bool has_cookie(const http::Fields& fields, const config::NamedMatch& match)
 {
-    for (const http::Field& field : fields) {
-        std::string_view rest = field.id == http::FieldName::cookie ? fields.value(field) : std::string_view{};
-        while (!rest.empty()) {
-            const std::size_t end = std::min(rest.find(';'), rest.size());
-            const std::string_view pair = http::trim(rest.substr(0, end));
-            rest.remove_prefix(std::min(end + 1, rest.size()));
-            const std::size_t equals = std::min(pair.find('='), pair.size());
-            if (pair.substr(0, equals) == match.name &&
-                config::match_glob(match.pattern, pair.substr(std::min(equals + 1, pair.size())))) {
-                return true;
-            }
-        }
-    }
-    return false;
+    return http::any_cookie(fields, [&](std::string_view name, std::string_view value) {
+        return name == match.name && config::match_glob(match.pattern, value);
+    });
 }
 
 /// Of several Content-Type fields, which servers read differently, none fits.

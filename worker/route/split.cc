@@ -2,7 +2,7 @@
 #include "worker/route/split.h"
 
 #include "common/base/assert.h"
-#include "common/http/grammar.h"
+#include "common/http/cookies.h"
 #include "worker/net/address.h"
 
 #include <xxhash.h>
@@ -32,23 +32,18 @@ std::uint64_t hash_of_client(std::string_view client)
     return XXH3_64bits_withSeed(kept.data(), kept.size(), kSeed);
 }
 
-} // namespace
-
-std::string_view find_cookie(const http::Fields& fields, std::string_view name) noexcept
+/// The value of the first cookie of that name; empty where there is none.
+std::string_view find_cookie(const http::Fields& fields, std::string_view wanted)
 {
-    for (const http::Field& field : fields) {
-        std::string_view rest = field.id == http::FieldName::cookie ? fields.value(field) : std::string_view{};
-        while (!rest.empty()) {
-            const std::size_t end = std::min(rest.find(';'), rest.size());
-            const std::string_view pair = http::trim(rest.substr(0, end));
-            rest.remove_prefix(std::min(end + 1, rest.size()));
-            if (pair.size() > name.size() && pair[name.size()] == '=' && pair.starts_with(name)) {
-                return pair.substr(name.size() + 1);
-            }
-        }
-    }
-    return {};
+    std::string_view found;
+    http::any_cookie(fields, [&](std::string_view name, std::string_view value) {
+        found = name == wanted ? value : std::string_view{};
+        return name == wanted;
+    });
+    return found;
 }
+
+} // namespace
 
 std::uint32_t choose_share(const config::Route& route, std::string_view client, const http::Fields& fields)
 {

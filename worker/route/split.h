@@ -17,7 +17,4 @@ namespace ladle::worker {
 /// The index of the upstream. Precondition: the route has a split.
 std::uint32_t choose_share(const config::Route& route, std::string_view client, const http::Fields& fields);
 
-/// The value of the first cookie of that name; empty where there is none.
-std::string_view find_cookie(const http::Fields& fields, std::string_view name) noexcept;
-
 } // namespace ladle::worker
