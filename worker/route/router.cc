@@ -310,13 +310,15 @@ bool Router::matches_more(const config::Match& match, Trial& trial) const
 
 bool Router::matches(const SiteRoutes& site, const CompiledRoute& route, Trial& trial) const
 {
-    const config::Match& match = route.route->match;
     const RouteQuery& query = trial.query;
+    if (!matches_path(route, query.path)) {
+        return false; // before anything that lies elsewhere in memory is looked at
+    }
+    const config::Match& match = route.route->match;
     if (!match.methods.empty() && std::find(match.methods.begin(), match.methods.end(), query.method) == match.methods.end()) {
         return false;
     }
-    if (!matches_path(route, query.path) || (route.has_more && !matches_more(match, trial)) ||
-        !matches_fields(route, query.fields)) {
+    if ((route.has_more && !matches_more(match, trial)) || !matches_fields(route, query.fields)) {
         return false;
     }
     return std::ranges::all_of(match.query, [&](const auto& test) { return matches_query(test, query.query); }) &&
