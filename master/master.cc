@@ -335,7 +335,12 @@ void Master::make_parts()
     spool_ = open_spool(running_.config->budget.spool_path, identity_.uid, identity_.gid);
     SupervisorEvents events;
     events.prepare = [this](shm::Role role, std::uint32_t) { return prepare_child(role); };
-    events.on_message = [this](Child& child, ipc::Message& message) { reload_->on_message(child, message); };
+    events.on_message = [this](Child& child, ipc::Message& message) {
+        if (message.type == ipc::MessageType::explained) {
+            return explainer_->on_message(child, message);
+        }
+        reload_->on_message(child, message);
+    };
     events.on_ready = [this](Child&) { on_child_ready(); };
     events.on_dead = [this](const Child& child) { on_child_dead(child); };
     events.on_exit = [this](const Child& child, bool is_crash) { on_child_exit(child, is_crash); };
@@ -345,6 +350,7 @@ void Master::make_parts()
         }
     };
     supervisor_ = std::make_unique<Supervisor>(*loop_, options_.roles, std::move(events));
+    explainer_ = std::make_unique<Explainer>(*supervisor_, *control_);
     reload_ = std::make_unique<Reload>(ReloadParts{*loop_, *arena_, listeners_, *supervisor_, running_, options_.config_path,
                                                    [this](const config::Config& config) { return open_logs(config); }},
                                        [this](LogFiles logs) { on_commit(std::move(logs)); });
@@ -498,6 +504,7 @@ void Master::on_child_dead(const Child& child)
 void Master::on_child_exit(const Child& child, bool is_crash)
 {
     reload_->on_exit(child);
+    explainer_->on_exit(child);
     if (phase_ == Phase::stopping) {
         if (supervisor_->children().empty()) {
             finish_stop();
@@ -527,6 +534,7 @@ void Master::fail_start(std::string why)
 void Master::on_tick()
 {
     ++ticks_;
+    explainer_->on_tick();
     if (phase_ == Phase::stopping) {
         notify::extend(std::chrono::seconds(10));
         if (supervisor_->children().empty()) {

@@ -13,6 +13,7 @@
 #include "master/cache_orders.h"
 #include "master/cache_owner.h"
 #include "master/control/server.h"
+#include "master/explainer.h"
 #include "master/file_watch.h"
 #include "master/listeners.h"
 #include "master/log_files.h"
@@ -108,6 +109,7 @@ private:
     std::unique_ptr<Supervisor> supervisor_;
     std::unique_ptr<Reload> reload_;
     std::unique_ptr<Upgrade> upgrade_;
+    std::unique_ptr<Explainer> explainer_;
     std::vector<std::unique_ptr<loop::Signal>> signals_;
     loop::Timer tick_;
 

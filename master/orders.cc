@@ -61,6 +61,9 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     if (phase_ == Phase::stopping) {
         return control_->answer(id, {{"ok", false}, {"message", "ladle is stopping"}});
     }
+    if (command == "explain") {
+        return explainer_->ask(id, request);
+    }
     if (command == "reload") {
         return reload(id);
     }

@@ -149,11 +149,12 @@ void Role::adopt(std::shared_ptr<const config::Config> config)
     os::set_log_level(static_cast<os::Level>(config_->log.error_level));
 }
 
-void Role::tell(ipc::MessageType type, std::uint64_t generation, std::string text)
+void Role::tell(ipc::MessageType type, std::uint64_t generation, std::string text, std::uint64_t number)
 {
     ipc::Message message;
     message.type = type;
     message.generation = generation;
+    message.number = number;
     message.text = std::move(text);
     // A master that is gone shows as the end of the channel.
     std::ignore = ipc::send(inherited_.control.get(), message);

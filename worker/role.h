@@ -43,7 +43,7 @@ protected:
     virtual void close() = 0;
 
     void stop() { loop_->stop(); }
-    void tell(ipc::MessageType type, std::uint64_t generation, std::string text = {});
+    void tell(ipc::MessageType type, std::uint64_t generation, std::string text = {}, std::uint64_t number = 0);
     /// The bundle of a prepare_config; null = it is not good, and the master has been told.
     std::shared_ptr<const config::Config> load_prepared(const ipc::Message& message);
     /// Makes it the one in force in this process: generation in the row, level of the log.

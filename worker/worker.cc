@@ -4,6 +4,7 @@
 #include "common/base/assert.h"
 #include "common/loop/loop.h"
 #include "common/os/log.h"
+#include "worker/client/explain.h"
 #include "worker/client/front.h"
 #include "worker/drain.h"
 #include "worker/net/listeners.h"
@@ -39,6 +40,7 @@ private:
     void on_prepare(const ipc::Message& message);
     void on_commit(std::uint64_t generation);
     void on_new_logs(ipc::Message message);
+    void on_explain(const ipc::Message& message);
     void on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text);
     bool has_silent_sibling() const;
     void drain(std::chrono::milliseconds limit, ipc::DrainRest rest);
@@ -151,6 +153,8 @@ void Worker::on_message(ipc::Message message)
         return drain(std::chrono::milliseconds(message.number), static_cast<ipc::DrainRest>(message.generation));
     case ipc::MessageType::stop:
         return stop();
+    case ipc::MessageType::explain:
+        return on_explain(message);
     default:
         LADLE_ASSERT(!"a message that no master sends");
     }
@@ -202,6 +206,17 @@ void Worker::on_new_logs(ipc::Message message)
     os::set_log_descriptor(error.get());
     inherited_.error_log = std::move(error);
     front_->set_access_log(std::move(access));
+}
+
+void Worker::on_explain(const ipc::Message& message)
+{
+    ipc::Explanation answer;
+    if (const auto question = ipc::read_question(message.text)) {
+        answer = explain(front_->parts(), front_->live(), *question);
+    } else {
+        answer.error = question.error();
+    }
+    tell(ipc::MessageType::explained, config_->generation, ipc::to_text(answer), message.number);
 }
 
 void Worker::on_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)

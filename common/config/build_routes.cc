@@ -6,89 +6,21 @@
 #include "common/config/checker.h"
 #include "common/config/names.h"
 #include "common/config/route_cover.h"
-#include "common/http/target.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <tuple>
 
 namespace ladle::config {
 
 namespace {
 
-constexpr std::size_t kMaxRegexBytes = 4096;
-
-bool is_token(std::string_view text)
-{
-    constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-    return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               kMarks.find(c) != std::string_view::npos;
-    });
-}
-
-bool is_blank(char c)
-{
-    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7F;
-}
-
-/// A path pattern in the form that the paths of requests have when routes are matched: percent-encoded outside ASCII, normalised.
-std::string as_received(std::string_view pattern)
-{
-    std::string encoded;
-    for (std::size_t at = 0; at < pattern.size(); ++at) {
-        const bool is_escape = pattern[at] == '%' && at + 2 < pattern.size() &&
-                               std::isxdigit(static_cast<unsigned char>(pattern[at + 1])) &&
-                               std::isxdigit(static_cast<unsigned char>(pattern[at + 2]));
-        if (static_cast<unsigned char>(pattern[at]) >= 0x80 || (pattern[at] == '%' && !is_escape)) {
-            encoded += fmt::format("%{:02X}", static_cast<unsigned char>(pattern[at]));
-        } else {
-            encoded += pattern[at];
-        }
-    }
-    // A pattern may begin with "*", a path never does.
-    const std::size_t stars = encoded.starts_with('*') ? 1 : 0;
-    if (!std::string_view(encoded).substr(stars).starts_with('/')) {
-        return encoded;
-    }
-    std::string normalised;
-    http::normalise_path(std::string_view(encoded).substr(stars), normalised);
-    return encoded.substr(0, stars) + normalised;
-}
-
-std::string upper(std::string text)
-{
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-    return text;
-}
-
-RE2::Options regex_options()
-{
-    RE2::Options options;
-    options.set_log_errors(false);
-    options.set_max_mem(1 << 20);
-    return options;
-}
-
-/// Whether the checker refused the value or a part of it.
-bool is_bad(const Node& node)
-{
-    return node.state == Node::State::bad || std::any_of(node.children.begin(), node.children.end(), is_bad);
-}
-
 /// A mistake in a member may be what is missing: upsteam = "app".
 bool has_bad_member(const Node& table)
 {
     return std::any_of(table.children.begin(), table.children.end(),
                        [](const Node& child) { return child.state == Node::State::bad; });
-}
-
-const Node* good(const Node* node)
-{
-    return node != nullptr && node->state == Node::State::good ? node : nullptr;
 }
 
 /// A name for a route that was given none: from what it matches.
@@ -110,6 +42,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
     const Node* own = node.find("upstream");
     const std::optional<std::uint32_t> upstream = good(own) == nullptr ? std::nullopt : find_upstream(*own, path + ".upstream");
     std::ignore = route_cache(nullptr, node, path); // what is wrong with the site's own is said once, and first
+    const std::shared_ptr<const HeaderEdits> site_headers = header_edits(nullptr, node, site, path);
     std::map<std::string, Place> names;
     std::vector<Place> places; ///< of each route; line 0 where its match is wrong, and says nothing about others
     const Node* list = good(node.find("route"));
@@ -121,6 +54,11 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
         const std::string route_path = fmt::format("{}.route[{}]", path, index);
         Route route = build_route(&item, node, upstream, route_path);
         const bool is_sound = build_match(route, item, site, route_path);
+        build_path_change(route, item, route_path);
+        build_redirect(route, item, route_path);
+        build_split(route, item, route_path);
+        route.headers = item.find("headers") == nullptr ? site_headers : header_edits(&item, node, site, route_path);
+        route.at = place_of(item.place);
         const Node* name = good(item.find("name"));
         route.name = name != nullptr ? name->text : made_name(route.match, index);
         const Place& place = name != nullptr ? name->place : item.place;
@@ -136,6 +74,8 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
                             fmt::format("the route name \"{}\" is used twice in [{}]", route.name, path),
                             "first at " + findings_.where(first->second));
         }
+        route.cache_mark = looks_beyond_url(route.match) || !route.split.empty() ? "\nroute/" + route.name : std::string();
+        site.marks_keys = site.marks_keys || !route.cache_mark.empty();
         places.push_back(is_sound ? item.place : Place{});
         site.routes.push_back(std::move(route));
     }
@@ -143,6 +83,8 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
     if (own != nullptr) {
         Route route = build_route(nullptr, node, upstream, path);
         route.name = "default";
+        route.headers = site_headers;
+        route.at = place_of(own->key_place);
         for (int number = 2; names.contains(route.name); ++number) {
             route.name = fmt::format("default#{}", number);
         }
@@ -168,24 +110,19 @@ Route Builder::build_route(const Node* route_node, const Node& site_node, std::o
         route.body_bytes = body->state == Node::State::unset ? fallback_number(*find_setting("request", "body")) : body->number;
     }
 
-    const Node* respond = route_node == nullptr ? nullptr : route_node->find("respond");
-    const Node* own_upstream = route_node == nullptr ? nullptr : route_node->find("upstream");
-    if (respond != nullptr) {
-        if (own_upstream != nullptr && own_upstream->state == Node::State::good) {
-            findings_.error(own_upstream->key_place, path + ".upstream", "a route has an \"upstream\" or a \"respond\", not both",
-                            fmt::format("respond is at {}", findings_.where(respond->key_place)));
-        }
-        const Node* own_cache = good(route_node->find("cache"));
-        if (own_cache != nullptr && Inherited({own_cache}).number("route_cache", "on") != 0) {
-            findings_.error(own_cache->key_place, path + ".cache", "a fixed answer is not cached: it comes from memory as it is",
-                            fmt::format("respond is at {}", findings_.where(respond->key_place)));
-        }
-        if (respond->state == Node::State::good) {
-            build_respond(route, *respond, path + ".respond");
-        }
+    if (route_node != nullptr && build_own_answer(route, *route_node, path)) {
         return route;
     }
     route.cache = route_cache(route_node, site_node, path);
+    const Node* own_upstream = route_node == nullptr ? nullptr : route_node->find("upstream");
+    const Node* split = route_node == nullptr ? nullptr : route_node->find("split");
+    if (split != nullptr) {
+        if (good(own_upstream) != nullptr) {
+            findings_.error(own_upstream->key_place, path + ".upstream", "a route has an \"upstream\" or a \"split\", not both",
+                            fmt::format("split is at {}", findings_.where(split->key_place)));
+        }
+        return route; // build_split()
+    }
     if (own_upstream != nullptr && own_upstream->state == Node::State::good) {
         route.upstream = find_upstream(*own_upstream, path + ".upstream");
     } else if (own_upstream == nullptr) {
@@ -200,106 +137,32 @@ Route Builder::build_route(const Node* route_node, const Node& site_node, std::o
     return route;
 }
 
-bool Builder::build_match(Route& route, const Node& node, const Site& site, const std::string& path)
+bool Builder::build_own_answer(Route& route, const Node& node, const std::string& path)
 {
-    const std::size_t errors_before = findings_.error_count();
-    build_path_match(route.match, node, path);
-    build_host_match(route.match, node, site, path);
-    build_method_match(route.match, node, path);
-    route.match.headers = named_matches(good(node.find("header")), path + ".header", true);
-    route.match.query = named_matches(good(node.find("query")), path + ".query", false);
-    return findings_.error_count() == errors_before &&
-           std::none_of(node.children.begin(), node.children.end(), [](const Node& child) { return is_bad(child); });
-}
-
-void Builder::build_path_match(Match& match, const Node& node, const std::string& path)
-{
-    if (const Node* glob = good(node.find("path")); glob != nullptr) {
-        const std::string& text = glob->text;
-        const auto refuse = [&](std::string message, std::string hint) {
-            findings_.error(glob->place, path + ".path", std::move(message), std::move(hint));
-        };
-        if (text.empty() || (text.front() != '/' && text.front() != '*')) {
-            refuse(fmt::format("a path begins with \"/\", got \"{}\"", text), fmt::format("write \"/{}\"", text));
-        } else if (text.find_first_of("?#") != std::string::npos) {
-            refuse("a path ends before the \"?\"", "match arguments with query = { NAME = \"VALUE\" }");
-        } else if (std::any_of(text.begin(), text.end(), is_blank)) {
-            refuse("a path holds no blanks and no control characters", "write a blank as %20");
-        } else if (const std::string received = as_received(text); received != text) {
-            refuse("this can never match: a path is normalised before it is compared", fmt::format("write \"{}\"", received));
-        } else {
-            match.path = text;
-        }
+    const Node* answer = node.find("respond") != nullptr ? node.find("respond") : node.find("redirect");
+    if (answer == nullptr) {
+        return false;
     }
-    if (const Node* regex = good(node.find("path_regex")); regex != nullptr) {
-        if (regex->text.empty() || regex->text.size() > kMaxRegexBytes) {
-            findings_.error(regex->place, path + ".path_regex",
-                            fmt::format("an expression has from 1 to {} bytes", kMaxRegexBytes));
-        } else if (const RE2 compiled(regex->text, regex_options()); !compiled.ok()) {
-            findings_.error(
-                regex->place, path + ".path_regex", "not a regular expression that RE2 takes: " + compiled.error(),
-                compiled.error_code() == RE2::ErrorBadPerlOp ? "look-ahead, look-behind and back-references do not exist" : "");
-        } else {
-            match.path_regex = regex->text;
+    const auto refuse_beside = [&](const Node* other) {
+        if (good(other) != nullptr && other != answer) {
+            findings_.error(other->key_place, path + "." + other->key,
+                            fmt::format("a route has {} \"{}\" or a \"{}\", not both", other->key == "upstream" ? "an" : "a",
+                                        other->key, answer->key),
+                            fmt::format("{} is at {}", answer->key, findings_.where(answer->key_place)));
         }
+    };
+    for (const std::string_view key : {"upstream", "split", "redirect", "strip", "rewrite"}) {
+        refuse_beside(node.find(key));
     }
-}
-
-void Builder::build_host_match(Match& match, const Node& node, const Site& site, const std::string& path)
-{
-    const std::vector<std::string> site_hosts = hosts_of(site);
-    for (const Node* item : good_items(node.find("host"))) {
-        const std::optional<std::string> host = site_name(item->text, item->place, path + ".host");
-        if (!host) {
-            continue;
-        }
-        const bool reaches = site.name.empty() || std::any_of(site_hosts.begin(), site_hosts.end(), [&](const std::string& own) {
-                                 return host_covers(own, *host) || host_covers(*host, own);
-                             });
-        if (!reaches) {
-            findings_.error(item->place, path + ".host", fmt::format("this can never match: \"{}\" is no name of this site", *host),
-                            fmt::format("add it to the site's aliases, or write a site for it"));
-            continue;
-        }
-        match.hosts.push_back(*host);
+    const Node* cache = good(node.find("cache"));
+    if (cache != nullptr && Inherited({cache}).number("route_cache", "on") != 0) {
+        findings_.error(cache->key_place, path + ".cache", "a fixed answer is not cached: it comes from memory as it is",
+                        fmt::format("{} is at {}", answer->key, findings_.where(answer->key_place)));
     }
-}
-
-void Builder::build_method_match(Match& match, const Node& node, const std::string& path)
-{
-    for (const Node* item : good_items(node.find("method"))) {
-        const std::string& method = item->text;
-        if (!is_token(method)) {
-            findings_.error(item->place, path + ".method", fmt::format("expected a method such as \"GET\", got \"{}\"", method));
-        } else if (method == upper(method)) {
-            match.methods.push_back(method);
-        } else {
-            findings_.error(item->place, path + ".method", fmt::format("methods are written in capitals, got \"{}\"", method),
-                            fmt::format("write \"{}\"", upper(method)));
-        }
+    if (answer->key == "respond" && answer->state == Node::State::good) {
+        build_respond(route, *answer, path + ".respond");
     }
-}
-
-std::vector<NamedMatch> Builder::named_matches(const Node* node, const std::string& path, bool is_header)
-{
-    std::vector<NamedMatch> out;
-    for (const Node& child : node == nullptr ? std::vector<Node>() : node->children) {
-        if (child.state != Node::State::good) {
-            continue;
-        }
-        if (is_header && !is_token(child.key)) {
-            findings_.error(child.key_place, path, fmt::format("\"{}\" is not the name of a header", child.key));
-            continue;
-        }
-        if (child.key.empty() || child.text.empty()) {
-            findings_.error(child.place, path, "expected a value to match, got an empty string",
-                            "\"*\" = it is there, with any value");
-            continue;
-        }
-        // Header names have no case; one form of them makes equal tests equal.
-        out.push_back({is_header ? normalise_host(child.key) : child.key, child.text});
-    }
-    return out;
+    return true;
 }
 
 void Builder::build_respond(Route& route, const Node& node, const std::string& path)

@@ -280,6 +280,7 @@ void Builder::build_sites()
 void Builder::build_site(const Node& node, const std::string& path)
 {
     Site site;
+    site.at = place_of(node.key_place);
     if (const std::optional<std::string> name = site_name(node.key, node.key_place, path)) {
         site.name = *name;
         claim_host(*name, node.key_place, path);

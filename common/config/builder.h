@@ -2,8 +2,8 @@
 //
 // Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key
 // to see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
-// build_server.cc, build_cache.cc, build_upstreams.cc, build_health.cc, build_sites.cc, build_tls.cc and build_routes.cc. Values
-// that the checker marked bad count as absent, so that each mistake is reported once.
+// build_server.cc, build_cache.cc, build_upstreams.cc, build_health.cc, build_sites.cc, build_tls.cc, build_routes.cc,
+// build_matches.cc and build_actions.cc. Values that the checker marked bad count as absent, so that each mistake is reported once.
 #pragma once
 
 #include "common/config/certificate_check.h"
@@ -15,6 +15,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -40,6 +41,12 @@ private:
     std::array<const Node*, 3> tables_{};
     std::size_t size_ = 0;
 };
+
+/// The node where it is there and good, else null.
+inline const Node* good(const Node* node)
+{
+    return node != nullptr && node->state == Node::State::good ? node : nullptr;
+}
 
 /// The strings of a texts value that are good; empty for null.
 std::vector<const Node*> good_items(const Node* node);
@@ -129,14 +136,41 @@ private:
     void build_routes(Site& site, const Node& node, const std::string& path);
     /// A route, or the site's own where `route` is null; `inherited` is the site's upstream.
     Route build_route(const Node* route, const Node& site_node, std::optional<std::uint32_t> inherited, const std::string& path);
+    /// Whether the route answers by itself (respond, redirect), of which there is one at most, and no upstream beside it.
+    bool build_own_answer(Route& route, const Node& node, const std::string& path);
+    void build_respond(Route& route, const Node& node, const std::string& path);
+    void find_hidden_routes(const Site& site, const std::vector<Place>& places, const std::string& path);
+
+    // build_matches.cc
     /// False where something about the match was wrong (and reported).
     bool build_match(Route& route, const Node& node, const Site& site, const std::string& path);
     void build_path_match(Match& match, const Node& node, const std::string& path);
     void build_host_match(Match& match, const Node& node, const Site& site, const std::string& path);
     void build_method_match(Match& match, const Node& node, const std::string& path);
-    std::vector<NamedMatch> named_matches(const Node* node, const std::string& path, bool is_header);
-    void build_respond(Route& route, const Node& node, const std::string& path);
-    void find_hidden_routes(const Site& site, const std::vector<Place>& places, const std::string& path);
+    void build_type_matches(Match& match, const Node& node, const std::string& path);
+    void build_client_match(Match& match, const Node& node, const std::string& path);
+    /// What a table of names and patterns stands for: names of headers have no case.
+    enum class Named : std::uint8_t { header, query, cookie };
+    std::vector<NamedMatch> named_matches(const Node* node, const std::string& path, Named kind);
+    /// Reads [server] country_database, once; `node` is the first route's that asks for a country.
+    void need_countries(const Node& node, const std::string& path);
+
+    // build_actions.cc
+    DefinedAt place_of(const Place& place);
+    bool find_expression(const Node* node, const Match& match, const std::string& path, http::Expression& out);
+    std::optional<http::PathTemplate> find_template(const Node& node, http::PathTemplate::For use,
+                                                    const http::Expression& expression, const std::string& path);
+    void build_path_change(Route& route, const Node& node, const std::string& path);
+    void build_redirect(Route& route, const Node& node, const std::string& path);
+    /// A table `headers` of one level, with its path.
+    struct LevelTable {
+        const Node* table;
+        std::string path;
+    };
+    FieldEdits merge_edits(const std::vector<LevelTable>& tables, bool is_request, std::string_view subject);
+    /// Of a route, or of the site's own where `route` is null; null = none.
+    std::shared_ptr<const HeaderEdits> header_edits(const Node* route, const Node& node, const Site& site, const std::string& path);
+    void build_split(Route& route, const Node& node, const std::string& path);
 
     FileSource& files_;
     const Node& root_;
@@ -151,6 +185,7 @@ private:
     std::map<std::string, std::uint32_t> page_sets_; ///< by folder
     std::set<const Node*> refused_;                  ///< by refuse_once()
     std::uint32_t server_count_ = 0;
+    bool has_read_countries_ = false;
 };
 
 } // namespace ladle::config

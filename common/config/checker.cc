@@ -38,6 +38,7 @@ private:
     void check_texts(Node& node, const std::string& path);
     void numbers_to_texts(Node& node);
     void check_pairs(Node& node, const std::string& path);
+    void check_weights(Node& node, const Setting& setting, const std::string& path);
     void check_sub_table(Node& node, const Setting& setting, const Position& at, const std::string& path);
     void check_tables(Node& node, const Setting& setting, const Position& at, const std::string& path);
     void check_named(Node& node, const Setting& setting, const std::string& path);
@@ -112,6 +113,8 @@ void Checker::check_value(Node& node, const Setting& setting, const Position& at
         return check_texts(node, path);
     case Type::pairs:
         return check_pairs(node, path);
+    case Type::weights:
+        return check_weights(node, setting, path);
     case Type::table:
         return check_sub_table(node, setting, at, path);
     case Type::tables:
@@ -324,6 +327,25 @@ void Checker::check_pairs(Node& node, const std::string& path)
     for (Node& child : node.children) {
         child.state = Node::State::good;
         check_text(child, join_key(path, child.key), "a string");
+    }
+}
+
+void Checker::check_weights(Node& node, const Setting& setting, const std::string& path)
+{
+    if (!node.is_table()) {
+        return reject(node, path, fmt::format("expected a table of numbers, got {}", describe(node)),
+                      "write { NAME = 95, OTHER = 5 }");
+    }
+    for (Node& child : node.children) {
+        child.state = Node::State::good;
+        const std::string child_path = join_key(path, child.key);
+        if (child.kind != Node::Kind::integer) {
+            reject(child, child_path, fmt::format("expected a whole number, got {}", describe(child)),
+                   "shares need not add up to 100");
+            continue;
+        }
+        child.number = child.integer < 0 ? UINT64_MAX : static_cast<std::uint64_t>(child.integer);
+        check_range(child, setting, child_path);
     }
 }
 

@@ -7,9 +7,11 @@
 // Names are identity: state in shared memory (in-flight counts, health, metrics) is kept by the names found here.
 #pragma once
 
+#include "common/config/country_database.h"
 #include "common/config/shared_text.h"
 #include "common/http/cache_key.h"
 #include "common/http/freshness.h"
+#include "common/http/path_change.h"
 #include "common/http/proxy_header.h"
 
 #include <sys/socket.h>
@@ -22,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ladle::config {
@@ -231,7 +234,7 @@ struct Upstream {
 enum class RequestBuffering : std::uint8_t { full, stream };
 enum class ResponseBuffering : std::uint8_t { spool, stream };
 
-/// A test of one named request header or query argument.
+/// A test of one named request header, query argument or cookie.
 struct NamedMatch {
     std::string name;
     std::string pattern; ///< glob over the whole value; "*" = present
@@ -245,7 +248,17 @@ struct Match {
     std::vector<std::string> methods;
     std::vector<NamedMatch> headers;
     std::vector<NamedMatch> query;
+    std::vector<NamedMatch> cookies;
+    std::vector<std::string> content_types; ///< globs over the media type of the request's body, in lower case
+    std::vector<std::string> accepts;       ///< media types that the client names in Accept, "text/html" or "text/*", in lower case
+    std::uint8_t file_kinds = 0;            ///< `type`: a bit per http::FileKind
+    std::string scheme;                     ///< "http" or "https"
+    std::vector<Cidr> clients;
+    std::vector<Country> countries;
 };
+
+/// Whether which route a request gets depends on more than its method and URL.
+bool looks_beyond_url(const Match& match) noexcept;
 
 /// A request that has this goes past the cache: it is neither answered from it nor is its response stored.
 struct Bypass {
@@ -283,16 +296,63 @@ struct Respond {
     std::string body;
 };
 
+/// Fields that are set, in place of all of that name, and those that are left out.
+struct FieldEdits {
+    struct Set {
+        std::string name;
+        std::string value;
+    };
+    std::vector<Set> set;
+    std::vector<std::string> remove;
+    std::size_t bytes = 0; ///< of the lines of `set`
+
+    /// Whether a field of this name is left out, or set and so not taken over.
+    bool drops(std::string_view name) const noexcept;
+};
+
+/// `headers`, merged from the file, the site and the route.
+struct HeaderEdits {
+    FieldEdits request;
+    FieldEdits response; ///< made at delivery: what the cache keeps stays as the server sent it
+};
+
+/// One upstream of a `split`.
+struct SplitShare {
+    std::uint32_t upstream = 0; ///< index into Config::upstreams
+    std::uint32_t weight = 0;
+};
+
+/// What a client is told apart by, so that it stays with its upstream of a split.
+struct SplitKey {
+    enum class Kind : std::uint8_t { client, cookie, header } kind = Kind::client;
+    std::string name; ///< of the cookie or the header; a request without one counts by its client
+};
+
+/// Where a site or a route stands in the files.
+struct DefinedAt {
+    std::uint32_t file = 0; ///< index into Config::files
+    std::uint32_t line = 0; ///< 0 = nowhere
+};
+
 struct Route {
+    DefinedAt at;
     std::string name;  ///< unique in its site; made from the match where none was given; "default" for the site itself
     Match match;
     std::optional<std::uint32_t> upstream; ///< index into Config::upstreams
-    std::optional<Respond> respond;        ///< one of the two is set
+    std::vector<SplitShare> split;         ///< empty = all go to `upstream`, which else is one of these
+    SplitKey split_by;
+    std::optional<Respond> respond;        ///< one of upstream, this and the next is set
+    std::shared_ptr<const http::Redirection> redirect;
+    std::shared_ptr<const http::PathChange> path_change; ///< null = the server gets the path as it came
+    std::shared_ptr<const HeaderEdits> headers;          ///< null = none
     Timeouts timeouts;
     RequestBuffering request_buffering = RequestBuffering::full;
     ResponseBuffering response_buffering = ResponseBuffering::spool;
     std::uint64_t body_bytes = 100ull << 20; ///< largest request body
     std::shared_ptr<const RouteCache> cache; ///< null = not cached
+    /// Behind the cache's key of what this route keeps: where more than the URL chooses between routes, their answers to one URL
+    /// may differ.
+    std::string cache_mark;
 };
 
 /// The pages of one error_pages folder, by status: 404.html is 404, 4xx.html and 5xx.html are 4 and 5, error.html is 0. In a page,
@@ -345,10 +405,12 @@ struct Tls {
 
 /// A host name's configuration. routes is never empty; the last one is the site's own default where the site has an upstream.
 struct Site {
+    DefinedAt at;
     std::string name;                 ///< "example.com", "*.example.com" or "*"
     std::vector<std::string> aliases; ///< same forms; served like the name
     std::vector<std::uint32_t> listens; ///< indices into Config::listens
     std::vector<Route> routes;
+    bool marks_keys = false;          ///< some route has a cache_mark
     std::optional<SiteTls> tls;
     std::uint32_t error_pages = 0;      ///< index into Config::error_page_sets: the site's own, else [server]'s
 };
@@ -396,6 +458,8 @@ struct Config {
     std::vector<Listen> listens;
     std::vector<Upstream> upstreams;
     std::vector<Site> sites;
+    std::vector<std::string> files; ///< that it was read from
+    std::shared_ptr<const CountryDatabase> countries; ///< null where no route asks for a country
     std::vector<ErrorPages> error_page_sets{1}; ///< never empty; [0] is [server]'s, and counts where no site is known
     std::uint64_t generation = 0; ///< counts reloads; set by the master in the bundle's header
 };

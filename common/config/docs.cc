@@ -39,6 +39,8 @@ std::string type_name(const Setting& setting)
         return "string, number or list of both";
     case Type::pairs:
         return "table of strings";
+    case Type::weights:
+        return "table of numbers";
     case Type::table:
         return "table";
     case Type::tables:
@@ -138,9 +140,9 @@ first route in file order that
 matches is taken, else the upstream of the site itself. A route that can never match is an error. In a pattern "*" stands for any
 characters and nothing else is special. Paths are matched after percent\-encoded letters are decoded and dot
 segments resolved, and sent on
-as they came.
+as they came, unless strip or rewrite says otherwise.
 .SS Inheritance
-timeouts, buffer, cache, body, upstream and error_pages of a site hold for its routes, and those at the top
+timeouts, buffer, cache, body, headers, upstream and error_pages of a site hold for its routes, and those at the top
 of the file for every site: tables key
 by key, lists as a whole. The string "unset" removes what would be inherited.
 .SS Shorthands
@@ -195,7 +197,7 @@ constexpr std::array<std::pair<Level, std::string_view>, 3> kLevelNames{
 /// Whether a table of this kind takes other values in a route than in a site, or at the top.
 bool differs_by_level(std::string_view schema)
 {
-    return schema == "timeouts" || schema == "buffer" || schema == "route_cache";
+    return schema == "timeouts" || schema == "buffer" || schema == "route_cache" || schema == "headers";
 }
 
 /// One definition for each schema; three for those that differ by level.
@@ -243,6 +245,11 @@ Json value_schema(const Setting& setting, Level level)
     }
     case Type::pairs:
         return {{"type", "object"}, {"additionalProperties", text}};
+    case Type::weights: {
+        const Bounds bounds = bounds_of(setting);
+        const Json number = {{"type", "integer"}, {"minimum", bounds.least}, {"maximum", bounds.greatest}};
+        return {{"type", "object"}, {"additionalProperties", number}};
+    }
     case Type::table: {
         const Setting* plain = setting.word.empty() ? nullptr : find_setting(setting.range, setting.word);
         return plain == nullptr ? reference(setting.range, level)
@@ -289,7 +296,9 @@ Json table_schema(const Schema& schema, Level level)
 
 Level level_of(std::string_view schema)
 {
-    return schema == "site" ? Level::site : schema == "route" || schema == "respond" ? Level::route : Level::server;
+    return schema == "site" ? Level::site : schema == "route" || schema == "respond" || schema == "rewrite" || schema == "redirect"
+                                        ? Level::route
+                                         : Level::server;
 }
 
 /// Text for a cell of a Markdown table.

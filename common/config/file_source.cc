@@ -19,11 +19,10 @@ namespace ladle::config {
 
 namespace {
 
-constexpr std::size_t kMaxFileBytes = 16u << 20;
 constexpr std::string_view kEnvironment = "env:";
 constexpr std::string_view kCredential = "credential:";
 
-Result<std::string> read_file(const std::string& path)
+Result<std::string> read_file(const std::string& path, std::size_t most_bytes = FileSource::kMostBytes)
 {
     // O_NONBLOCK: a FIFO without a writer must not hang `ladle check`.
     const os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -44,15 +43,15 @@ Result<std::string> read_file(const std::string& path)
             break;
         }
         text.append(piece, static_cast<std::size_t>(got));
-        if (text.size() > kMaxFileBytes) {
-            return fail(Origin::local, fmt::format("cannot read {}: it has more than {} MiB", path, kMaxFileBytes >> 20));
+        if (text.size() > most_bytes) {
+            return fail(Origin::local, fmt::format("cannot read {}: it has more than {} MiB", path, most_bytes >> 20));
         }
     }
     return text;
 }
 
 /// A file, a variable of the environment, or one of systemd's credentials.
-Result<std::string> read_source(const std::string& source)
+Result<std::string> read_source(const std::string& source, std::size_t most_bytes)
 {
     if (source.starts_with(kEnvironment)) {
         const std::string name = source.substr(kEnvironment.size());
@@ -60,7 +59,7 @@ Result<std::string> read_source(const std::string& source)
         return text != nullptr ? Result<std::string>(text) : fail(Origin::local, "the environment has no variable " + name);
     }
     if (!source.starts_with(kCredential)) {
-        return read_file(source);
+        return read_file(source, most_bytes);
     }
     const std::string name = source.substr(kCredential.size());
     const char* folder = std::getenv("CREDENTIALS_DIRECTORY");
@@ -92,12 +91,12 @@ Result<std::string> DiskFiles::read(const std::string& path)
     return text;
 }
 
-Result<SharedText> DiskFiles::keep(const std::string& path)
+Result<SharedText> DiskFiles::keep(const std::string& path, std::size_t most_bytes)
 {
     if (const auto known = recording_.kept.find(path); known != recording_.kept.end()) {
         return known->second;
     }
-    Result<std::string> text = read_source(path);
+    Result<std::string> text = read_source(path, most_bytes);
     if (!text) {
         return std::unexpected(text.error());
     }
@@ -149,7 +148,7 @@ Result<std::string> BundleFiles::read(const std::string& path)
     return found->second;
 }
 
-Result<SharedText> BundleFiles::keep(const std::string& path)
+Result<SharedText> BundleFiles::keep(const std::string& path, std::size_t)
 {
     if (const auto found = recording_.kept.find(path); found != recording_.kept.end()) {
         return found->second;

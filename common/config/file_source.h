@@ -19,12 +19,14 @@ namespace ladle::config {
 
 class FileSource {
 public:
+    static constexpr std::size_t kMostBytes = 16u << 20; ///< of a file, where nothing else is said
     virtual ~FileSource() = default;
     /// The whole text of a file.
     virtual Result<std::string> read(const std::string& path) = 0;
     /// The same for a text that the configuration keeps: it lasts as long as its owner, without a copy. Also "env:NAME" and
     /// "credential:NAME", see is_secret_source().
-    virtual Result<SharedText> keep(const std::string& path) = 0;
+    virtual Result<SharedText> keep(const std::string& path, std::size_t most_bytes) = 0;
+    Result<SharedText> keep(const std::string& path) { return keep(path, kMostBytes); }
     /// The paths that match a pattern of glob(7), sorted; none is not a failure.
     virtual Result<std::vector<std::string>> expand(const std::string& pattern) = 0;
     /// What a path is on this machine now.
@@ -43,7 +45,8 @@ struct Recording {
 class DiskFiles final : public FileSource {
 public:
     Result<std::string> read(const std::string& path) override;
-    Result<SharedText> keep(const std::string& path) override;
+    using FileSource::keep;
+    Result<SharedText> keep(const std::string& path, std::size_t most_bytes) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string& path) override;
     const Recording& recording() const { return recording_; }
@@ -58,7 +61,8 @@ public:
     BundleFiles() = default;
     explicit BundleFiles(Recording recording) : recording_(std::move(recording)) {}
     Result<std::string> read(const std::string& path) override;
-    Result<SharedText> keep(const std::string& path) override;
+    using FileSource::keep;
+    Result<SharedText> keep(const std::string& path, std::size_t most_bytes) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string&) override { return Folder::unknown; } ///< who recorded has looked
     const Recording& recording() const { return recording_; }

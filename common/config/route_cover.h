@@ -13,6 +13,9 @@
 
 namespace ladle::config {
 
+/// How routes' expressions are compiled, here and in the router.
+RE2::Options regex_options();
+
 /// A site's names and aliases: what `host` of a route without one stands for.
 std::vector<std::string> hosts_of(const Site& site);
 

@@ -45,6 +45,9 @@ constexpr std::array kSchemas = std::to_array<Schema>({
                                          "every match given must hold."},
     {"buffer",      "buffer of a site or a route", "What is taken whole before the other side is occupied."},
     {"route_cache", "cache of a site or a route", "Whether and how responses are kept and answered from the cache. As RFC 9111 says where nothing is set."},
+    {"rewrite",     "rewrite of a route", "Another path for the server. $1 to $9 are the groups of the expression, $0 is the whole path."},
+    {"redirect",    "redirect of a route", "Clients are sent to another URL."},
+    {"headers",     "[headers]",         "Headers that are set or left out, on the way to servers and to clients. Also in a site and in a route, name by name."},
     {"respond",     "respond of a route", "A fixed answer given by Ladle itself."},
     {"log",         "[log]",             "Where the logs go."},
     {"access",      "access of [log]",   "One line for each request."},
@@ -61,6 +64,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"", "cache",    Type::table, "", "cache", "the cache's memory"},
     {"", "tls",      Type::table, "", "tls", "TLS with clients"},
     {"", "defence",  Type::table, "", "defence", "limits"},
+    {"", "headers",  Type::table, "", "headers", "headers to set or to leave out"},
     {"", "upstream", Type::named, "", "upstream", "groups of servers, by name"},
     {"", "site",     Type::named, "", "site", "sites, by host name"},
     {"", "log",      Type::table, "", "log", "logs"},
@@ -74,6 +78,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"server", "admin", Type::path, "/run/ladle/control.sock", "", "the Unix socket through which the commands find the running master"},
     {"server", "resolvers", Type::texts, "", "", "DNS servers to ask for the names of servers: \"10.0.0.53\", \"127.0.0.1:5353\"; default: those of "
                                                 "/etc/resolv.conf"},
+    {"server", "country_database", Type::path, "", "", "a MaxMind DB file with countries (GeoLite2-Country.mmdb and its like), for routes with country; read again by ladle reload"},
     {"server", "error_pages", Type::path, "", "", "a folder of 404.html, 5xx.html, error.html …; {status} {reason} {request_id} are filled in; "
                                                   "default: a built-in page",
         kServer | kSite},
@@ -219,6 +224,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "timeouts", Type::table, "", "timeouts", "this site's own", kEverywhere},
     {"site", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
     {"site", "cache", Type::table, "", "route_cache", "true, or how responses are kept", kSiteRoute, "", "on"},
+    {"site", "headers", Type::table, "", "headers", "this site's own, name by name", kEverywhere},
     {"site", "error_pages", Type::path, "", "", "a folder of error pages, instead of [server] error_pages", kServer | kSite},
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
 
@@ -249,8 +255,21 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"route", "method", Type::texts, "", "", "\"GET\", or a list", kRoute},
     {"route", "header", Type::pairs, "", "", "{ X-Version = \"2*\" }: the header's value; \"*\" = it is there", kRoute},
     {"route", "query", Type::pairs, "", "", "{ page = \"1\" }: an argument's value; \"*\" = it is there", kRoute},
+    {"route", "cookie", Type::pairs, "", "", "{ beta = \"on*\" }: a cookie's value; \"*\" = it is there", kRoute},
+    {"route", "content_type", Type::texts, "", "", "the type of the request's body without its parameters: \"multipart/*\", or a list", kRoute},
+    {"route", "accept", Type::texts, "", "", "types that the client asks for by name: \"text/html\", \"text/*\" for any text; \"*/*\" from a client asks for nothing, and q=0 refuses", kRoute},
+    {"route", "type", Type::texts, "", "", "what the path's extension says: \"image\", \"audio\" (or \"sound\"), \"video\", \"font\", \"script\", \"style\"", kRoute},
+    {"route", "scheme", Type::choice, "", "http|https", "how the client came, or a trusted proxy says it did", kRoute},
+    {"route", "client", Type::texts, "", "", "address ranges of clients: \"10.0.0.0/8\", behind trusted proxies the client that they name", kRoute},
+    {"route", "country", Type::texts, "", "", "the client's country by [server] country_database: \"DE\", or a list", kRoute},
     {"route", "host", Type::texts, "", "", "some of the site's host names", kRoute},
     {"route", "upstream", Type::text, "", "", "as in the site", kSiteRoute},
+    {"route", "split", Type::weights, "", "0..1000000", "{ api = 95, canary = 5 }: upstreams with their shares, in place of upstream; a client stays with one", kRoute},
+    {"route", "split_by", Type::text, "client", "", "by what a client is told apart: \"client\" (its address, IPv6 by /64), \"cookie:NAME\", \"header:NAME\"", kRoute},
+    {"route", "strip", Type::text, "", "", "\"/v2\": taken off the front of the path that the server gets", kRoute},
+    {"route", "rewrite", Type::table, "", "rewrite", "another path for the server: { regex = \"/old/(.*)\", to = \"/new/$1\" }", kRoute},
+    {"route", "redirect", Type::table, "", "redirect", "clients are sent elsewhere: { to = \"https://example.com$0\", status = 308 }", kRoute, "", "to"},
+    {"route", "headers", Type::table, "", "headers", "this route's own, name by name", kEverywhere},
     {"route", "respond", Type::table, "", "respond", "a fixed answer instead of an upstream", kRoute, "", "status"},
     {"route", "body", Type::size, "", "0B..1048576GiB", "as in the site", kSiteRoute},
     {"route", "timeouts", Type::table, "", "timeouts", "this route's own", kEverywhere},
@@ -296,6 +315,17 @@ constexpr std::array kSettings = std::to_array<Setting>({
         "the index in memory takes up to 16 MiB for each GiB of it, as it fills"},
     {"cache_disk", "path", Type::path, "/var/cache/ladle/objects", "", "a folder for Ladle alone, made if it is not there; what else lies in it may be removed"},
     {"cache_disk", "second_sight", Type::boolean, "true", "", "only what is asked for a second time is written; false: everything that is kept"},
+
+    {"rewrite", "regex", Type::text, "", "", "an RE2 expression for the whole path; one that does not match leaves it as it is; default: path_regex", kRoute},
+    {"rewrite", "to", Type::text, "", "", "the new path, with $1; the query is kept, behind one that stands here, or dropped where this ends in \"?\"", kRoute},
+
+    {"redirect", "to", Type::text, "", "", "a path, or a URL whose host is fixed, with $0 and the groups of path_regex; the query is kept as in rewrite", kRoute},
+    {"redirect", "status", Type::integer, "308", "301..308", "301, 302, 303, 307 or 308", kRoute, "these are the redirects"},
+
+    {"headers", "request_set", Type::pairs, "", "", "{ X-Env = \"prod\" }: what servers get in place of any such header; \"unset\" drops an inherited one", kEverywhere},
+    {"headers", "request_remove", Type::texts, "", "", "headers that servers do not get", kEverywhere},
+    {"headers", "response_set", Type::pairs, "", "", "{ X-Frame-Options = \"DENY\" }: what clients get, also with errors and from the cache, which keeps answers without it", kEverywhere},
+    {"headers", "response_remove", Type::texts, "", "", "headers that clients do not get", kEverywhere},
 
     {"respond", "status", Type::integer, "200", "200..599", "the status code", kRoute, "a final answer has no other"},
     {"respond", "body", Type::text, "", "", "the body", kRoute},
@@ -401,7 +431,8 @@ std::vector<std::string_view> split_choices(std::string_view range)
 
 Bounds bounds_of(const Setting& setting)
 {
-    const bool is_number = setting.type == Type::integer || setting.type == Type::duration || setting.type == Type::size;
+    const bool is_number = setting.type == Type::integer || setting.type == Type::duration || setting.type == Type::size ||
+                           setting.type == Type::weights;
     const std::size_t dots = setting.range.find("..");
     if (!is_number || dots == std::string_view::npos) {
         return {};

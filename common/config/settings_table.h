@@ -27,6 +27,7 @@ enum class Type : std::uint8_t {
     texts,   ///< a string, or a list of strings
     statuses, ///< the same, and whole numbers in it: "2xx", 204, ["connect", 503]
     pairs,   ///< a table of strings, with free keys
+    weights, ///< a table of whole numbers in `range`, with free keys
     table,   ///< a table of the schema named in `range`
     tables,  ///< an array of tables of the schema named in `range`
     named,   ///< tables with free names, of the schema named in `range`: [site."example.com"]

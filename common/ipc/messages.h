@@ -28,12 +28,14 @@ enum class MessageType : std::uint32_t {
     new_logs,       ///< descriptors = access log, error log (see number: bit 0 = access given, 1 = error given); not given = off
     drain,          ///< number = milliseconds, generation = DrainRest: leave the listeners, finish requests, exit
     stop,           ///< exit now
+    explain,        ///< number = which question, text = it (explanation.h)
     // child to master
     ready,         ///< own slot registered
     prepared,      ///< generation
     refused,       ///< generation, text = why
     committed,     ///< generation
     listener_left, ///< text = a removed address that this worker no longer accepts on
+    explained,     ///< number = which question, text = the answer
 };
 
 /// What a draining worker does with connections that still wait in the queues.

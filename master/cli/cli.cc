@@ -55,6 +55,7 @@ struct CommandLine {
     CacheChoice shown;
     ServerChoice server;
     std::string server_word;
+    ExplainChoice explained;
     bool checks_cache = false;
     bool now = false;
     bool as_json = false;
@@ -146,6 +147,15 @@ void add_running_commands(CommandLine& line)
     CLI::App* status_command = line.add("status", "Show workers, listeners, servers and counters.",
                                         [&line] { return status(line.options, line.as_json ? Format::json : Format::text); });
     status_command->add_flag("--json", line.as_json, "for programs");
+    CLI::App* explain_command =
+        line.add("explain", "Say what the running Ladle would do with a request: site, route, path, server; sends nothing.",
+                 [&line] { return explain(line.options, line.explained, line.as_json ? Format::json : Format::text); });
+    explain_command->add_option("METHOD", line.explained.method, "such as GET")->required();
+    explain_command->add_option("URL", line.explained.url, "such as https://example.com/path?query")->required();
+    explain_command->add_option("-H,--header", line.explained.headers, "a header of the request, 'Name: value'; may be repeated")
+        ->allow_extra_args(false);
+    explain_command->add_option("--client", line.explained.client, "the client's address (127.0.0.1)");
+    explain_command->add_flag("--json", line.as_json, "for programs");
 }
 
 void add_upstream_command(CommandLine& line)

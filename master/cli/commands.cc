@@ -2,6 +2,7 @@
 #include "master/cli/commands.h"
 
 #include "common/config/docs.h"
+#include "common/config/path_examples.h"
 #include "master/cli/asking.h"
 #include "master/cli/daemon.h"
 #include "master/cli/find_master.h"
@@ -167,6 +168,9 @@ int check(const CommandOptions& options, Format format)
     if (!loaded.running.config) {
         fmt::print(stderr, "{}: {}\n", options.config_path, config::summary(loaded.diagnostics));
         return 1;
+    }
+    for (const std::string& line : config::path_examples(*loaded.running.config)) {
+        fmt::print("{}\n", line);
     }
     fmt::print("{}: {}\n", options.config_path, loaded.diagnostics.empty() ? "good" : config::summary(loaded.diagnostics));
     return 0;

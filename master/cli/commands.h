@@ -63,6 +63,15 @@ struct CacheChoice {
 int show_cache(const CommandOptions& options, const CacheChoice& choice, Format format);
 /// Prints what is broken in the cache's memory; 1 where something is, or bytes are lost.
 int check_cache(const CommandOptions& options, Format format);
+
+/// The request to explain.
+struct ExplainChoice {
+    std::string method;
+    std::string url;
+    std::string client;
+    std::vector<std::string> headers; ///< "Name: value"
+};
+int explain(const CommandOptions& options, const ExplainChoice& choice, Format format);
 int print_schema();
 int check_handover(int descriptor);
 

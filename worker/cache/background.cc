@@ -58,6 +58,8 @@ void copy_request(const Request& from, Request& to)
     to.client_bucket = from.client_bucket;
     to.site = from.site;
     to.route = from.route;
+    to.sent_target = from.sent_target;
+    to.upstream = from.upstream;
     to.client.peer_text = from.client.peer_text;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/cache/look_up.h"
 
+#include "common/http/cookies.h"
 #include "common/http/fields.h"
 #include "common/http/grammar.h"
 #include "common/http/vary.h"
@@ -23,23 +24,9 @@ using http::Forwarded;
 
 bool has_cookie(const http::Fields& fields, const config::Bypass& bypass)
 {
-    for (const http::Field& field : fields) {
-        if (field.id != FieldName::cookie) {
-            continue;
-        }
-        std::string_view rest = fields.value(field);
-        while (!rest.empty()) {
-            const std::size_t semicolon = rest.find(';');
-            std::string_view pair = http::trim(rest.substr(0, semicolon));
-            rest = semicolon == std::string_view::npos ? std::string_view{} : rest.substr(semicolon + 1);
-            const std::size_t equals = pair.find('=');
-            const std::string_view value = equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1);
-            if (pair.substr(0, equals) == bypass.name && http::fits_pattern(bypass.pattern, value)) {
-                return true;
-            }
-        }
-    }
-    return false;
+    return http::any_cookie(fields, [&](std::string_view name, std::string_view value) {
+        return name == bypass.name && http::fits_pattern(bypass.pattern, value);
+    });
 }
 
 bool has_argument(std::string_view query, const config::Bypass& bypass)
@@ -212,6 +199,10 @@ void begin_visit(Request& request)
     const http::KeyTarget target = target_of(request);
     visit.key.reserve(target.scheme.size() + target.authority.size() + request.target.path_and_query.size() + 8);
     http::append_key(target, &request.head.fields, visit.rules.key, visit.key);
+    visit.key += request.route->cache_mark;
+    if (!request.route->split.empty()) {
+        visit.key.append("/").append(request.live->config->upstreams[request.upstream].name);
+    }
     visit.url_of_key = std::string_view(visit.key).substr(0, visit.key.find('\n'));
     visit.name = visit.cache.store().name(visit.key);
     visit.cache.store().prefetch(visit.name.hash);

@@ -284,11 +284,11 @@ bool is_coming_to_disk(CacheVisit& visit, const shm::CacheHash& hash)
 }
 
 /// Takes what is stored under this key out of disk and memory. False: only a purge can find all of it.
-bool remove_stored(CacheVisit& visit, const std::string& key)
+bool remove_stored(const Request& request, CacheVisit& visit, const std::string& key)
 {
     shm::CacheStore& store = visit.cache.store();
     const config::RouteCache& rules = visit.rules;
-    if (!rules.key.headers.empty() || !rules.key.cookies.empty()) {
+    if (!rules.key.headers.empty() || !rules.key.cookies.empty() || request.site->marks_keys) {
         return false;
     }
     const std::string part = part_variant({});
@@ -323,7 +323,7 @@ void invalidate(Request& request, std::string_view url)
         }
         http::append_key(target, nullptr, visit.rules.key, key);
         request.parts.row.add(shm::Metric::cache_invalidated);
-        if (remove_stored(visit, key)) {
+        if (remove_stored(request, visit, key)) {
             continue;
         }
         if (visit.cache.disk() != nullptr) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/request/find_route.h"
 
+#include "worker/route/split.h"
+
 #include <fmt/format.h>
 
 namespace ladle::worker {
@@ -31,6 +33,23 @@ bool is_misdirected(const Request& request)
     return encryption->facts().demand != (is_asked ? std::string_view(request.site->tls->client->fingerprint) : std::string_view{});
 }
 
+/// What the route makes of the path: where the client is sent, or what the server gets in its place.
+std::optional<Answer> change_path(Request& request)
+{
+    const config::Route& route = *request.route;
+    const http::QueryText query{request.target.query, request.target.path_and_query.find('?') != std::string_view::npos};
+    if (route.redirect) {
+        request.redirect = route.redirect->apply(request.path, query);
+        request.redirect_status = route.redirect->status;
+    } else if (route.path_change) {
+        const bool is_changed = route.path_change->apply(request.path, query, request.sent_target);
+        if (is_changed && request.sent_target.size() > request.live->config->request_limits.uri_bytes) {
+            return Answer{414, Reason::target_too_long}; // captures may stand in it more than once
+        }
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
 std::optional<Answer> find_route(Request& request)
@@ -45,12 +64,26 @@ std::optional<Answer> find_route(Request& request)
     if (request.redirect.empty() && is_misdirected(request)) {
         return Answer{421, Reason::misdirected};
     }
-    const RouteQuery query{request.host, request.path, request.target.query, request.head.method_text(), request.head.fields};
+    const RouteQuery query{request.host,
+                           request.path,
+                           request.target.query,
+                           request.head.method_text(),
+                           request.head.fields,
+                           request.scheme,
+                           request.client_address};
     request.route = request.live->router.find_route(*request.site, query);
     if (request.route == nullptr && request.redirect.empty()) {
         return Answer{404, Reason::no_route};
     }
-    return std::nullopt;
+    if (request.route == nullptr || !request.redirect.empty()) {
+        return std::nullopt;
+    }
+    if (request.route->upstream) {
+        request.upstream = request.route->split.empty()
+                               ? *request.route->upstream
+                               : choose_share(*request.route, request.client_address, request.head.fields);
+    }
+    return change_path(request);
 }
 
 } // namespace ladle::worker

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The step "find_route": the site by host name, the route by the first match.
+// The step "find_route": the site by host name, the route by the first match, and what follows from it alone: the path that the
+// server gets, where the client is sent, which upstream of a split it has.
 #pragma once
 
 #include "worker/request/request.h"

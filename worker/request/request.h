@@ -79,7 +79,10 @@ struct Request {
     /// The route's, or the defaults before a route is known.
     const config::Timeouts& timeouts() const noexcept { return route != nullptr ? route->timeouts : live->config->timeouts; }
 
-    std::string redirect; ///< the same URL with https://, for a site that is not served over plain HTTP; else empty
+    std::string redirect; ///< where the client is sent, by a site that is not served over plain HTTP, or by the route; else empty
+    std::uint16_t redirect_status = 308;
+    std::string sent_target;    ///< path and query as the server gets them, where the route changes them; else empty
+    std::uint32_t upstream = 0; ///< the route's, or that of its split which this client has; index into the configuration's
 
     // cache
     std::optional<CacheVisit> cache; ///< of a route that caches

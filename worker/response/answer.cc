@@ -138,7 +138,7 @@ loop::Task<void> answer_fixed(Request& request)
 loop::Task<void> answer_redirect(Request& request)
 {
     leave_body_unread(request);
-    write_answer(request, 308, "text/plain; charset=utf-8", request.redirect);
+    write_answer(request, request.redirect_status, "text/plain; charset=utf-8", request.redirect);
     co_await send_out(request);
 }
 

@@ -18,7 +18,7 @@ loop::Task<void> answer_error(Request& request, Answer answer);
 /// The route's fixed answer.
 loop::Task<void> answer_fixed(Request& request);
 
-/// 308 to request.redirect.
+/// request.redirect_status to request.redirect.
 loop::Task<void> answer_redirect(Request& request);
 
 /// Any other answer of our own, from a route that would have asked a server.

@@ -4,6 +4,8 @@
 #include "common/http/status.h"
 #include "worker/request/hop_by_hop.h"
 
+#include <algorithm>
+
 namespace ladle::worker {
 
 namespace {
@@ -21,10 +23,57 @@ constexpr std::size_t kHstsBytes = 64;
 /// Before the server's fields: of several a browser takes the first (RFC 6797 §8.1), and only what came over TLS.
 void write_hsts(HeadText& text, const Request& request)
 {
-    if (request.site != nullptr && request.site->tls && request.site->tls->hsts.count() > 0 &&
-        request.is_encrypted) {
+    const bool is_edited = request.route != nullptr && request.route->headers &&
+                           request.route->headers->response.drops("Strict-Transport-Security");
+    if (request.site != nullptr && request.site->tls && request.site->tls->hsts.count() > 0 && request.is_encrypted && !is_edited) {
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(request.site->tls->hsts).count();
         text << "Strict-Transport-Security: max-age=" << static_cast<std::uint64_t>(seconds) << "\r\n";
+    }
+}
+
+/// The route's edits of what clients get; null = none.
+const config::FieldEdits* find_edits(const Request& request) noexcept
+{
+    return request.route != nullptr && request.route->headers ? &request.route->headers->response : nullptr;
+}
+
+std::size_t room_for(const config::FieldEdits* edits) noexcept
+{
+    return edits == nullptr ? 0 : edits->bytes;
+}
+
+bool is_dropped(const config::FieldEdits* edits, std::string_view name) noexcept
+{
+    return edits != nullptr && edits->drops(name);
+}
+
+void write_set(HeadText& text, const config::FieldEdits* edits, bool is_own_answer = false)
+{
+    if (edits == nullptr) {
+        return;
+    }
+    for (const config::FieldEdits::Set& set : edits->set) {
+        // Of an answer of our own these two say what it is, and where it leads.
+        const FieldName id = http::find_field_name(set.name);
+        if (!is_own_answer || (id != FieldName::content_type && id != FieldName::location)) {
+            text.field(set.name, set.value);
+        }
+    }
+}
+
+/// Lines of a stored head but those that are dropped.
+void write_lines(HeadText& text, std::string_view lines, const config::FieldEdits* edits)
+{
+    if (edits == nullptr) {
+        text << lines;
+        return;
+    }
+    while (!lines.empty()) {
+        const std::size_t end = std::min(lines.find("\r\n"), lines.size() - 2) + 2;
+        if (const std::string_view line = lines.substr(0, end); !edits->drops(line.substr(0, line.find(':')))) {
+            text << line;
+        }
+        lines.remove_prefix(end);
     }
 }
 
@@ -111,15 +160,17 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     if (request.cache) {
         request.cache->append_status_line(cache_status);
     }
-    const std::size_t most =
-        response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + kHstsBytes + 256;
+    const config::FieldEdits* edits = find_edits(request);
+    const std::size_t most = response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + kHstsBytes +
+                             room_for(edits) + 256;
     HeadText text = request.client.begin_head(response.status, response.reason(), most);
     write_hsts(text, request);
     for (const http::Field& field : response.fields) {
-        if (!field.is_dropped && field.id != FieldName::via) {
+        if (!field.is_dropped && field.id != FieldName::via && !is_dropped(edits, response.fields.name(field))) {
             text.field(response.fields.name(field), response.fields.value(field));
         }
     }
+    write_set(text, edits);
     if (!response.fields.has(FieldName::date)) {
         text << request.parts.date;
     }
@@ -149,10 +200,14 @@ void write_stored_head(Request& request, const StoredHead& head)
 {
     decide_after(request, head.form);
     const std::string_view reason = http::reason_phrase(head.status);
-    const std::size_t most = head.lines.size() + head.more_lines.size() + reason.size() + kHstsBytes + 192;
+    const config::FieldEdits* edits = find_edits(request);
+    const std::size_t most =
+        head.lines.size() + head.more_lines.size() + reason.size() + kHstsBytes + room_for(edits) + 192;
     HeadText text = request.client.begin_head(head.status, reason, most);
     write_hsts(text, request);
-    text << head.lines << head.more_lines << "Via: 1.1 ladle\r\n";
+    write_lines(text, head.lines, edits);
+    write_set(text, edits);
+    text << head.more_lines << "Via: 1.1 ladle\r\n";
     if (head.form == BodyForm::length || head.shows_length) {
         text << "Content-Length: " << head.length << "\r\n";
     }
@@ -179,17 +234,19 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
 {
     decide_after(request, BodyForm::length);
     const std::string_view reason = http::reason_phrase(status);
-    const std::size_t most =
-        content_type.size() + request.parts.date.size() + reason.size() + request.redirect.size() + kHstsBytes + 256;
+    const config::FieldEdits* edits = find_edits(request);
+    const std::size_t most = content_type.size() + request.parts.date.size() + reason.size() + request.redirect.size() +
+                             kHstsBytes + room_for(edits) + 256;
     HeadText text = request.client.begin_head(status, reason, most);
     write_hsts(text, request);
-    text << "Server: ladle\r\n" << request.parts.date;
+    text << (is_dropped(edits, "Server") ? "" : "Server: ladle\r\n") << request.parts.date;
+    write_set(text, edits, true);
     const bool has_body = status != 204 && status != 304;
     if (has_body) {
         text.field("Content-Type", content_type);
         text << "Content-Length: " << std::uint64_t{body.size()} << "\r\n";
     }
-    if (!request.redirect.empty() && status == 308) {
+    if (!request.redirect.empty() && status == request.redirect_status) {
         text.field("Location", request.redirect);
     }
     const bool answers_options = request.route == nullptr && status == 204;

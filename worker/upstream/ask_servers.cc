@@ -221,7 +221,7 @@ void judge(const Request& request, const Turn& turn, const Received& received)
 
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
 {
-    turn.upstream = request.live->upstreams[*request.route->upstream].get();
+    turn.upstream = request.live->upstreams[request.upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     const config::Retry& rules = turn.upstream->settings().retry;
     Tried tried;

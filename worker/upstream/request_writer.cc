@@ -130,21 +130,33 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     const http::Fields& fields = request.head.fields;
     // What is copied is no longer than the received head, list joins included, and a space in each field that came without one; the
     // rest is bounded by its parts.
+    const config::FieldEdits* edits = request.route->headers ? &request.route->headers->request : nullptr;
     const std::size_t most = request.head.size() + fields.size() + 3 * request.authority.size() +
                              2 * request.client.peer_text.size() + request.client_address.size() + request.forwarded_host.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() +
-                             request.added_fields.size() + subject_header(request).size() + subject_of(request).size() + 848;
+                             request.added_fields.size() + subject_header(request).size() + subject_of(request).size() +
+                             request.sent_target.size() + (edits != nullptr ? edits->bytes : 0) + 848;
     HeadText text(out, most);
-    text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query
-         << " HTTP/1.1\r\n";
+    if (request.sent_target.empty()) {
+        text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query;
+    } else {
+        text << request.head.method_text() << " " << request.sent_target;
+    }
+    text << " HTTP/1.1\r\n";
     text.field("Host", host_for_server(request));
     const std::string_view subject = subject_header(request);
     if (!subject.empty() && !subject_of(request).empty()) {
         text.field(subject, subject_of(request));
     }
     for (const http::Field& field : fields) {
-        if (!field.is_dropped && !is_rewritten(request, field.id) && !looks_like(fields.name(field), subject)) {
+        const bool is_edited = edits != nullptr && edits->drops(fields.name(field));
+        if (!field.is_dropped && !is_edited && !is_rewritten(request, field.id) && !looks_like(fields.name(field), subject)) {
             text.field(fields.name(field), fields.value(field));
+        }
+    }
+    if (edits != nullptr) {
+        for (const config::FieldEdits::Set& set : edits->set) {
+            text.field(set.name, set.value);
         }
     }
     if (request.client.is_early()) {

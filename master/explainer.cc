@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "master/explainer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ladle::master {
+
+namespace {
+
+constexpr std::size_t kMostText = 60'000; // what a message takes
+constexpr int kTicks = 4;                 // the first may come at once
+
+} // namespace
+
+void Explainer::fail(ControlServer::Id id, const std::string& why)
+{
+    control_.answer(id, {{"ok", false}, {"message", why}});
+}
+
+void Explainer::ask(ControlServer::Id id, const nlohmann::json& request)
+{
+    const auto question = request.find("question");
+    std::string text = question == request.end() ? std::string() : question->dump();
+    const auto is_fit = [&](const auto& child) {
+        return child->role == shm::Role::worker && child->phase == Child::Phase::ready && supervisor_.is_current(*child);
+    };
+    const auto worker = std::ranges::find_if(supervisor_.children(), is_fit);
+    if (asked_.size() >= kMost || text.size() > kMostText) {
+        return fail(id, text.size() > kMostText ? "this is too long to ask" : "too many ask at once");
+    }
+    if (worker == supervisor_.children().end()) {
+        return fail(id, "no worker is there to be asked");
+    }
+    ipc::Message message;
+    message.type = ipc::MessageType::explain;
+    message.number = ++last_number_;
+    message.text = std::move(text);
+    if (!ipc::send((*worker)->channel.get(), message)) {
+        return fail(id, name_of(**worker) + " does not take messages");
+    }
+    asked_[message.number] = {id, (*worker)->pid, kTicks};
+}
+
+void Explainer::on_message(const Child&, const ipc::Message& message)
+{
+    const auto asked = asked_.find(message.number);
+    if (asked == asked_.end()) {
+        return; // too late
+    }
+    const ControlServer::Id id = asked->second.id;
+    asked_.erase(asked);
+    const nlohmann::json answer = nlohmann::json::parse(message.text, nullptr, false);
+    if (!answer.is_object()) {
+        return fail(id, "the answer is too long");
+    }
+    control_.answer(id, answer);
+}
+
+void Explainer::on_exit(const Child& child)
+{
+    std::erase_if(asked_, [&](const auto& entry) {
+        if (entry.second.worker == child.pid) {
+            fail(entry.second.id, name_of(child) + " ended without an answer");
+        }
+        return entry.second.worker == child.pid;
+    });
+}
+
+void Explainer::on_tick()
+{
+    for (auto entry = asked_.begin(); entry != asked_.end();) {
+        const auto asked = entry++;
+        if (--asked->second.ticks_left == 0) {
+            fail(asked->second.id, "the worker that was asked does not answer");
+            asked_.erase(asked);
+        }
+    }
+}
+
+} // namespace ladle::master
