@@ -15,6 +15,11 @@ namespace ladle::worker {
 
 /// A configuration and TLS as it wants it; kept while a question of it is under way.
 struct HealthBook::Source {
+    Source(std::shared_ptr<const config::Config> followed, shm::ProcessRow& row)
+        : config(std::move(followed)), connector(config->tls, row)
+    {
+    }
+
     std::shared_ptr<const config::Config> config;
     TlsConnector connector;
 };
@@ -78,7 +83,7 @@ HealthBook::~HealthBook() = default;
 
 void HealthBook::follow(std::shared_ptr<const config::Config> config)
 {
-    source_ = std::make_shared<Source>(std::move(config), TlsConnector());
+    source_ = std::make_shared<Source>(std::move(config), row_);
     std::vector<std::unique_ptr<Subject>> before = std::exchange(subjects_, {});
     const loop::Nanos now = loop::clock_now();
     for (const config::Upstream& upstream : source_->config->upstreams) {
