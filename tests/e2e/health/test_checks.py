@@ -104,7 +104,9 @@ def test_with_every_server_down_all_are_tried(ladle, pair):
         switch.health = reply(status=500)
     wait_states(proxy, "down", "down")
     waiting.until(lambda: answers(proxy) == {"a", "b"}, "both to be used")
-    assert all(server["panic"] for server in proxy.status()["servers"])
+    shown = proxy.status()
+    assert all(server["panic"] for server in shown["servers"]) and shown["metrics"]["server_panics"] > 0
+    assert shown["metrics"]["server_checks"] > shown["metrics"]["server_checks_failed"] >= 4
     assert "tried all the same" in proxy.command("status").stdout
     proxy.configure({"upstream": {"app": {"panic": False}}})
     assert proxy.reload().returncode == 0

@@ -83,6 +83,7 @@ def test_five_failures_in_a_row_eject_for_all_workers(ladle, origin, answer, kin
     assert shown["why"] == f"failing requests: {kind}" and 20_000 < shown["back_in_ms"] <= 30_000 and shown["failures"] == {kind: 5}
     assert f"failing requests: {kind}, for" in proxy.command("status").stdout
     assert "a server is left alone for a while" in proxy.output()
+    assert proxy.status()["metrics"]["server_ejections"] == 1
 
 
 def test_a_slow_server_is_ejected(ladle, origin):
@@ -149,7 +150,8 @@ def test_the_budget_bounds_retries_over_all_workers(ladle, origin):
     assert ask(proxy, 200) == {503: 200}
     sent = sum(len(one.requests) for one in servers)
     assert 210 <= sent <= 200 * 1.2 + 12, sent
-    assert proxy.status()["metrics"]["server_retries_refused"] > 0
+    metrics = proxy.status()["metrics"]
+    assert metrics["server_retries_refused"] > 0 and metrics["server_retries_budgeted"] == sent - 200
 
 
 def test_a_backup_is_used_only_when_no_other_server_can_be(ladle, origin):
