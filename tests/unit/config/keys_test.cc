@@ -103,7 +103,7 @@ waf = "block"
                R"~(
 x.toml:3:1: error: unknown key "waf" in [site."a.test"]
     3 | waf = "block"
-      | ^^^ known here: aliases, listen, tls, upstream, body, timeouts, buffer, cache, error_pages, route
+      | ^^^ known here: aliases, listen, tls, upstream, body, timeouts, buffer, cache, headers, error_pages, route
 )~");
     check_says(R"~(
 [cash]
@@ -114,7 +114,7 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:1:2: error: unknown table [cash]
     1 | [cash]
-      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, tls, defence, upstream, site, log
+      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, tls, defence, headers, upstream, site, log
 )~");
     check_says(R"~(
 [upstream.app]
