@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -79,8 +80,13 @@ bool write_all(int fd, const std::string& text)
 void ServerOrders::open(std::string path)
 {
     path_ = std::move(path);
-    const os::Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const os::Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (!file) {
+        return;
+    }
+    struct stat found {};
+    if (::fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != ::geteuid()) {
+        os::log(os::Level::warning, "orders about servers are not read: their file is another user's", {{"file", path_}});
         return;
     }
     const auto text = os::read_whole(file.get(), kMostFile);
@@ -120,7 +126,8 @@ bool ServerOrders::save() const
                        {"weight", order.weight}});
     }
     const std::string fresh = path_ + ".new";
-    const os::Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    ::unlink(fresh.c_str()); // what a crash has left, or somebody else
+    const os::Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     return file && write_all(file.get(), all.dump(1) + "\n") && ::rename(fresh.c_str(), path_.c_str()) == 0;
 }
 

@@ -74,6 +74,7 @@ struct alignas(64) ServerHealth {
     std::atomic<std::uint64_t> failures[kServerFailures];
     std::atomic<std::uint64_t> ejected;              ///< times
     std::atomic<std::uint64_t> retries;              ///< of an upstream, in its first server: see take_retry()
+    std::atomic<std::uint64_t> asked;                ///< requests of that upstream, there too: what `retries` are a part of
 
     alignas(64) std::atomic<std::uint64_t> latency[kLatencyBuckets]; ///< responses by the time to their head
 };

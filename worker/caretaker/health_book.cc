@@ -72,6 +72,15 @@ void set_port(sockaddr_storage& address, std::uint16_t port) noexcept
     }
 }
 
+/// What a check that there is no more has found: nobody else would take it back.
+void clear_addresses(shm::ServerEntry& entry)
+{
+    const std::vector<shm::ServerAddress> known = shm::copy_addresses(entry);
+    if (std::any_of(known.begin(), known.end(), [](const shm::ServerAddress& one) { return one.is_down != 0; })) {
+        std::ignore = shm::publish_down(entry, 0);
+    }
+}
+
 } // namespace
 
 HealthBook::HealthBook(loop::Loop& loop, shm::Regions& regions, shm::ProcessRow& row)
@@ -96,6 +105,7 @@ void HealthBook::follow(std::shared_ptr<const config::Config> config)
             const std::uint64_t check = upstream.health ? upstream.health->fingerprint : 0;
             shm::begin_check(entry.health, check);
             if (check == 0) {
+                clear_addresses(entry);
                 continue;
             }
             const auto known = std::find_if(before.begin(), before.end(),
@@ -128,13 +138,14 @@ void HealthBook::on_tick()
             finish_round(*subject, now);
         }
     }
-    for (std::size_t i = 0; i < subjects_.size() && probes_ < kMostProbes; ++i) {
-        Subject& subject = *subjects_[(first_ + i) % subjects_.size()];
+    std::size_t looked = 0;
+    for (; looked < subjects_.size() && probes_ < kMostProbes; ++looked) {
+        Subject& subject = *subjects_[(first_ + looked) % subjects_.size()];
         if (!subject.round && now >= subject.next) {
             begin_round(subject, now);
         }
     }
-    first_ += kMostProbes;
+    first_ = subjects_.empty() ? 0 : (first_ + looked) % subjects_.size(); // the next turn begins with those that had none
 }
 
 void HealthBook::begin_round(Subject& subject, loop::Nanos now)

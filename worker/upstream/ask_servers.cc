@@ -121,12 +121,14 @@ void report(const Request& request, const Turn& turn, shm::ServerFailure failure
 }
 
 /// After a connect that failed.
-void give_up_on(Request& request, Turn& turn, const std::string& why)
+void give_up_on(Request& request, Turn& turn, const Connected& connected)
 {
     request.parts.row.add(shm::Metric::server_connect_failures);
     os::log(os::Level::warning, "cannot connect to a server",
-            {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", why}, {"id", request.id}});
-    report(request, turn, shm::ServerFailure::connect);
+            {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", connected.detail}, {"id", request.id}});
+    if (connected.at_fault == Fault::theirs) {
+        report(request, turn, shm::ServerFailure::connect);
+    }
     turn.lease.end();
 }
 
@@ -149,21 +151,24 @@ bool is_to_be_asked_again(const Request& request, const Turn& turn, const Tried&
 /// What to do after a failure that came behind the connect.
 enum class Next : std::uint8_t { answer, same_or_other, other };
 
-Next after_failure(const Request& request, const Turn& turn, Reason reason, Repeat repeat, const Tried& tried)
+Next after_failure(const Request& request, const Turn& turn, const Received& received, Freshness freshness, const Tried& tried)
 {
     const config::Retry& rules = turn.upstream->settings().retry;
     const bool may_repeat = !request.response_begun && has_whole_body(request) && request.attempts <= rules.attempts;
-    if (may_repeat && repeat == Repeat::always) {
+    if (may_repeat && received.repeat == Repeat::always) {
         // It may be about to leave, or has too much to do.
         return turn.upstream->members().size() > 1 ? Next::other : Next::same_or_other;
     }
-    if (may_repeat && repeat == Repeat::if_idempotent && turn.is_reused && http::is_idempotent(request.head.method)) {
-        return Next::same_or_other; // with a fresh connection: that one was closed as it was idle
+    if (may_repeat && received.repeat == Repeat::if_idempotent && turn.is_reused && freshness == Freshness::kept_or_fresh &&
+        http::is_idempotent(request.head.method)) {
+        return Next::same_or_other; // that one was closed as it was idle; once, as in HTTP/2 the next one may be a used one too
     }
-    const bool is_wanted =
-        (repeat == Repeat::if_idempotent && rules.on_reset) || (reason == Reason::server_timeout && turn.patience.count() > 0);
-    return is_wanted && may_ask_another(request, turn, tried) && turn.upstream->take_retry(request.parts.loop.now()) ? Next::other
-                                                                                                                     : Next::answer;
+    const bool is_late = received.failed->reason == Reason::server_timeout && turn.patience.count() > 0; // its retry is taken
+    const bool is_wanted = is_late || (received.repeat == Repeat::if_idempotent && rules.on_reset);
+    if (!is_wanted || !may_ask_another(request, turn, tried)) {
+        return Next::answer;
+    }
+    return is_late || turn.upstream->take_retry(request.parts.loop.now()) ? Next::other : Next::answer;
 }
 
 void rewind_body(Request& request)
@@ -182,7 +187,7 @@ loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshn
     if (!connected.failed) {
         request.times.connected = loop::clock_now();
     } else if (connected.failed->reason != Reason::client_left) { // else nothing that the server is to blame for
-        give_up_on(request, turn, connected.detail);
+        give_up_on(request, turn, connected);
         tried.add(turn.member);
     }
     co_return connected;
@@ -254,8 +259,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         if (!received.failed && !is_to_be_asked_again(request, turn, tried)) {
             co_return std::nullopt;
         }
-        const Next next =
-            received.failed ? after_failure(request, turn, received.failed->reason, received.repeat, tried) : Next::other;
+        const Next next = received.failed ? after_failure(request, turn, received, freshness, tried) : Next::other;
         turn.drop();
         if (next == Next::answer) {
             co_return received.failed;

@@ -33,4 +33,9 @@ int begin_connect(loop::Loop& loop, ServerConnection& connection, const sockaddr
     return started ? 0 : started.error().code;
 }
 
+bool is_own_want(int code) noexcept
+{
+    return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM || code == EADDRNOTAVAIL;
+}
+
 } // namespace ladle::worker

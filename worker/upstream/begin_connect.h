@@ -12,4 +12,7 @@ namespace ladle::worker {
 int begin_connect(loop::Loop& loop, ServerConnection& connection, const sockaddr_storage& address, socklen_t length,
                   loop::Posted& news);
 
+/// Whether an error of it tells of us, not of the server: no descriptor, port or memory is left.
+bool is_own_want(int code) noexcept;
+
 } // namespace ladle::worker

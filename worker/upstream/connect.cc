@@ -182,7 +182,7 @@ loop::Task<Connected> open_connection(Request& request, Turn& turn, std::unique_
             made = std::move(connection);
             co_return Connected{};
         }
-        last = {Answer{502, Reason::connect_failed}, strerrordesc_np(code)};
+        last = {Answer{502, Reason::connect_failed}, strerrordesc_np(code), is_own_want(code) ? Fault::ours : Fault::theirs};
     }
     co_return last;
 }

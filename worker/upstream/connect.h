@@ -17,9 +17,13 @@ namespace ladle::worker {
 /// Of HTTP/1: a kept connection may have been closed by its server just now.
 enum class Freshness : std::uint8_t { kept_or_fresh, fresh };
 
+/// Who a failed connect is to be blamed on: where we have no descriptor, port or memory left, no server is.
+enum class Fault : std::uint8_t { theirs, ours };
+
 struct Connected {
     std::optional<Answer> failed;
     std::string detail; ///< of a failure, for the log
+    Fault at_fault = Fault::theirs;
 };
 
 /// Sets turn.stream.

@@ -192,11 +192,17 @@ loop::Task<Probe::Ended> Probe::begin_h2(std::unique_ptr<ServerConnection> conne
     co_return stream_ ? Ended::no : finish(shm::CheckEnd::refused, "its HTTP/2 connection takes no streams");
 }
 
+std::string Probe::host() const
+{
+    if (!check_.host.empty()) {
+        return check_.host;
+    }
+    return subject_.server.text.starts_with("unix:") ? "localhost" : subject_.server.text;
+}
+
 void Probe::write_request()
 {
-    const std::string host = !check_.host.empty()                        ? check_.host
-                             : subject_.server.text.starts_with("unix:") ? std::string("localhost")
-                                                                         : subject_.server.text;
+    const std::string host = this->host();
     HeadText text(stream_->head_room(), check_.method.size() + check_.path.size() + host.size() + 128);
     text << check_.method << " " << check_.path << " HTTP/1.1\r\n";
     text.field("Host", host).field("User-Agent", "ladle-health-check").field("Accept", "*/*").field("Connection", "close");
@@ -206,7 +212,7 @@ void Probe::write_request()
 
 void Probe::write_grpc_request()
 {
-    const std::string& host = check_.host.empty() ? subject_.server.text : check_.host;
+    const std::string host = this->host();
     HeadText text(stream_->head_room(), host.size() + 200);
     text << "POST /grpc.health.v1.Health/Check HTTP/1.1\r\n";
     text.field("Host", host)

@@ -54,6 +54,7 @@ private:
     loop::Task<Ended> receive_body(BodyReader& body, std::string& text);
     void write_request();
     void write_grpc_request();
+    std::string host() const;
     void judge(const http::ResponseHead& head, const std::string& body);
     void judge_grpc(const http::ResponseHead& head, const BodyReader& reader, const std::string& body);
     Ended finish(shm::CheckEnd end, std::string detail);

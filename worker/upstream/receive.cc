@@ -113,6 +113,11 @@ loop::Task<Received> receive(Request& request, Turn& turn)
                 client.flush();
             }
             if (client.alarm.rang()) {
+                if (turn.patience.count() > 0 && !turn.upstream->take_retry(request.parts.loop.now())) {
+                    // Nobody else will be asked, so this one may take its time.
+                    client.alarm.set(request.timeouts().response - std::exchange(turn.patience, std::chrono::milliseconds(0)));
+                    continue;
+                }
                 turn.stream->on_timeout();
                 co_return Received{Answer{504, Reason::server_timeout}};
             }

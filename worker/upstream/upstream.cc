@@ -161,7 +161,8 @@ Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now)
         choice = in_turn                           ? choose_round_robin(search)
                  : members_.size() > kMostCompared ? choose_of_two(search)
                                                    : choose_least_busy(search);
-        if (choice.outcome != Outcome::none_left) {
+        const bool may_be_shy = tier == Tier::normal && choice.outcome == Outcome::all_full; // who is starting may have room
+        if (choice.outcome != Outcome::none_left && !may_be_shy) {
             if (tier == Tier::any && tried.size() == 0) {
                 row_.add(shm::Metric::server_panics);
             }
@@ -228,8 +229,11 @@ Upstream::Choice Upstream::choose_round_robin(const Search& search)
 
 bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
 {
+    if (has_queue()) {
+        return false; // it would wait there for one of the others, and all behind it for this one
+    }
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        if (!tried.has(at) && is_in_order(members_[at], now)) {
+        if (!tried.has(at) && is_in_order(members_[at], now) && !is_full(at)) {
             return true;
         }
     }
@@ -241,6 +245,7 @@ void Upstream::begin_request(std::uint32_t member) noexcept
     auto& cell = row_.in_flight[members_[member].server->index()];
     cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     members_[member].entry->requests.fetch_add(1, std::memory_order_relaxed);
+    members_.front().entry->health.asked.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Upstream::end_request(std::uint32_t member) noexcept
@@ -319,11 +324,11 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
         const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostTimes);
         rest = loop::to_nanos(std::min(rules.time * factor, rules.longest));
     }
-    health.out_for.store(static_cast<std::uint32_t>(failure), std::memory_order_relaxed);
-    health.out_since_ns.store(now, std::memory_order_relaxed);
     if (!health.out_until_ns.compare_exchange_strong(until, now + rest, std::memory_order_relaxed)) {
         return false; // another worker was quicker
     }
+    health.out_for.store(static_cast<std::uint32_t>(failure), std::memory_order_relaxed);
+    health.out_since_ns.store(now, std::memory_order_relaxed);
     times->fetch_add(1, std::memory_order_relaxed);
     health.ejected.fetch_add(1, std::memory_order_relaxed);
     row_.add(shm::Metric::server_ejections);
@@ -361,11 +366,7 @@ void Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
 
 std::uint64_t Upstream::count_requests() const noexcept
 {
-    std::uint64_t sum = 0;
-    for (const Member& member : members_) {
-        sum += member.entry->requests.load(std::memory_order_relaxed);
-    }
-    return sum;
+    return members_.front().entry->health.asked.load(std::memory_order_relaxed);
 }
 
 bool Upstream::take_retry(loop::Nanos now) noexcept
