@@ -90,12 +90,19 @@ std::uint32_t main_upstream(const std::vector<SplitShare>& shares)
     return std::ranges::max_element(shares, {}, &SplitShare::weight)->upstream;
 }
 
+/// Whether two field names are one where servers make variables of them (CGI and its like cannot tell "_" from "-").
+bool is_same_variable(std::string_view a, std::string_view b) noexcept
+{
+    const auto fold = [](char c) { return c == '_' ? '-' : http::to_lower(c); };
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return fold(x) == fold(y); });
+}
+
 } // namespace
 
 bool FieldEdits::drops(std::string_view name) const noexcept
 {
-    return std::ranges::any_of(set, [&](const Set& one) { return http::equals_ignoring_case(one.name, name); }) ||
-           std::ranges::any_of(remove, [&](const std::string& one) { return http::equals_ignoring_case(one, name); });
+    return std::ranges::any_of(set, [&](const Set& one) { return is_same_variable(one.name, name); }) ||
+           std::ranges::any_of(remove, [&](const std::string& one) { return is_same_variable(one, name); });
 }
 
 DefinedAt Builder::place_of(const Place& place)

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 
 namespace ladle::config {
@@ -33,6 +34,34 @@ std::string made_name(const Match& match, std::size_t index)
         return match.path_regex;
     }
     return fmt::format("route-{}", index + 1);
+}
+
+/// Whether routes are chosen by a part of the URL that the cache's key leaves out.
+bool looks_beyond_key(const Match& match, const http::KeyRules& key) noexcept
+{
+    const bool has_path = !match.path.empty() || !match.path_regex.empty() || match.file_kinds != 0;
+    return (!match.query.empty() && key.query != http::QueryPart::all) || (!match.scheme.empty() && !key.scheme) ||
+           (!match.hosts.empty() && !key.host) || (has_path && !key.path);
+}
+
+void append_texts(const Node& node, std::string& out)
+{
+    out.append(node.key).append("=").append(node.text).append(std::to_string(node.number)).append("\n");
+    for (const Node& child : node.children) {
+        append_texts(child, out);
+    }
+}
+
+/// What stands for a route without a name in the cache's keys: its place among others would, after a reload, be another one's.
+std::string mark_of(const Node& route)
+{
+    std::string texts;
+    for (const Node& child : route.children) {
+        if (child.key != "cache" && child.key != "timeouts" && child.key != "buffer" && child.key != "body") {
+            append_texts(child, texts);
+        }
+    }
+    return fmt::format("{:016x}", std::hash<std::string>{}(texts));
 }
 
 } // namespace
@@ -74,7 +103,9 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
                             fmt::format("the route name \"{}\" is used twice in [{}]", route.name, path),
                             "first at " + findings_.where(first->second));
         }
-        route.cache_mark = looks_beyond_url(route.match) || !route.split.empty() ? "\nroute/" + route.name : std::string();
+        if (route.cache && (looks_beyond_url(route.match) || looks_beyond_key(route.match, route.cache->key) || !route.split.empty())) {
+            route.cache_mark = "\nroute/" + (name != nullptr ? name->text : mark_of(item)) + "\n";
+        }
         site.marks_keys = site.marks_keys || !route.cache_mark.empty();
         places.push_back(is_sound ? item.place : Place{});
         site.routes.push_back(std::move(route));

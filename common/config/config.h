@@ -350,8 +350,8 @@ struct Route {
     ResponseBuffering response_buffering = ResponseBuffering::spool;
     std::uint64_t body_bytes = 100ull << 20; ///< largest request body
     std::shared_ptr<const RouteCache> cache; ///< null = not cached
-    /// Behind the cache's key of what this route keeps: where more than the URL chooses between routes, their answers to one URL
-    /// may differ.
+    /// Behind the cache's key of what this route keeps, with the upstream's name: where more than that key chooses between routes,
+    /// their answers to one URL may differ.
     std::string cache_mark;
 };
 

@@ -190,7 +190,15 @@ bool PathChange::apply(std::string_view path, QueryText query, std::string& out)
         return false;
     }
     const std::size_t end = std::min(changed.find('?'), changed.size());
-    normalise_path(std::string_view(changed).substr(0, end), out);
+    const std::string_view made = std::string_view(changed).substr(0, end);
+    if (!has_good_percents(made)) {
+        return false; // a capture that cut an escape in two
+    }
+    normalise_path(made, out);
+    if (std::ranges::count(out, '/') < std::ranges::count(made, '/')) {
+        out.clear();
+        return false; // a capture that begins or ends within a segment made a "..": it would lead to where other routes judge
+    }
     out.erase(0, out.size() - without_slashes(out).size());
     out += std::string_view(changed).substr(end);
     return true;

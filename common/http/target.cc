@@ -3,8 +3,6 @@
 
 namespace ladle::http {
 
-namespace {
-
 bool has_good_percents(std::string_view path) noexcept
 {
     for (std::size_t at = path.find('%'); at != std::string_view::npos; at = path.find('%', at + 1)) {
@@ -17,6 +15,8 @@ bool has_good_percents(std::string_view path) noexcept
     }
     return true;
 }
+
+namespace {
 
 bool is_ip_literal(std::string_view inner) noexcept
 {

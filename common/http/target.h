@@ -49,6 +49,9 @@ std::string_view host_of(std::string_view authority) noexcept;
 /// there exactly once and valid even where absolute-form overrides it.
 std::expected<std::string_view, TargetError> find_authority(const RequestHead& head, const Target& target) noexcept;
 
+/// Whether each '%' begins an escape of two hexadecimal digits, and none is a NUL.
+bool has_good_percents(std::string_view path) noexcept;
+
 /// Percent-decodes unreserved characters, removes dot segments (RFC 3986 §6.2.2). "/a/../%7eb" → "/~b". Never shorter than "/".
 void normalise_path(std::string_view path, std::string& out);
 

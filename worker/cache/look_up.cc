@@ -199,9 +199,8 @@ void begin_visit(Request& request)
     const http::KeyTarget target = target_of(request);
     visit.key.reserve(target.scheme.size() + target.authority.size() + request.target.path_and_query.size() + 8);
     http::append_key(target, &request.head.fields, visit.rules.key, visit.key);
-    visit.key += request.route->cache_mark;
-    if (!request.route->split.empty()) {
-        visit.key.append("/").append(request.live->config->upstreams[request.upstream].name);
+    if (!request.route->cache_mark.empty()) {
+        visit.key.append(request.route->cache_mark).append(request.live->config->upstreams[request.upstream].name);
     }
     visit.url_of_key = std::string_view(visit.key).substr(0, visit.key.find('\n'));
     visit.name = visit.cache.store().name(visit.key);

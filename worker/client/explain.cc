@@ -203,6 +203,7 @@ ipc::Explanation explain(WorkerParts& parts, const std::shared_ptr<LiveConfig>& 
     ClientConnection nobody(parts.loop, parts.row);
     Request request(parts, nobody, live);
     request.listen = listen;
+    request.is_question = true;
     set_peer(nobody, *client);
     const config::RequestLimits& limits = live->config->request_limits;
     std::optional<Answer> refused;

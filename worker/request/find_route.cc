@@ -41,6 +41,10 @@ std::optional<Answer> change_path(Request& request)
     if (route.redirect) {
         request.redirect = route.redirect->apply(request.path, query);
         request.redirect_status = route.redirect->status;
+        if (request.redirect.size() > request.live->config->request_limits.uri_bytes + http::kMostTemplateBytes) {
+            request.redirect.clear();
+            return Answer{414, Reason::target_too_long};
+        }
     } else if (route.path_change) {
         const bool is_changed = route.path_change->apply(request.path, query, request.sent_target);
         if (is_changed && request.sent_target.size() > request.live->config->request_limits.uri_bytes) {
@@ -61,7 +65,7 @@ std::optional<Answer> find_route(Request& request)
     if (request.site->tls && request.site->tls->redirects && request.scheme != "https") {
         request.redirect = https_url(request);
     }
-    if (request.redirect.empty() && is_misdirected(request)) {
+    if (request.redirect.empty() && !request.is_question && is_misdirected(request)) {
         return Answer{421, Reason::misdirected};
     }
     const RouteQuery query{request.host,

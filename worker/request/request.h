@@ -73,6 +73,8 @@ struct Request {
     std::string id;                 ///< request id, accepted or made
     std::uint32_t client_bucket = 0;
 
+    bool is_question = false;       ///< of `ladle explain`: there is no connection on which a client could have shown anything
+
     // route
     const config::Site* site = nullptr;
     const config::Route* route = nullptr;

@@ -96,6 +96,31 @@ def test_a_slow_server_is_ejected(ladle, origin):
     assert server(proxy)["state"] == "ejected" and server(proxy)["failures"] == {"timeout": 2}
 
 
+def test_a_slow_answer_is_waited_for_when_nobody_else_may_be_asked(ladle, origin):
+    """retry.per_try ends a try only for another one: with the budget used up, slow servers are given their time."""
+    def slow(request):
+        time.sleep(0.4)
+        return reply(b"slow")
+    proxy = group(ladle, [origin(slow).text, origin(slow).text], workers=1, eject=0, retry={"per_try": "100ms", "budget": "0%", "attempts": 2})
+    assert ask(proxy, 14)["slow"] >= 4
+    assert proxy.status()["metrics"]["server_retries_budgeted"] == 10
+
+
+def test_a_busy_server_s_answer_is_not_traded_for_a_place_in_a_queue(ladle, origin):
+    """A 503 is passed on at once where the only other server is at its max_conn, and holds nobody else up."""
+    go = threading.Event()
+    full, busy = origin(lambda request: (go.wait(20), reply(b"full"))[1]), origin(reply(status=503))
+    proxy = group(ladle, [full.text, busy.text], workers=1, eject=0, max_conn=1, balance="round_robin", queue={"size": 10, "timeout": "10s"})
+    with proxy.client(timeout=20) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
+        full.wait_requests(1)
+        started = time.monotonic()
+        assert ask(proxy, 3) == {503: 3}
+        assert time.monotonic() - started < 5
+        go.set()
+        assert client.response().body == b"full"
+
+
 def test_an_ejected_server_comes_back_on_trial(ladle, origin):
     """After its time one request tries it: a failure ejects it at once, for longer; a good answer brings it back."""
     good = threading.Event()

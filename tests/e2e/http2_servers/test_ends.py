@@ -82,6 +82,16 @@ def test_a_refused_stream_goes_to_another_server(h2_origin, before):
     assert full.requests and len(free.requests) == 4
 
 
+@pytest.mark.parametrize("attempts, most", [(1, 2), (3, 2)])
+def test_a_stream_that_is_reset_is_sent_again_once(h2_origin, before, attempts, most):
+    """A server that resets a request on a connection in use gets it once more, as with HTTP/1, and not as often as there are attempts."""
+    origin = h2_origin(lambda stream: stream.reply() if stream.get(":path") == "/warm" else stream.reset(INTERNAL_ERROR))
+    proxy = before(origin, retry={"attempts": attempts})
+    warm(proxy)
+    assert proxy.get("/").status == 502
+    assert sum(stream.get(":path") == "/" for stream in origin.requests) <= most
+
+
 def test_a_server_that_refuses_everything_is_asked_a_few_times(h2_origin, before):
     """The end is a 502 that says so, after four attempts at the most."""
     origin = h2_origin(lambda stream: stream.reset(REFUSED_STREAM))

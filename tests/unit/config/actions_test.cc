@@ -356,6 +356,7 @@ TEST_CASE("config: only what looks beyond the URL marks the cache's keys")
 servers = ["127.0.0.1:1"]
 [site."a.test"]
 upstream = "a"
+cache = { key = ["host", "path", "query:!utm_*"] }
 [[site."a.test".route]]
 name = "de"
 path = "/1"
@@ -366,12 +367,25 @@ path = "/2"
 name = "split"
 path = "/3"
 split = { a = 1 }
+[[site."a.test".route]]
+name = "partner"
+query = { utm_source = "partner" }
+[[site."a.test".route]]
+header = { X-Beta = "1" }
+[[site."a.test".route]]
+name = "never kept"
+cookie = { lang = "en" }
+cache = false
 )~");
     const auto& routes = config->sites[0].routes;
-    CHECK(routes[0].cache_mark == "\nroute/de");
+    CHECK(routes[0].cache_mark == "\nroute/de\n");
     CHECK(routes[1].cache_mark == "");
-    CHECK(routes[2].cache_mark == "\nroute/split");
-    CHECK(routes[3].cache_mark == "");
+    CHECK(routes[2].cache_mark == "\nroute/split\n");
+    CHECK(routes[3].cache_mark == "\nroute/partner\n");
+    CHECK(routes[4].cache_mark.starts_with("\nroute/"));
+    CHECK(routes[4].cache_mark.find("route-") == std::string::npos); // not by its place, which a reload may change
+    CHECK(routes[5].cache_mark == "");
+    CHECK(routes[6].cache_mark == "");
     CHECK(config->sites[0].marks_keys);
 }
 

@@ -93,7 +93,13 @@ TEST_CASE("rewrite: what a path holds becomes no other argument, no host and no 
     CHECK(rewritten("/p/(.*)", "/page?id=$1", "/p/a%26b") == "/page?id=a%26b");
     CHECK(rewritten("/p/(.*)", "/$1", "/p//evil.test/") == "/evil.test/");
     CHECK(rewritten("/p/(.*)", "$1", "/p/x") == "/x");
-    CHECK(rewritten("/p/a(..)b", "/x/$1/y", "/p/a..b") == "/y");
+    for (const char* path : {"/user-../admin/keys", "/user-a/../../b", "/user-..", "/user-./.."}) {
+        CHECK(rewritten("/user-(.*)", "/users/$1", path) == "unchanged");
+    }
+    CHECK(rewritten("/p/a(..)b", "/x/$1/y", "/p/a..b") == "unchanged");
+    CHECK(rewritten("/p/(.*)%2Fx", "/x/$1%/y", "/p/1%2Fx") == "unchanged");
+    CHECK(rewritten("/p(.)2Fx", "/x/$1/y", "/p%2Fx") == "unchanged");
+    CHECK(rewritten("/user-(.*)", "/users/$1", "/user-a..b/c") == "/users/a..b/c");
 }
 
 TEST_CASE("redirect: the host is the template's, whatever the path")

@@ -334,6 +334,51 @@ TEST_CASE("the share of a server that came back grows from a tenth to the whole"
     }
 }
 
+TEST_CASE("while the others are full a server that starts slowly is chosen all the same")
+{
+    for (const auto balance : {kRound, kLeast}) {
+        Bench bench(balance, {1, 1}, 1);
+        bench.settings.slow_start = std::chrono::seconds(10);
+        bench.upstream->members()[0].entry->health.back_ns = bench.now;
+        bench.upstream->begin_request(1);
+        CHECK(bench.choices(50) == std::string(50, 'a'));
+    }
+}
+
+TEST_CASE("another server is one that has room, while nobody waits")
+{
+    Bench bench(kLeast, {1, 1}, 1);
+    CHECK(bench.upstream->has_other(members_of(0b01), bench.now));
+    bench.upstream->begin_request(1);
+    CHECK_FALSE(bench.upstream->has_other(members_of(0b01), bench.now));
+    bench.upstream->end_request(1);
+    bench.settings.queue_size = 1;
+    QueuePlace place;
+    loop::Wake wake(*bench.loop);
+    place.wake = &wake;
+    REQUIRE(bench.upstream->enqueue(place));
+    CHECK_FALSE(bench.upstream->has_other(members_of(0b01), bench.now));
+    bench.upstream->leave_queue(place);
+}
+
+TEST_CASE("a reload that takes a busy server out leaves the budget of retries as it was")
+{
+    Bench bench(kRound, {1, 1});
+    bench.settings.retry.budget = 20;
+    for (int i = 0; i < 100'000; ++i) {
+        bench.upstream->begin_request(1);
+        bench.upstream->end_request(1);
+    }
+    bench.upstream->on_tick(bench.now);
+    bench.settings.servers.pop_back();
+    Upstream after(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    int taken = 0;
+    while (taken < 1000 && after.take_retry(bench.now)) {
+        ++taken;
+    }
+    CHECK(taken == 10);
+}
+
 TEST_CASE("of many servers those in order are taken, by weight, the less busy ones first")
 {
     std::vector<std::uint32_t> weights(100, 1);
