@@ -125,7 +125,10 @@ void give_up_on(Request& request, Turn& turn, const Connected& connected)
 {
     request.parts.row.add(shm::Metric::server_connect_failures);
     os::log(os::Level::warning, "cannot connect to a server",
-            {{"upstream", request.upstream_name}, {"server", request.server_text}, {"reason", connected.detail}, {"id", request.id}});
+            {{"upstream", request.upstream_name},
+             {"server", request.server_text},
+             {"reason", connected.detail},
+             {"id", request.id}});
     if (connected.at_fault == Fault::theirs) {
         report(request, turn, shm::ServerFailure::connect);
     }
