@@ -103,7 +103,8 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
                             fmt::format("the route name \"{}\" is used twice in [{}]", route.name, path),
                             "first at " + findings_.where(first->second));
         }
-        if (route.cache && (looks_beyond_url(route.match) || looks_beyond_key(route.match, route.cache->key) || !route.split.empty())) {
+        const bool is_in_key = !looks_beyond_url(route.match) && route.split.empty();
+        if (route.cache && (!is_in_key || looks_beyond_key(route.match, route.cache->key))) {
             route.cache_mark = "\nroute/" + (name != nullptr ? name->text : mark_of(item)) + "\n";
         }
         site.marks_keys = site.marks_keys || !route.cache_mark.empty();
