@@ -7,12 +7,11 @@
 //   {"command":"cache","limit":N,"prefix":"…"}   lists objects · {"command":"cache","url":"…"}   shows one URL's, all variants
 #pragma once
 
+#include "common/base/json.h"
 #include "common/config/config.h"
 #include "common/loop/loop.h"
 #include "common/shm/cache_store.h"
 #include "master/disk_owner.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <functional>

@@ -50,7 +50,7 @@ void Explainer::on_message(const Child&, const ipc::Message& message)
     }
     const ControlServer::Id id = asked->second.id;
     asked_.erase(asked);
-    const nlohmann::json answer = nlohmann::json::parse(message.text, nullptr, false);
+    const nlohmann::json answer = parse_json(message.text);
     if (!answer.is_object()) {
         return fail(id, "the answer is too long");
     }

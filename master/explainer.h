@@ -5,10 +5,9 @@
 // owned by Master.
 #pragma once
 
+#include "common/base/json.h"
 #include "master/control/server.h"
 #include "master/supervisor.h"
-
-#include <nlohmann/json.hpp>
 
 #include <sys/types.h>
 

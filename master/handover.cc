@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/handover.h"
 
+#include "common/base/json.h"
 #include "common/config/bundle.h"
 #include "common/os/memory_file.h"
 #include "common/os/socket.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <fcntl.h>
 
@@ -104,7 +104,7 @@ Result<Handover> read_handover(int fd)
     if (!text) {
         return std::unexpected(text.error());
     }
-    const json j = json::parse(*text, nullptr, false);
+    const json j = parse_json(*text);
     if (!j.is_object() || !j.contains("version")) {
         return fail(Origin::local, "the handover is not readable");
     }

@@ -90,7 +90,7 @@ void ServerOrders::open(std::string path)
         return;
     }
     const auto text = os::read_whole(file.get(), kMostFile);
-    const json saved = text ? json::parse(*text, nullptr, false) : json();
+    const json saved = text ? parse_json(*text) : json();
     if (!saved.is_array()) {
         os::log(os::Level::warning, "orders about servers are lost: their file is damaged", {{"file", path_}});
         return;

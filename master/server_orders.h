@@ -6,10 +6,9 @@
 // begins with what the configuration says. Runs in the master; owned by it.
 #pragma once
 
+#include "common/base/json.h"
 #include "common/config/config.h"
 #include "common/shm/arena.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <map>

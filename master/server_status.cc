@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/server_status.h"
 
+#include "common/base/append.h"
 #include "common/loop/loop.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <map>
 
 namespace ladle::master {
@@ -140,19 +140,18 @@ std::string render_servers(const json& servers)
         }
         const std::string text = server["server"];
         const std::string state = server.value("state", "");
-        fmt::format_to(std::back_inserter(out), "  {:<28} {}{}  {}{}, in flight {}, requests {} ({} %){}\n",
-                       server["upstream"].get<std::string>(), text,
-                       addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
-                       server.value("backup", false) ? ", backup" : "", server.value("in_flight", 0),
-                       server.value("requests", std::uint64_t{0}), server.value("share_percent", std::uint64_t{0}),
-                       server.value("name_state", "") == "failed"       ? ", name does not resolve"
-                       : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
-                                                                        : "");
+        append(out, "  {:<28} {}{}  {}{}, in flight {}, requests {} ({} %){}\n", server["upstream"].get<std::string>(), text,
+               addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
+               server.value("backup", false) ? ", backup" : "", server.value("in_flight", 0),
+               server.value("requests", std::uint64_t{0}), server.value("share_percent", std::uint64_t{0}),
+               server.value("name_state", "") == "failed"       ? ", name does not resolve"
+               : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
+                                                                : "");
         if (const std::string why = server.value("why", ""); !why.empty()) {
-            fmt::format_to(std::back_inserter(out), "  {:<30} {}{}{}{}\n", "", why,
-                           server.contains("out_for_ms") ? ", for " + seconds(server["out_for_ms"]) : "",
-                           server.contains("back_in_ms") ? ", back in " + seconds(server["back_in_ms"]) : "",
-                           server.value("panic", false) ? "; tried all the same: no server of the upstream is in order" : "");
+            append(out, "  {:<30} {}{}{}{}\n", "", why,
+                   server.contains("out_for_ms") ? ", for " + seconds(server["out_for_ms"]) : "",
+                   server.contains("back_in_ms") ? ", back in " + seconds(server["back_in_ms"]) : "",
+                   server.value("panic", false) ? "; tried all the same: no server of the upstream is in order" : "");
         }
         if (server.contains("check")) {
             const json& check = server["check"];
@@ -160,13 +159,12 @@ std::string render_servers(const json& servers)
             for (const json& end : check["last"]) {
                 last += (last.empty() ? "" : ", ") + end.get<std::string>();
             }
-            fmt::format_to(std::back_inserter(out), "  {:<30} checks: {}; next in {}\n", "", last.empty() ? "none yet" : last,
-                           seconds(check["next_in_ms"]));
+            append(out, "  {:<30} checks: {}; next in {}\n", "", last.empty() ? "none yet" : last, seconds(check["next_in_ms"]));
         }
         if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
             const json& latency = server["latency_ms"];
-            fmt::format_to(std::back_inserter(out), "  {:<30} latency p50 {:.1f} ms, p90 {:.1f} ms, p99 {:.1f} ms\n", "",
-                           latency["p50"].get<double>(), latency["p90"].get<double>(), latency["p99"].get<double>());
+            append(out, "  {:<30} latency p50 {:.1f} ms, p90 {:.1f} ms, p99 {:.1f} ms\n", "", latency["p50"].get<double>(),
+                   latency["p90"].get<double>(), latency["p99"].get<double>());
         }
     }
     return out;

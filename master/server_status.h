@@ -4,10 +4,9 @@
 // Runs in the master (add_health) and in the command (render_servers).
 #pragma once
 
+#include "common/base/json.h"
 #include "common/config/config.h"
 #include "common/shm/server_health.h"
-
-#include <nlohmann/json.hpp>
 
 #include <string>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/status.h"
 
+#include "common/base/append.h"
 #include "common/loop/loop.h"
 #include "common/os/socket.h"
 #include "master/human_units.h"
@@ -271,35 +272,33 @@ std::string render_status(const json& s)
     std::string out = fmt::format("ladle {} is {} (pid {}), up {}\n", s["version"].get<std::string>(),
                                   s["state"].get<std::string>(), s["pid"].get<int>(), render_duration(s["uptime_s"]));
     const json& config = s["config"];
-    fmt::format_to(std::back_inserter(out), "configuration {} of {} since {}\n", config["generation"].get<std::uint64_t>(),
-                   config["file"].get<std::string>(), config["since"].get<std::string>());
+    append(out, "configuration {} of {} since {}\n", config["generation"].get<std::uint64_t>(), config["file"].get<std::string>(),
+           config["since"].get<std::string>());
     if (!config["last_reload"].is_null()) {
-        fmt::format_to(std::back_inserter(out), "last reload {}: {}\n", config["last_reload"]["at"].get<std::string>(),
-                       config["last_reload"]["ok"] ? "applied" : "refused: " + config["last_reload"]["message"].get<std::string>());
+        append(out, "last reload {}: {}\n", config["last_reload"]["at"].get<std::string>(),
+               config["last_reload"]["ok"] ? "applied" : "refused: " + config["last_reload"]["message"].get<std::string>());
         if (!config["last_reload"]["ok"].get<bool>()) {
             out += config["last_reload"]["text"].get<std::string>();
         }
     }
-    fmt::format_to(std::back_inserter(out), "connections {}, requests {}, restarts of crashed processes {}\n",
-                   s["connections"].get<std::uint64_t>(), s["requests"].get<std::uint64_t>(), s["restarts"].get<std::uint64_t>());
+    append(out, "connections {}, requests {}, restarts of crashed processes {}\n", s["connections"].get<std::uint64_t>(),
+           s["requests"].get<std::uint64_t>(), s["restarts"].get<std::uint64_t>());
     if (s["crash_loop"].get<bool>()) {
-        fmt::format_to(std::back_inserter(out),
-                       "CRASH LOOP: processes crash again and again; next start in {} ms; see the error log\n",
-                       s["next_start_ms"].get<std::uint64_t>());
+        append(out, "CRASH LOOP: processes crash again and again; next start in {} ms; see the error log\n",
+               s["next_start_ms"].get<std::uint64_t>());
     }
     out += "\nworkers\n";
     for (const json& w : s["workers"]) {
-        fmt::format_to(std::back_inserter(out), "  {:<3} pid {:<8} {:<9} up {:<8} connections {}, requests {}{}\n",
-                       w["number"].get<int>(), w["pid"].get<int>(), w["state"].get<std::string>(), render_duration(w["uptime_s"]),
-                       w.value("connections", std::uint64_t{0}), w.value("requests", std::uint64_t{0}),
-                       w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0))
-                                                              : "");
+        append(out, "  {:<3} pid {:<8} {:<9} up {:<8} connections {}, requests {}{}\n", w["number"].get<int>(), w["pid"].get<int>(),
+               w["state"].get<std::string>(), render_duration(w["uptime_s"]), w.value("connections", std::uint64_t{0}),
+               w.value("requests", std::uint64_t{0}),
+               w.value("heartbeat_age_ms", 0) >= 1000 ? fmt::format(", SILENT for {} ms", w.value("heartbeat_age_ms", 0)) : "");
     }
     out += render_caretaker(s["caretaker"]);
     out += "\nlisteners\n";
     for (const json& l : s["listeners"]) {
-        fmt::format_to(std::back_inserter(out), "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(),
-                       l["slots"] == 1 ? "" : "s", l["state"] == "leaving" ? ", leaving" : "");
+        append(out, "  {:<28} {} slot{}{}\n", l["address"].get<std::string>(), l["slots"].get<int>(), l["slots"] == 1 ? "" : "s",
+               l["state"] == "leaving" ? ", leaving" : "");
     }
     out += "\nservers\n" + render_servers(s["servers"]);
     out += render_tls(s.value("tls", json()));

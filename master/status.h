@@ -4,14 +4,13 @@
 // is.
 #pragma once
 
+#include "common/base/json.h"
 #include "master/cache_owner.h"
 #include "master/listeners.h"
 #include "master/reload.h"
 #include "master/running.h"
 #include "master/supervisor.h"
 #include "master/tls_status.h"
-
-#include <nlohmann/json.hpp>
 
 #include <ctime>
 #include <optional>

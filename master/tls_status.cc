@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/tls_status.h"
 
+#include "common/base/append.h"
 #include "common/os/fd.h"
 #include "master/human_units.h"
 #include "master/key_files.h"
@@ -15,7 +16,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -152,7 +152,7 @@ std::string render_tls(const json& tls)
     const auto taken = tls["early_data"]["taken"].get<std::uint64_t>();
     const auto refused = tls["early_data"]["refused"].get<std::uint64_t>();
     if (taken + refused > 0) {
-        fmt::format_to(std::back_inserter(out), "  early data taken {}, refused {}\n", taken, refused);
+        append(out, "  early data taken {}, refused {}\n", taken, refused);
     }
     std::size_t shown = 0;
     for (const json& one : tls["certificates"]) {
@@ -160,12 +160,12 @@ std::string render_tls(const json& tls)
             break;
         }
         const auto days = one["days_left"].get<std::int64_t>();
-        fmt::format_to(std::back_inserter(out), "  certificate of {} ({}) expires {}{}{}\n", one["site"].get<std::string>(),
-                       one["key"].get<std::string>(), one["expires"].get<std::string>(),
-                       one["is_expired"].get<bool>()      ? ", HAS EXPIRED"
-                       : days * 86'400 < kSoon            ? fmt::format(", SOON: in {} days", days)
-                                                          : fmt::format(", in {} days", days),
-                       one["ocsp_until"].is_null() ? "" : "; OCSP answer good until " + one["ocsp_until"].get<std::string>());
+        append(out, "  certificate of {} ({}) expires {}{}{}\n", one["site"].get<std::string>(), one["key"].get<std::string>(),
+               one["expires"].get<std::string>(),
+               one["is_expired"].get<bool>() ? ", HAS EXPIRED"
+               : days * 86'400 < kSoon       ? fmt::format(", SOON: in {} days", days)
+                                             : fmt::format(", in {} days", days),
+               one["ocsp_until"].is_null() ? "" : "; OCSP answer good until " + one["ocsp_until"].get<std::string>());
     }
     const auto total = tls["certificates_total"].get<std::size_t>();
     return total > kMostPrinted ? out + fmt::format("  and {} certificates that expire later\n", total - kMostPrinted) : out;

@@ -4,10 +4,9 @@
 // could encrypt. Master process; owned by it, as the certificates of a configuration are read once and kept.
 #pragma once
 
+#include "common/base/json.h"
 #include "common/config/config.h"
 #include "common/shm/arena.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstddef>
 #include <ctime>

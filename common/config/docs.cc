@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/config/docs.h"
 
+#include "common/base/json.h"
 #include "common/config/settings_table.h"
 
 #include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
 
 namespace ladle::config {
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/http/range.h"
 
-#include <fmt/format.h>
+#include "common/base/append.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace ladle::http {
 
@@ -204,12 +203,12 @@ std::optional<ContentRange> parse_content_range(std::string_view text) noexcept
 
 void append_content_range(ByteRange range, std::uint64_t length, std::string& out)
 {
-    fmt::format_to(std::back_inserter(out), "bytes {}-{}/{}", range.first, range.last, length);
+    append(out, "bytes {}-{}/{}", range.first, range.last, length);
 }
 
 void append_unsatisfied_range(std::uint64_t length, std::string& out)
 {
-    fmt::format_to(std::back_inserter(out), "bytes */{}", length);
+    append(out, "bytes */{}", length);
 }
 
 void append_part_head(const Multipart& multipart, ByteRange range, bool is_first, std::string& out)

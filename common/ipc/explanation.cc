@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/ipc/explanation.h"
 
-#include <nlohmann/json.hpp>
+#include "common/base/json.h"
 
 namespace ladle::ipc {
 

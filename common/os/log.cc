@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/os/log.h"
 
+#include "common/base/append.h"
 #include "common/os/log_buffer.h"
-
-#include <fmt/format.h>
 
 #include <poll.h>
 #include <time.h>
@@ -11,7 +10,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <system_error>
 
@@ -76,8 +74,8 @@ void append_time(std::string& out)
     ::clock_gettime(CLOCK_REALTIME, &now);
     tm t{};
     ::gmtime_r(&now.tv_sec, &t);
-    fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-                   t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1'000'000);
+    append(out, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min,
+           t.tm_sec, now.tv_nsec / 1'000'000);
 }
 
 /// poll() first instead of O_NONBLOCK, which would change the descriptor for everybody who shares it (a terminal, say).
@@ -110,7 +108,7 @@ void append_log_value(std::string& out, std::string_view text)
         } else if (c == '\n') {
             out += "\\n";
         } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-            fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(c));
+            append(out, "\\x{:02x}", static_cast<unsigned char>(c));
         } else {
             out += c;
         }
@@ -141,11 +139,11 @@ void log(Level level, std::string_view event, std::initializer_list<Field> field
         append_log_value(line, field.value);
     }
     if (held_back != 0) {
-        fmt::format_to(std::back_inserter(line), " held_back_before={}", held_back);
+        append(line, " held_back_before={}", held_back);
     }
     const std::uint64_t dropped = dropped_log_lines();
     if (dropped != g_dropped_told) {
-        fmt::format_to(std::back_inserter(line), " lines_lost_before={}", dropped - g_dropped_told);
+        append(line, " lines_lost_before={}", dropped - g_dropped_told);
     }
     if (line.size() >= kMaxLogWrite) {
         line.resize(kMaxLogWrite - 1);

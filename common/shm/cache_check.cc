@@ -3,6 +3,7 @@
 // CacheStore::check(): walks a stripe from every side and compares what they say. It is asked when something seems to be wrong, so
 // it believes nothing that it reads: the sizes and places of all parts follow from the arena's own size, an index is compared with them
 // before it is used, and a walk ends after as many steps as there are entries or cells. Whatever the bytes are, it ends and says so.
+#include "common/base/append.h"
 #include "common/shm/cache_store.h"
 #include "common/shm/cache_stripe.h"
 #include "common/shm/cache_uses.h"
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 #include <vector>
 
 namespace ladle::shm {
@@ -62,8 +62,8 @@ private:
     void expect(bool is_right, std::string_view text, const Values&... values)
     {
         if (!is_right && lines_++ < kMostLines) {
-            fmt::format_to(std::back_inserter(out_), "stripe {}: ", number_);
-            fmt::vformat_to(std::back_inserter(out_), text, fmt::make_format_args(values...));
+            append(out_, "stripe {}: ", number_);
+            append_formatted(out_, text, fmt::make_format_args(values...));
             out_ += '\n';
         }
     }

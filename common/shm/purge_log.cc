@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/shm/purge_log.h"
 
+#include "common/base/append.h"
 #include "common/shm/disk_files.h"
 
 #include <fmt/format.h>
@@ -38,7 +39,7 @@ std::string escape(std::string_view text)
         if (is_plain(c)) {
             out += c;
         } else {
-            fmt::format_to(std::back_inserter(out), "%{:02x}", static_cast<unsigned char>(c));
+            append(out, "%{:02x}", static_cast<unsigned char>(c));
         }
     }
     return out;

@@ -5,10 +5,9 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/base/json.h"
 #include "common/os/fd.h"
 #include "master/cli/commands.h"
-
-#include <nlohmann/json.hpp>
 
 #include <optional>
 #include <string>

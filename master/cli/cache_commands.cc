@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // `ladle purge` and `ladle cache`: the question to the master, and its answer for people.
+#include "common/base/append.h"
 #include "master/cli/asking.h"
 #include "master/human_units.h"
 
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iterator>
 #include <utility>
 
 namespace ladle::master::cli {
@@ -99,9 +99,9 @@ void print_list(const json& answer)
         while (verdict.ends_with(' ')) {
             verdict.pop_back();
         }
-        fmt::format_to(std::back_inserter(out), "{:>9} {:>9} {:>7} {:>10} {:>6}  {}{}\n", render_duration(object["age_s"]),
-                       render_left(object["left_s"]), object["hits"].get<std::uint64_t>(), render_bytes(object["stored_bytes"]),
-                       object["status"].get<int>(), render_name(object), verdict == "served" ? "" : " (" + verdict + ")");
+        append(out, "{:>9} {:>9} {:>7} {:>10} {:>6}  {}{}\n", render_duration(object["age_s"]), render_left(object["left_s"]),
+               object["hits"].get<std::uint64_t>(), render_bytes(object["stored_bytes"]), object["status"].get<int>(),
+               render_name(object), verdict == "served" ? "" : " (" + verdict + ")");
     }
     const auto in_all = answer["objects_in_all"].get<std::uint64_t>();
     const auto on_disk = answer.value("objects_on_disk", std::uint64_t{0});
@@ -122,9 +122,7 @@ std::string joined(const json& words)
 
 void print_response(std::string& out, const json& object)
 {
-    const auto line = [&out](const char* what, const std::string& text) {
-        fmt::format_to(std::back_inserter(out), "  {:<9} {}\n", what, text);
-    };
+    const auto line = [&out](const char* what, const std::string& text) { append(out, "  {:<9} {}\n", what, text); };
     out += render_name(object) + "\n";
     line("now", object.value("verdict", ""));
     line("status", std::to_string(object["status"].get<int>()));

@@ -96,7 +96,7 @@ int explain(const CommandOptions& options, const ExplainChoice& choice, Format f
         question.fields.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
     }
     nlohmann::json answer;
-    const nlohmann::json asked = nlohmann::json::parse(ipc::to_text(question), nullptr, false);
+    const nlohmann::json asked = parse_json(ipc::to_text(question));
     if (const auto reason = ask_master(options, {{"command", "explain"}, {"question", asked}}, answer)) {
         return complain(*reason);
     }

@@ -60,7 +60,7 @@ Result<nlohmann::json> ask(int connection, const nlohmann::json& request)
         }
         answer.append(block, static_cast<std::size_t>(n));
     }
-    auto parsed = nlohmann::json::parse(answer, nullptr, false);
+    auto parsed = parse_json(answer);
     if (!parsed.is_object()) {
         return std::unexpected(Error{EPIPE, Origin::local, Retry::no, "the running ladle went away without an answer"});
     }

@@ -4,9 +4,8 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/base/json.h"
 #include "common/os/fd.h"
-
-#include <nlohmann/json.hpp>
 
 #include <sys/types.h>
 

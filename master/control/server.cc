@@ -175,7 +175,7 @@ void ControlServer::read_request(Connection& connection)
         return;
     }
     connection.is_asked = true;
-    const auto request = nlohmann::json::parse(connection.input.substr(0, end), nullptr, false);
+    const auto request = parse_json(connection.input.substr(0, end));
     if (!request.is_object() || !request.contains("command") || !request["command"].is_string()) {
         return answer(connection.id, {{"ok", false}, {"message", "the request is not understood"}});
     }

@@ -7,10 +7,9 @@
 #pragma once
 
 #include "common/base/error.h"
+#include "common/base/json.h"
 #include "common/loop/loop.h"
 #include "common/os/fd.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/log/finish.h"
 
-#include <fmt/format.h>
+#include "common/base/append.h"
 
 #include <time.h>
 
@@ -148,7 +148,7 @@ void write_json(const Request& request, std::string& line)
     };
     line += "{\"time\":\"";
     line += now.iso;
-    fmt::format_to(std::back_inserter(line), ".{:03}Z\"", milliseconds);
+    append(line, ".{:03}Z\"", milliseconds);
     text("id", request.id);
     text("client", request.client_address);
     text("peer", request.client.peer_text);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Files on the disk, the bundle, the shipped configurations and the generated documents.
+#include "common/base/json.h"
 #include "common/config/bundle.h"
 #include "common/config/docs.h"
 #include "common/config/settings_table.h"
@@ -16,7 +17,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 using namespace ladle;
@@ -191,7 +191,7 @@ TEST_CASE("docs: every setting is in the manual page, the schema and the referen
 {
     const std::string manual = config::manual_page();
     const std::string reference = config::markdown_reference();
-    const nlohmann::json schema = nlohmann::json::parse(config::json_schema());
+    const nlohmann::json schema = parse_json(config::json_schema());
     for (const config::Setting& setting : config::all_settings()) {
         INFO(setting.schema, " ", setting.key);
         CHECK(manual.find("\\fB" + std::string(setting.key) + "\\fR") != std::string::npos);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A configuration is input: whatever it holds, load() answers with diagnostics. And the forms in which they are shown.
+#include "common/base/json.h"
 #include "common/config/names.h"
 #include "common/config/values.h"
 #include "tests/unit/config/loading.h"
 
 #include <doctest/doctest.h>
-
-#include <nlohmann/json.hpp>
 
 using namespace ladle;
 
@@ -99,7 +98,7 @@ TEST_CASE("config: diagnostics as JSON, for editors")
 {
     const config::LoadResult result =
         test::load_text("[site.\"a.test\"]\nupsteam = \"x\"\n[server]\nuser = '\xc3\xa4'\nworkers = 99\n");
-    const nlohmann::json json = nlohmann::json::parse(config::to_json(result.diagnostics));
+    const nlohmann::json json = parse_json(config::to_json(result.diagnostics));
     REQUIRE(json.size() == 2);
     CHECK(json[0] == nlohmann::json{{"severity", "error"},
                                     {"file", "x.toml"},
@@ -112,7 +111,7 @@ TEST_CASE("config: diagnostics as JSON, for editors")
                                     {"source_line", "upsteam = \"x\""}});
     CHECK(json[1]["key_path"] == "server.workers");
     CHECK(config::summary(result.diagnostics) == "2 errors");
-    CHECK(nlohmann::json::parse(config::to_json({})).empty());
+    CHECK(parse_json(config::to_json({})).empty());
 }
 
 TEST_CASE("config: a message of a file as a whole has no line")
