@@ -14,7 +14,8 @@ class Cache;
 /// Writes it, if it is worth that, is not there yet, and not too many are under way. With it goes the vary record that leads to it.
 void write_to_disk(Cache& cache, const shm::CacheView& view);
 
-/// Brings the header of a stub's file up to what the stub says now. Where that fails, the file goes.
+/// Brings the header of a stub's file up to what the stub says now, soon: a crash of all processes before that brings back what the
+/// server had allowed first. Where it fails, the file goes.
 void write_head_to_disk(Cache& cache, const shm::CacheView& view);
 
 /// The same after a hit, at the first use and ever more rarely: what could not be written then comes again.
