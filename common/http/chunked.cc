@@ -175,7 +175,7 @@ bool ChunkedDecoder::parse_trailers(Fields& fields) const
     fields.rebase(line_.data());
     std::size_t position = 0;
     HeadError error = HeadError::none;
-    return FieldLines{}.parse(line_, position, fields, error) == Progress::complete;
+    return parse_field_lines(line_, position, fields, error) == Progress::complete;
 }
 
 } // namespace ladle::http

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/http/grammar.h"
 
+#include <bit>
 #include <cstring>
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -55,40 +56,91 @@ bool all_class(std::string_view text, CharClass wanted) noexcept
     return true;
 }
 
-#if defined(__SSE2__)
 namespace {
 
-bool has_only_value_bytes(const char* sixteen) noexcept
+#if defined(__SSE2__)
+constexpr std::size_t kStep = 16;
+
+using Bytes = __m128i;
+
+Bytes load(const char* at) noexcept
 {
-    const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
-    const __m128i space = _mm_set1_epi8(static_cast<char>(0x20 ^ 0x80));
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen));
-    const __m128i low = _mm_cmplt_epi8(_mm_xor_si128(bytes, sign), space); // unsigned < 0x20
-    const __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), low);
-    return _mm_movemask_epi8(_mm_or_si128(control, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)))) == 0;
+    return _mm_loadu_si128(reinterpret_cast<const Bytes*>(at));
 }
+
+/// Which bytes (unsigned) are from `first` to `first` + `span`.
+Bytes in_range(Bytes bytes, char first, char span) noexcept
+{
+    const Bytes from_first = _mm_sub_epi8(bytes, _mm_set1_epi8(first));
+    return _mm_cmpeq_epi8(_mm_min_epu8(from_first, _mm_set1_epi8(span)), from_first);
+}
+
+/// A bit for each of the sixteen bytes that is no letter, digit or '-', of which nearly all names are.
+unsigned find_other_than_name(const char* at) noexcept
+{
+    const Bytes bytes = load(at);
+    const Bytes letters = in_range(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 25);
+    const Bytes rest = _mm_or_si128(in_range(bytes, '0', 9), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-')));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(letters, rest))) ^ 0xffffu;
+}
+
+/// A bit for each of the sixteen bytes that is a control other than HTAB.
+unsigned find_controls(const char* at) noexcept
+{
+    const Bytes bytes = load(at);
+    const Bytes low = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), in_range(bytes, 0, 0x1f));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)))));
+}
+#else
+constexpr std::size_t kStep = 1;
+
+unsigned find_other_than_name(const char* at) noexcept
+{
+    return is_class(*at, kToken) ? 0 : 1;
+}
+
+unsigned find_controls(const char* at) noexcept
+{
+    return is_class(*at, kFieldValue) ? 0 : 1;
+}
+#endif
 
 } // namespace
 
-bool is_field_value(std::string_view text) noexcept
+std::size_t token_length(std::string_view text) noexcept
 {
-    if (text.size() < 16) {
-        return all_class(text, kFieldValue);
+    std::size_t at = 0;
+    while (at + kStep <= text.size()) {
+        const unsigned others = find_other_than_name(text.data() + at);
+        if (others == 0) {
+            at += kStep;
+            continue;
+        }
+        at += static_cast<std::size_t>(std::countr_zero(others));
+        if (!is_class(text[at], kToken)) {
+            return at;
+        }
+        ++at;
     }
-    const char* const last = text.data() + text.size() - 16;
-    for (const char* at = text.data(); at < last; at += 16) {
-        if (!has_only_value_bytes(at)) {
-            return false;
+    while (at < text.size() && is_class(text[at], kToken)) {
+        ++at;
+    }
+    return at;
+}
+
+std::size_t field_value_length(std::string_view text) noexcept
+{
+    std::size_t at = 0;
+    for (; at + kStep <= text.size(); at += kStep) {
+        if (const unsigned controls = find_controls(text.data() + at); controls != 0) {
+            return at + static_cast<std::size_t>(std::countr_zero(controls));
         }
     }
-    return has_only_value_bytes(last); // may look at some bytes twice
+    while (at < text.size() && is_class(text[at], kFieldValue)) {
+        ++at;
+    }
+    return at;
 }
-#else
-bool is_field_value(std::string_view text) noexcept
-{
-    return all_class(text, kFieldValue);
-}
-#endif
 
 std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept
 {
@@ -97,16 +149,13 @@ std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept
     }
     std::uint64_t n = 0;
     for (const char c : text) {
-        if (c < '0' || c > '9') {
-            return std::nullopt;
-        }
-        const auto digit = static_cast<std::uint64_t>(c - '0');
-        if (n > (INT64_MAX - digit) / 10) {
+        const auto digit = static_cast<unsigned char>(c - '0');
+        if (digit > 9 || n > INT64_MAX / 10) {
             return std::nullopt;
         }
         n = n * 10 + digit;
     }
-    return n;
+    return n <= INT64_MAX ? std::optional(n) : std::nullopt;
 }
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept

@@ -36,8 +36,16 @@ inline bool is_token(std::string_view text) noexcept
     return !text.empty() && all_class(text, kToken);
 }
 
-/// Whether a field value holds only what RFC 9110 §5.5 allows (no CR, LF, NUL or other control but HTAB).
-bool is_field_value(std::string_view text) noexcept;
+/// How many bytes at its beginning are tchars.
+std::size_t token_length(std::string_view text) noexcept;
+
+/// How many bytes at its beginning RFC 9110 §5.5 allows in a field value (no CR, LF, NUL or other control but HTAB).
+std::size_t field_value_length(std::string_view text) noexcept;
+
+inline bool is_field_value(std::string_view text) noexcept
+{
+    return field_value_length(text) == text.size();
+}
 
 /// 1*DIGIT below 2^63, leading zeros allowed; nothing else (no sign, space, list).
 std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept;
@@ -50,10 +58,15 @@ constexpr char to_lower(char c) noexcept
 /// ASCII, without case.
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept;
 
+/// SP or HTAB.
+constexpr bool is_blank(char c) noexcept
+{
+    return c == ' ' || c == '\t';
+}
+
 /// Without SP and HTAB at both ends.
 inline std::string_view trim(std::string_view text) noexcept
 {
-    const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
     while (!text.empty() && is_blank(text.front())) {
         text.remove_prefix(1);
     }

@@ -7,6 +7,8 @@ namespace ladle::http {
 
 namespace {
 
+constexpr std::size_t kMostNameBytes = 0xffff; // Field::name_length
+
 Method find_method(std::string_view text) noexcept
 {
     switch (text.size()) {
@@ -82,33 +84,62 @@ std::string_view name_of(HeadError error) noexcept
     return "unknown";
 }
 
-HeadError FieldLines::parse_line(std::string_view line, std::size_t at, Fields& fields)
+namespace {
+
+/// Adds the field of a line whose name ends at `colon` and whose bytes were looked at.
+Fields::Added add_field(std::string_view line, std::size_t colon, std::size_t at, Fields& fields)
+{
+    std::string_view value = line.substr(colon + 1);
+    if (value.starts_with(' ')) {
+        value.remove_prefix(1);
+    }
+    if (!value.empty() && (is_blank(value.front()) || is_blank(value.back()))) {
+        value = trim(value); // hardly ever
+    }
+    return fields.add({static_cast<std::uint32_t>(at), static_cast<std::uint16_t>(colon), find_field_name(line.substr(0, colon)),
+                       false, static_cast<std::uint32_t>(at + static_cast<std::size_t>(value.data() - line.data())),
+                       static_cast<std::uint32_t>(value.size())});
+}
+
+/// Takes a line that is whole and has nothing wrong, in one look at its bytes, and returns where the next begins; else 0, and
+/// parse_line() finds out what it is.
+std::size_t take_good_line(std::string_view bytes, std::size_t at, Fields& fields)
+{
+    const std::string_view rest = bytes.substr(at);
+    const std::size_t colon = token_length(rest);
+    if (colon == 0 || colon >= rest.size() || rest[colon] != ':' || colon > kMostNameBytes) {
+        return 0;
+    }
+    const std::size_t end = colon + 1 + field_value_length(rest.substr(colon + 1));
+    if (end + 2 > rest.size() || rest[end] != '\r' || rest[end + 1] != '\n') {
+        return 0;
+    }
+    return add_field(rest.substr(0, end), colon, at, fields) == Fields::Added::ok ? at + end + 2 : 0;
+}
+
+HeadError parse_line(std::string_view line, std::size_t at, Fields& fields)
 {
     if (line.front() == ' ' || line.front() == '\t') {
         return HeadError::folded_line;
     }
-    std::size_t colon = 0;
-    while (colon < line.size() && is_class(line[colon], kToken)) {
-        ++colon;
-    }
-    if (colon == 0 || colon == line.size() || line[colon] != ':' || colon > 0xffff) {
+    const std::size_t colon = token_length(line);
+    if (colon == 0 || colon == line.size() || line[colon] != ':' || colon > kMostNameBytes) {
         return HeadError::bad_field_line;
     }
-    const std::string_view name = line.substr(0, colon);
-    const std::string_view raw = line.substr(colon + 1);
-    if (!is_field_value(raw)) {
+    if (!is_field_value(line.substr(colon + 1))) {
         return HeadError::bad_field_value;
     }
-    const std::string_view value = trim(raw);
-    const std::size_t value_at = at + (value.empty() ? colon + 1 : static_cast<std::size_t>(value.data() - line.data()));
-    const Field field{static_cast<std::uint32_t>(at), static_cast<std::uint16_t>(colon),    find_field_name(name), false,
-                      static_cast<std::uint32_t>(value_at), static_cast<std::uint32_t>(value.size())};
-    return fields.add(field) == Fields::Added::ok ? HeadError::none : HeadError::too_many_fields;
+    return add_field(line, colon, at, fields) == Fields::Added::ok ? HeadError::none : HeadError::too_many_fields;
 }
 
-Progress FieldLines::parse(std::string_view bytes, std::size_t& position, Fields& fields, HeadError& error)
+} // namespace
+
+Progress parse_field_lines(std::string_view bytes, std::size_t& position, Fields& fields, HeadError& error)
 {
     for (;;) {
+        while (const std::size_t next = take_good_line(bytes, position, fields)) {
+            position = next;
+        }
         std::string_view line;
         const LineEnd end = find_line(bytes, position, line);
         if (end == LineEnd::none) {
@@ -132,7 +163,7 @@ namespace {
 /// What follows a head's first line, up to its empty line; all of it counts against the limit.
 Progress parse_fields(std::string_view bytes, const HeadLimits& limits, std::size_t& position, Fields& fields, HeadError& error)
 {
-    const Progress progress = FieldLines{}.parse(bytes, position, fields, error);
+    const Progress progress = parse_field_lines(bytes, position, fields, error);
     const std::size_t used = progress == Progress::complete ? position : bytes.size();
     if (progress != Progress::refused && used > limits.head_bytes) {
         error = HeadError::head_too_large;

@@ -45,15 +45,9 @@ struct HeadLimits {
     std::size_t target_bytes = 8 << 10;
 };
 
-/// Splits a block of bytes into field lines up to the empty line; the common part of both heads and of trailers.
-class FieldLines {
-public:
-    /// Parses from `position` on; moves it past every complete line.
-    Progress parse(std::string_view bytes, std::size_t& position, Fields& fields, HeadError& error);
-
-private:
-    HeadError parse_line(std::string_view line, std::size_t at, Fields& fields);
-};
+/// Splits a block of bytes into field lines up to the empty line; the common part of both heads and of trailers. Begins at
+/// `position`, and moves it past every complete line.
+Progress parse_field_lines(std::string_view bytes, std::size_t& position, Fields& fields, HeadError& error);
 
 class RequestHead {
 public:

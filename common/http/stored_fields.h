@@ -4,8 +4,8 @@
 // §3.2, RFC 9110 §15.4.5). Three questions with one answer per field, and the merging of heads that follows from them. Pure.
 //
 // A stored head is text: "Name: value\r\n" lines as a server sent them, without a status line and without the empty line;
-// FieldLines (head.h) reads it again. Age is not in it (it is computed), nor Content-Length, Connection and the other fields of one
-// connection.
+// parse_field_lines (head.h) reads it again. Age is not in it (it is computed), nor Content-Length, Connection and the other fields
+// of one connection.
 #pragma once
 
 #include "common/http/cache_control.h"

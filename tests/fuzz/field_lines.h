@@ -28,7 +28,7 @@ struct FieldLinesText {
         ladle::http::Fields probe(1);
         std::size_t position = 0;
         auto error = ladle::http::HeadError::none;
-        if (ladle::http::FieldLines().parse(one, position, probe, error) == ladle::http::Progress::complete && probe.size() == 1) {
+        if (ladle::http::parse_field_lines(one, position, probe, error) == ladle::http::Progress::complete && probe.size() == 1) {
             bytes.append(line).append("\r\n");
         }
     }
@@ -39,6 +39,6 @@ struct FieldLinesText {
         fields.rebase(bytes.data());
         std::size_t position = 0;
         auto error = ladle::http::HeadError::none;
-        return ladle::http::FieldLines().parse(bytes, position, fields, error) == ladle::http::Progress::complete;
+        return ladle::http::parse_field_lines(bytes, position, fields, error) == ladle::http::Progress::complete;
     }
 };

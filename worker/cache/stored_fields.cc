@@ -17,10 +17,9 @@ StoredFields::StoredFields(std::string_view lines) : text_(lines), fields_(kMost
 {
     text_ += "\r\n";
     fields_.rebase(text_.data());
-    http::FieldLines reader;
     std::size_t position = 0;
     http::HeadError error = http::HeadError::none;
-    std::ignore = reader.parse(text_, position, fields_, error); // they were valid when they were stored
+    std::ignore = http::parse_field_lines(text_, position, fields_, error); // they were valid when they were stored
 }
 
 } // namespace ladle::worker

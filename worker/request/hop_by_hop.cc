@@ -66,8 +66,8 @@ void read_options(std::string_view rest, std::uint64_t& known, std::vector<std::
     std::string_view option;
     while (http::next_list_element(rest, option)) {
         const FieldName id = http::find_field_name(option);
-        if (is_protected(id, option) || http::equals_ignoring_case(option, "close")) {
-            continue;
+        if (is_always_dropped(id) || is_protected(id, option) || http::equals_ignoring_case(option, "close")) {
+            continue; // of all three, what the option says changes nothing
         }
         if (id == FieldName::other) {
             listed.push_back(option);

@@ -23,10 +23,9 @@ struct FieldText {
         }
         bytes += "\r\n";
         fields.rebase(bytes.data());
-        ladle::http::FieldLines parser;
         std::size_t position = 0;
         auto error = ladle::http::HeadError::none;
-        REQUIRE(parser.parse(bytes, position, fields, error) == ladle::http::Progress::complete);
+        REQUIRE(ladle::http::parse_field_lines(bytes, position, fields, error) == ladle::http::Progress::complete);
     }
     FieldText(const FieldText&) = delete;
     FieldText& operator=(const FieldText&) = delete;

@@ -152,6 +152,42 @@ TEST_CASE("malformed status lines are refused")
     CHECK(response_refusal("HTTP/1.1 200 OK\r\nA : b\r\n\r\n") == HeadError::bad_field_line);
 }
 
+TEST_CASE("the end of a token and of a field value is found wherever it stands")
+{
+    for (std::size_t length = 0; length <= 40; ++length) {
+        for (unsigned byte = 0; byte < 256; ++byte) {
+            for (const std::size_t at : {length / 3, length}) {
+                std::string text(length + 20, 'a');
+                text[at] = static_cast<char>(byte);
+                CAPTURE(byte);
+                CAPTURE(at);
+                CHECK(token_length(text) == (is_class(text[at], kToken) ? text.size() : at));
+                CHECK(field_value_length(text) == (is_class(text[at], kFieldValue) ? text.size() : at));
+                CHECK(token_length(text.substr(0, at)) == at);
+                CHECK(field_value_length(std::string_view(text).substr(0, at + 1)) ==
+                      (is_class(text[at], kFieldValue) ? at + 1 : at));
+            }
+        }
+    }
+    CHECK(token_length("X-_~Name: a") == 8);
+}
+
+TEST_CASE("names that only look like known ones by a bit are not known")
+{
+    const std::string bytes = "GET / HTTP/1.1\r\nH\x4fst: a\r\nvia: b\r\nVi\x41_: c\r\n\r\n";
+    RequestHead head;
+    REQUIRE(head.parse(bytes, kLimits) == Progress::complete);
+    CHECK(head.fields.count(FieldName::host) == 1);
+    CHECK(head.fields.count(FieldName::via) == 1);
+    for (const char* line : {"Content\rLength: 5", "Ho\x13t: a",
+                             "E\x14"
+                             "ag: a",
+                             "H\xcfst: a"}) {
+        CAPTURE(line);
+        CHECK(refusal("GET / HTTP/1.1\r\n" + std::string(line) + "\r\n\r\n") == HeadError::bad_field_line);
+    }
+}
+
 TEST_CASE("known field names are found in any case, others are not")
 {
     CHECK(find_field_name("HOST") == FieldName::host);
