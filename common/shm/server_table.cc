@@ -85,6 +85,7 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept
 {
     ServerEntry& entry = table.entries[index];
     entry.used.store(0, std::memory_order_release);
+    entry.tenancy.fetch_add(1, std::memory_order_release); // first: what comes from now on is not this server's
     // seq keeps counting, so that a reader in the middle sees a change.
     entry.seq.fetch_add(2, std::memory_order_relaxed);
     entry.name_state.store(NameState::literal, std::memory_order_relaxed);

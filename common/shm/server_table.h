@@ -2,14 +2,15 @@
 //
 // Server table: what all processes know of each upstream server, in the shared arena.
 //
-//   │ orders │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: seq · addresses[16] · requests · turns · health · key
+//   │ orders │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: seq · tenancy · addresses[16] · requests · turns · health · key
 //
 // The index of an entry is the server's identity in every row's in_flight[]. The master assigns entries (find_or_assign) before it
 // hands out a bundle that names them, keyed by "upstream\0server text", and frees one only when no configuration names it and no
-// request is in flight there. The caretaker alone writes the addresses of a named server, under the seqlock `seq` (odd = being
-// written; a reader gives up after some tries and keeps what it had; if the caretaker dies in the middle, the master evens it out
-// and the next caretaker writes again). Which of those addresses checks have found dead is a bit of each, written likewise. Whether
-// the server may be chosen is its health (server_health.h). The master counts `orders` when it has changed an order or a weight.
+// request is in flight there; requests of an older configuration see by `tenancy` that it is theirs no more. The caretaker alone
+// writes the addresses of a named server, under the seqlock `seq` (odd = being written; a reader gives up after some tries and
+// keeps what it had; if the caretaker dies in the middle, the master evens it out and the next one writes again). Which of those
+// addresses checks have found dead is a bit of each, written likewise. Whether the server may be chosen is its health
+// (server_health.h). The master counts `orders` when it has changed an order or a weight.
 #pragma once
 
 #include "common/shm/rows.h"
@@ -45,6 +46,7 @@ enum class NameState : std::uint32_t { literal, unresolved, resolved, failed };
 struct ServerEntry {
     std::atomic<std::uint32_t> used;         ///< 1 = assigned
     std::atomic<std::uint32_t> seq;
+    std::atomic<std::uint32_t> tenancy;      ///< counts how often it was given back
     std::atomic<NameState> name_state;
     std::uint32_t address_count;
     std::uint64_t resolved_ns;               ///< CLOCK_MONOTONIC

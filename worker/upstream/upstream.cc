@@ -32,7 +32,9 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         // What is verified of a server is a part of what it is: kept connections of other settings are not used.
         std::string how = settings.tls ? '\0' + settings.tls->fingerprint : std::string();
         how += settings.protocol == config::UpstreamProtocol::h2 ? std::string_view("\0h2", 3) : std::string_view();
-        members_.push_back({&server, &regions.servers.entries[at], servers.find(at, settings.name + '\0' + server.text + how)});
+        shm::ServerEntry& entry = regions.servers.entries[at];
+        members_.push_back({&server, &entry, servers.find(at, settings.name + '\0' + server.text + how),
+                            entry.tenancy.load(std::memory_order_relaxed)});
     }
     make_turns();
 }
@@ -64,8 +66,9 @@ void Upstream::make_turns()
 
 std::uint32_t Upstream::weight_of(std::uint32_t member) const noexcept
 {
-    const std::uint32_t ordered = members_[member].entry->health.weight.load(std::memory_order_relaxed);
-    return ordered != 0 ? ordered : members_[member].settings->weight;
+    const Member& one = members_[member];
+    const std::uint32_t ordered = one.has_entry() ? one.entry->health.weight.load(std::memory_order_relaxed) : 0;
+    return ordered != 0 ? ordered : one.settings->weight;
 }
 
 /// xorshift64: which of a million requests goes where is no secret.
@@ -79,6 +82,9 @@ std::uint32_t Upstream::random() noexcept
 
 bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept
 {
+    if (!member.has_entry()) {
+        return true; // nothing is known of it any more
+    }
     const shm::ServerHealth& health = member.entry->health;
     const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
     if (out_until > now || health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down ||
@@ -121,7 +127,7 @@ bool Upstream::is_usable(std::uint32_t member, const Search& search) noexcept
     case Tier::any:
         break;
     }
-    return one.entry->health.order.load(std::memory_order_relaxed) == shm::ServerOrder::none;
+    return !one.has_entry() || one.entry->health.order.load(std::memory_order_relaxed) == shm::ServerOrder::none;
 }
 
 std::uint32_t Upstream::count_in_flight(std::uint32_t member) const noexcept
@@ -244,8 +250,12 @@ void Upstream::begin_request(std::uint32_t member) noexcept
 {
     auto& cell = row_.in_flight[members_[member].server->index()];
     cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    members_[member].entry->requests.fetch_add(1, std::memory_order_relaxed);
-    members_.front().entry->health.asked.fetch_add(1, std::memory_order_relaxed);
+    if (members_[member].has_entry()) {
+        members_[member].entry->requests.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (members_.front().has_entry()) {
+        members_.front().entry->health.asked.fetch_add(1, std::memory_order_relaxed);
+    }
 }
 
 void Upstream::end_request(std::uint32_t member) noexcept
@@ -296,6 +306,9 @@ bool Upstream::may_eject(std::uint32_t member, loop::Nanos now) const noexcept
 
 bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, loop::Nanos now) noexcept
 {
+    if (!members_[member].has_entry()) {
+        return false; // it would be another server's blame
+    }
     const config::Ejection& rules = settings_.eject;
     shm::ServerEntry& entry = *members_[member].entry;
     shm::ServerHealth& health = entry.health;
@@ -338,7 +351,7 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
 void Upstream::report_connected(std::uint32_t member) noexcept
 {
     shm::ServerHealth& health = members_[member].entry->health;
-    if (health.connect_failures.load(std::memory_order_relaxed) == 0) {
+    if (!members_[member].has_entry() || health.connect_failures.load(std::memory_order_relaxed) == 0) {
         return;
     }
     health.connect_failures.store(0, std::memory_order_relaxed);
@@ -349,6 +362,9 @@ void Upstream::report_connected(std::uint32_t member) noexcept
 
 void Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
+    if (!members_[member].has_entry()) {
+        return;
+    }
     shm::ServerHealth& health = members_[member].entry->health;
     shm::add_latency(health, std::chrono::nanoseconds(time));
     const std::uint64_t until = health.out_until_ns.load(std::memory_order_relaxed);
@@ -371,14 +387,16 @@ std::uint64_t Upstream::count_requests() const noexcept
 
 bool Upstream::take_retry(loop::Nanos now) noexcept
 {
-    const bool may = shm::take_retry(members_.front().entry->health.retries, count_requests(), settings_.retry.budget, now);
+    // An old configuration's last requests, whose budget is gone, may: they are few.
+    const bool may = !members_.front().has_entry() ||
+                     shm::take_retry(members_.front().entry->health.retries, count_requests(), settings_.retry.budget, now);
     row_.add(may ? shm::Metric::server_retries_budgeted : shm::Metric::server_retries_refused);
     return may;
 }
 
 void Upstream::settle_budget(loop::Nanos now) noexcept
 {
-    if (now >= next_settling_) {
+    if (now >= next_settling_ && members_.front().has_entry()) {
         next_settling_ = now + kSettleEvery;
         shm::settle_retries(members_.front().entry->health.retries, count_requests(), now);
     }

@@ -27,6 +27,10 @@ struct Member {
     const config::UpstreamServer* settings;
     shm::ServerEntry* entry;
     std::shared_ptr<Server> server;
+    std::uint32_t tenancy; ///< of the entry, when it was this server's
+
+    /// Whether the entry still is this server's: not where the configuration is an old one, and a newer one has no such server.
+    bool has_entry() const noexcept { return entry->tenancy.load(std::memory_order_relaxed) == tenancy; }
 };
 
 /// The members that one request has been sent to, and is not to be sent to again.

@@ -146,6 +146,36 @@ TEST_CASE("what was tried is not chosen again")
 
 constexpr loop::Nanos kSecond = 1'000'000'000;
 
+TEST_CASE("requests of an old configuration neither blame nor follow a server that has been given the place of theirs")
+{
+    Bench bench(kLeast, {1, 1});
+    shm::ServerTable& table = bench.arena.regions().servers;
+    const auto index = static_cast<std::uint32_t>(shm::find_server(table, "app", "10.0.0.1:80"));
+    shm::free_server(table, index);
+    REQUIRE(shm::find_or_assign_server(table, "other", "10.9.9.9:80") == static_cast<int>(index));
+    shm::ServerEntry& entry = table.entries[index];
+    CHECK_FALSE(bench.upstream->report_failure(0, shm::ServerFailure::connect, bench.now));
+    CHECK(entry.health.out_until_ns == 0);
+    CHECK(entry.health.failures[static_cast<std::size_t>(shm::ServerFailure::connect)] == 0);
+    bench.upstream->begin_request(0);
+    bench.upstream->report_success(0, 1000, bench.now);
+    bench.upstream->end_request(0);
+    CHECK(entry.requests == 0);
+    CHECK(entry.health.asked == 0);
+    CHECK(shm::latency_quantile(entry.health, 50).count() == 0);
+    entry.health.failures_in_row = 1; // of the new one's own
+    entry.health.connect_failures = 1;
+    bench.upstream->report_success(0, 1000, bench.now);
+    bench.upstream->report_connected(0);
+    CHECK(entry.health.failures_in_row == 1);
+    CHECK(entry.health.connect_failures == 1);
+    CHECK(bench.upstream->take_retry(bench.now));
+    CHECK(entry.health.retries == 0);
+    entry.health.order = shm::ServerOrder::down;
+    entry.health.out_until_ns = bench.now + kSecond;
+    CHECK(bench.choices(1, 0b10) == "a");
+}
+
 TEST_CASE("a server that takes no connections rests, longer each time, but never so that none is left")
 {
     for (const auto balance : {kRound, kLeast}) {
