@@ -89,7 +89,8 @@ void explain_servers(Request& request, ipc::Explanation& out)
     // Asking another balancer would take somebody's turn.
     const bool may_ask = upstream.settings().balance == config::Balance::least_busy;
     const Upstream::Choice choice =
-        may_ask ? upstream.choose({}, request.parts.loop.now()) : Upstream::Choice{Upstream::Outcome::none_left, 0};
+        may_ask ? upstream.choose({}, request.parts.loop.now(), Upstream::Purpose::explanation)
+                : Upstream::Choice{Upstream::Outcome::none_left, 0};
     for (std::uint32_t index = 0; index < upstream.members().size(); ++index) {
         const config::UpstreamServer& server = *upstream.members()[index].settings;
         out.servers.push_back(

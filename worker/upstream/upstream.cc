@@ -149,7 +149,7 @@ std::uint64_t Upstream::load_of(std::uint32_t member) const noexcept
     return most != 0 && in_flight >= most ? kFull : (std::uint64_t{in_flight} + 1) * 1'000'000 / weight_of(member);
 }
 
-Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now)
+Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, Purpose purpose)
 {
     if (orders_seen_ != regions_.servers.orders.load(std::memory_order_acquire)) {
         make_turns();
@@ -169,7 +169,7 @@ Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now)
                                                    : choose_least_busy(search);
         const bool may_be_shy = tier == Tier::normal && choice.outcome == Outcome::all_full; // who is starting may have room
         if (choice.outcome != Outcome::none_left && !may_be_shy) {
-            if (tier == Tier::any && tried.size() == 0) {
+            if (tier == Tier::any && tried.size() == 0 && purpose == Purpose::request) {
                 row_.add(shm::Metric::server_panics);
             }
             break;

@@ -70,8 +70,9 @@ public:
         Outcome outcome;
         std::uint32_t member;
     };
-    /// Picks a member that is not in `tried`.
-    Choice choose(const Tried& tried, loop::Nanos now);
+    enum class Purpose : std::uint8_t { request, explanation };
+    /// Picks a member that is not in `tried`. For an explanation nothing is counted.
+    Choice choose(const Tried& tried, loop::Nanos now, Purpose purpose = Purpose::request);
 
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;

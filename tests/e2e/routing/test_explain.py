@@ -3,6 +3,7 @@
 
 import json
 
+from tests.harness import waiting
 from tests.harness.origin import reply
 
 
@@ -65,3 +66,14 @@ def test_explain_says_clearly_what_it_cannot_answer(ladle):
         assert failed.returncode != 0 and words in failed.stderr, failed.stderr
     proxy.stop()
     assert "not running" in ladle("http://127.0.0.1:9", start=False).command("explain", "GET", "http://a.test/").stderr
+
+
+def test_a_question_counts_nothing(ladle):
+    """explain asks which server would be next also where all are out of order; no panic is counted before a request meets it."""
+    health = {"kind": "tcp", "interval": "100ms", "fall": 1}
+    proxy = ladle(settings={"server": {"workers": 1}, "site": {"*": {"upstream": "app"}},
+                            "upstream": {"app": {"servers": [f"127.0.0.1:{waiting.free_port()}"], "health": health}}})
+    waiting.until(lambda: proxy.status()["servers"][0]["state"] == "down", "the check to fail")
+    said = explain(proxy, "GET", f"http://a.test:{proxy.port}/")
+    assert said["upstream"]["servers"][0]["chosen"] and proxy.status()["metrics"]["server_panics"] == 0
+    assert proxy.get().status == 502 and proxy.status()["metrics"]["server_panics"] == 1
