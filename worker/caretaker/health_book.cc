@@ -72,6 +72,13 @@ void set_port(sockaddr_storage& address, std::uint16_t port) noexcept
     }
 }
 
+/// We lack descriptors, ports or memory: no word about the server.
+void log_unmade(const config::Upstream& upstream, const config::UpstreamServer& server, const Probe& probe)
+{
+    os::log(os::Level::warning, "a server cannot be checked",
+            {{"upstream", upstream.name}, {"server", server.text}, {"reason", probe.detail()}});
+}
+
 /// What a check that there is no more has found: nobody else would take it back.
 void clear_addresses(shm::ServerEntry& entry)
 {
@@ -185,9 +192,24 @@ void HealthBook::finish_round(Subject& subject, loop::Nanos now)
     shm::CheckEnd end = round->probes.empty() ? shm::CheckEnd::unresolved : shm::CheckEnd::good;
     std::string why = round->probes.empty() ? "its name has no address" : "";
     bool has_good = false;
-    std::vector<Address> before = std::exchange(subject.addresses, {});
+    bool has_unknown = false;
+    const std::vector<Address> before = std::exchange(subject.addresses, {});
+    const auto as_known = [&before](const shm::ServerAddress& place) {
+        const auto known =
+            std::find_if(before.begin(), before.end(), [&](const Address& one) { return one.place.is_same_place(place); });
+        return known != before.end() ? *known : Address{place, place.is_down != 0, 0};
+    };
     for (std::size_t i = 0; i < round->probes.size(); ++i) {
         const Probe& probe = *round->probes[i];
+        const bool has_place = i < round->places.size(); // a literal address is as its server is
+        if (probe.end() == shm::CheckEnd::none) {
+            has_unknown = true;
+            log_unmade(*subject.upstream, *subject.server, probe);
+            if (has_place) {
+                subject.addresses.push_back(as_known(round->places[i]));
+            }
+            continue;
+        }
         const bool is_good = probe.end() == shm::CheckEnd::good;
         has_good |= is_good;
         row_.add(shm::Metric::server_checks);
@@ -196,12 +218,10 @@ void HealthBook::finish_round(Subject& subject, loop::Nanos now)
             end = probe.end();
             why = probe.detail();
         }
-        if (i >= round->places.size()) {
-            continue; // a literal address is as its server is
+        if (!has_place) {
+            continue;
         }
-        const auto known = std::find_if(before.begin(), before.end(),
-                                        [&](const Address& one) { return one.place.is_same_place(round->places[i]); });
-        Address address = known != before.end() ? *known : Address{round->places[i], round->places[i].is_down != 0, 0};
+        Address address = as_known(round->places[i]);
         address.in_row = is_good == address.is_down ? address.in_row + 1 : 0;
         if (address.in_row >= (address.is_down ? check.rise : check.fall)) {
             address.is_down = !address.is_down;
@@ -216,6 +236,9 @@ void HealthBook::finish_round(Subject& subject, loop::Nanos now)
         subject.addresses.push_back(address);
     }
     publish_addresses(subject);
+    if (has_unknown && !has_good) {
+        return; // the address that could not be asked may be well
+    }
     if (!why.empty()) {
         shm::write_note(subject.entry->health, why);
     }

@@ -109,6 +109,7 @@ void Probe::start()
 
 Probe::Ended Probe::finish(shm::CheckEnd end, std::string detail)
 {
+    is_over_ = true;
     end_ = end;
     detail_ = std::move(detail);
     return Ended::yes;
@@ -160,7 +161,8 @@ loop::Task<Probe::Ended> Probe::connect(ServerConnection& connection)
         code = announce(connection.socket, header) ? 0 : EPIPE;
     }
     if (code != 0) {
-        co_return finish(shm::CheckEnd::refused, std::string("connect: ") + strerrordesc_np(code));
+        co_return finish(is_own_want(code) ? shm::CheckEnd::none : shm::CheckEnd::refused,
+                         std::string("connect: ") + strerrordesc_np(code));
     }
     if (subject_.upstream.tls) {
         const Ended ended = co_await shake_hands(connection.socket);

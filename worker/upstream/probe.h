@@ -38,7 +38,8 @@ public:
 
     /// Runs until its first wait, or its end.
     void start();
-    bool is_done() const noexcept { return end_ != shm::CheckEnd::none; }
+    bool is_done() const noexcept { return is_over_; }
+    /// How it ended; `none`: it says nothing about the server, as this process lacked what it takes to ask.
     shm::CheckEnd end() const noexcept { return end_; }
     /// What was wrong, for people.
     const std::string& detail() const noexcept { return detail_; }
@@ -68,6 +69,7 @@ private:
     Alarm alarm_;
     Server server_;                        ///< has its HTTP/2 connection
     std::unique_ptr<ServerStream> stream_; ///< the question's
+    bool is_over_ = false;
     shm::CheckEnd end_ = shm::CheckEnd::none;
     std::string detail_;
     loop::Task<void> main_; ///< last: its frame uses all of the above

@@ -350,3 +350,16 @@ def test_grpc_servers_are_asked_by_the_health_protocol(ladle, cleanup):
     assert proxy.status()["servers"][0]["check"]["last"][0] == "not serving" and "NOT_SERVING" in proxy.status()["servers"][0]["why"]
     status["value"] = 1
     wait_states(proxy, "up")
+
+
+def test_a_want_of_our_own_is_no_result_of_a_check(ladle, origin):
+    """A caretaker whose descriptors other checks hold says that it cannot check the rest, and nobody goes down or has failed for it."""
+    hanging = origin(script=lambda connection: connection.is_ended_by_peer(60), host="0.0.0.0")
+    servers = [f"127.0.1.{number}:{hanging.port}" for number in range(1, 101)]
+    health = {"path": "/healthz", "interval": "100ms", "timeout": "60s", "fall": 1}
+    proxy = ladle(settings={"upstream": {"app": {"servers": servers, "health": health}}, "site": {"*": {"upstream": "app"}}},
+                  wrap=("prlimit", "--nofile=70:70"))
+    proxy.expect_failures = True  # a sanitizer that looks at types needs descriptors itself, and without them sees faults that are none
+    waiting.until(lambda: proxy.output().count("a server cannot be checked") >= 50, "checks that cannot be made")
+    assert "Too many open files" in proxy.output()
+    assert set(states(proxy)) == {"up"} and proxy.status()["metrics"]["server_checks_failed"] == 0
