@@ -306,7 +306,7 @@ FieldEdits Builder::merge_edits(const std::vector<LevelTable>& tables, bool is_r
     return out;
 }
 
-std::shared_ptr<const HeaderEdits> Builder::header_edits(const Node* route, const Node& node, const Site& site,
+std::shared_ptr<const HeaderEdits> Builder::header_edits(const Node* route, const Node* node, const Site& site,
                                                          const std::string& path)
 {
     std::vector<LevelTable> tables;
@@ -319,7 +319,7 @@ std::shared_ptr<const HeaderEdits> Builder::header_edits(const Node* route, cons
         }
     };
     add(&root_, "headers");
-    add(&node, join_key("site", node.key) + ".headers");
+    add(node, node == nullptr ? std::string() : join_key("site", node->key) + ".headers");
     add(route, path + ".headers");
     if (tables.empty()) {
         return nullptr;

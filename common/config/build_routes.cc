@@ -71,7 +71,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
     const Node* own = node.find("upstream");
     const std::optional<std::uint32_t> upstream = good(own) == nullptr ? std::nullopt : find_upstream(*own, path + ".upstream");
     std::ignore = route_cache(nullptr, node, path); // what is wrong with the site's own is said once, and first
-    const std::shared_ptr<const HeaderEdits> site_headers = header_edits(nullptr, node, site, path);
+    site.headers = header_edits(nullptr, &node, site, path);
     std::map<std::string, Place> names;
     std::vector<Place> places; ///< of each route; line 0 where its match is wrong, and says nothing about others
     const Node* list = good(node.find("route"));
@@ -86,7 +86,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
         build_path_change(route, item, route_path);
         build_redirect(route, item, route_path);
         build_split(route, item, route_path);
-        route.headers = item.find("headers") == nullptr ? site_headers : header_edits(&item, node, site, route_path);
+        route.headers = item.find("headers") == nullptr ? site.headers : header_edits(&item, &node, site, route_path);
         route.at = place_of(item.place);
         const Node* name = good(item.find("name"));
         route.name = name != nullptr ? name->text : made_name(route.match, index);
@@ -115,7 +115,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
     if (own != nullptr) {
         Route route = build_route(nullptr, node, upstream, path);
         route.name = "default";
-        route.headers = site_headers;
+        route.headers = site.headers;
         route.at = place_of(own->key_place);
         for (int number = 2; names.contains(route.name); ++number) {
             route.name = fmt::format("default#{}", number);

@@ -266,6 +266,7 @@ bool Builder::claim_host(const std::string& host, const Place& place, const std:
 
 void Builder::build_sites()
 {
+    config_->headers = header_edits(nullptr, nullptr, {}, {});
     const Node* named = root_.find("site");
     if (named == nullptr || named->state != Node::State::good) {
         return;

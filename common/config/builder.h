@@ -168,8 +168,8 @@ private:
         std::string path;
     };
     FieldEdits merge_edits(const std::vector<LevelTable>& tables, bool is_request, std::string_view subject);
-    /// Of a route, or of the site's own where `route` is null; null = none.
-    std::shared_ptr<const HeaderEdits> header_edits(const Node* route, const Node& node, const Site& site, const std::string& path);
+    /// Of a route, of the site's own where `route` is null, of the file's where there is no site either; null = none.
+    std::shared_ptr<const HeaderEdits> header_edits(const Node* route, const Node* node, const Site& site, const std::string& path);
     void build_split(Route& route, const Node& node, const std::string& path);
 
     FileSource& files_;

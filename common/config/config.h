@@ -412,6 +412,7 @@ struct Site {
     std::vector<Route> routes;
     bool marks_keys = false;          ///< some route has a cache_mark
     std::optional<SiteTls> tls;
+    std::shared_ptr<const HeaderEdits> headers; ///< where no route matches; null = none
     std::uint32_t error_pages = 0;      ///< index into Config::error_page_sets: the site's own, else [server]'s
 };
 
@@ -458,6 +459,7 @@ struct Config {
     std::vector<Listen> listens;
     std::vector<Upstream> upstreams;
     std::vector<Site> sites;
+    std::shared_ptr<const HeaderEdits> headers; ///< [headers]: where no site is known; null = none
     std::vector<std::string> files; ///< that it was read from
     std::shared_ptr<const CountryDatabase> countries; ///< null where no route asks for a country
     std::vector<ErrorPages> error_page_sets{1}; ///< never empty; [0] is [server]'s, and counts where no site is known

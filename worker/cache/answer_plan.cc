@@ -11,6 +11,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <charconv>
 #include <tuple>
 
@@ -70,10 +71,24 @@ void plan_one_range(const http::ByteRange& range, std::uint64_t length, AnswerPl
     plan.more_lines += "\r\n";
 }
 
-void plan_many_ranges(const StoredFields& stored, const http::RangeSet& ranges, std::uint64_t length, AnswerPlan& plan)
+/// The Content-Type that the whole would have; "" = none.
+std::string_view type_of_whole(const Request& request, const StoredFields& stored) noexcept
+{
+    const config::FieldEdits* edits = find_response_edits(request);
+    if (edits == nullptr || !edits->drops("Content-Type")) {
+        return stored.fields().value_of(FieldName::content_type);
+    }
+    const auto set = std::ranges::find(edits->set, FieldName::content_type,
+                                       [](const config::FieldEdits::Set& one) { return http::find_field_name(one.name); });
+    return set == edits->set.end() ? std::string_view{} : std::string_view(set->value);
+}
+
+void plan_many_ranges(std::string_view type, const StoredFields& stored, const http::RangeSet& ranges, std::uint64_t length,
+                      AnswerPlan& plan)
 {
     const std::string boundary = make_boundary();
-    const http::Multipart multipart{boundary, stored.fields().value_of(FieldName::content_type), length};
+    const http::Multipart multipart{boundary, type, length};
+    plan.is_multipart = true;
     plan.status = 206;
     plan.length = http::multipart_length(multipart, ranges);
     plan.parts.clear();
@@ -140,7 +155,7 @@ bool plan_by_fields(const Request& request, std::uint64_t length, AnswerPlan& pl
             plan.lines = plan.own_lines;
         }
     } else {
-        plan_many_ranges(stored, ranges, length, plan);
+        plan_many_ranges(type_of_whole(request, stored), stored, ranges, length, plan);
     }
     return true;
 }

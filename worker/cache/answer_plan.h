@@ -29,6 +29,7 @@ struct AnswerPlan {
     BodyForm form = BodyForm::length;
     std::uint64_t length = 0;    ///< Content-Length, where the form is that, or `none` with `shows_length`
     bool shows_length = false;   ///< though no body follows: HEAD
+    bool is_multipart = false;   ///< `more_lines` have its Content-Type
     std::vector<AnswerPart> parts; ///< empty: no body
     std::string after;           ///< text that ends the body
 };

@@ -92,9 +92,15 @@ private:
 
 void Serving::begin()
 {
-    plan_.more_lines += request_.cache->unstored_lines;
     request_.cache->append_status_line(plan_.more_lines);
-    const StoredHead head{plan_.status, plan_.lines, plan_.more_lines, plan_.form, plan_.length, plan_.shows_length};
+    const StoredHead head{.status = plan_.status,
+                          .lines = plan_.lines,
+                          .unstored_lines = request_.cache->unstored_lines,
+                          .more_lines = plan_.more_lines,
+                          .form = plan_.form,
+                          .length = plan_.length,
+                          .shows_length = plan_.shows_length,
+                          .is_multipart = plan_.is_multipart};
     write_stored_head(request_, head);
     if (plan_.parts.empty()) {
         is_ended_ = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/response/response_writer.h"
 
+#include "common/http/media_type.h"
 #include "common/http/status.h"
 #include "worker/request/hop_by_hop.h"
 
@@ -20,21 +21,19 @@ HeadEnd head_end(const Request& request, std::uint16_t status, BodyForm form, st
 /// Room for write_hsts().
 constexpr std::size_t kHstsBytes = 64;
 
+bool is_dropped(const config::FieldEdits* edits, std::string_view name) noexcept
+{
+    return edits != nullptr && edits->drops(name);
+}
+
 /// Before the server's fields: of several a browser takes the first (RFC 6797 §8.1), and only what came over TLS.
 void write_hsts(HeadText& text, const Request& request)
 {
-    const bool is_edited = request.route != nullptr && request.route->headers &&
-                           request.route->headers->response.drops("Strict-Transport-Security");
+    const bool is_edited = is_dropped(find_response_edits(request), "Strict-Transport-Security");
     if (request.site != nullptr && request.site->tls && request.site->tls->hsts.count() > 0 && request.is_encrypted && !is_edited) {
         const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(request.site->tls->hsts).count();
         text << "Strict-Transport-Security: max-age=" << static_cast<std::uint64_t>(seconds) << "\r\n";
     }
-}
-
-/// The route's edits of what clients get; null = none.
-const config::FieldEdits* find_edits(const Request& request) noexcept
-{
-    return request.route != nullptr && request.route->headers ? &request.route->headers->response : nullptr;
 }
 
 std::size_t room_for(const config::FieldEdits* edits) noexcept
@@ -42,39 +41,57 @@ std::size_t room_for(const config::FieldEdits* edits) noexcept
     return edits == nullptr ? 0 : edits->bytes;
 }
 
-bool is_dropped(const config::FieldEdits* edits, std::string_view name) noexcept
+/// What keeps edits from a head's own word.
+enum class Kept : std::uint8_t {
+    nothing,
+    type, ///< the body is in parts: its Content-Type says where they end
+    own,  ///< an answer of our own: what it is, and where it leads
+};
+
+bool is_kept(Kept kept, std::string_view name) noexcept
 {
-    return edits != nullptr && edits->drops(name);
+    const FieldName id = http::find_field_name(name);
+    return (kept != Kept::nothing && id == FieldName::content_type) ||
+           (kept == Kept::own && (id == FieldName::location || http::equals_ignoring_case(name, "Grpc-Status") ||
+                                  http::equals_ignoring_case(name, "Grpc-Message")));
 }
 
-void write_set(HeadText& text, const config::FieldEdits* edits, bool is_own_answer = false)
+void write_set(HeadText& text, const config::FieldEdits* edits, Kept kept)
 {
     if (edits == nullptr) {
         return;
     }
     for (const config::FieldEdits::Set& set : edits->set) {
-        // Of an answer of our own these two say what it is, and where it leads.
-        const FieldName id = http::find_field_name(set.name);
-        if (!is_own_answer || (id != FieldName::content_type && id != FieldName::location)) {
+        if (!is_kept(kept, set.name)) {
             text.field(set.name, set.value);
         }
     }
 }
 
-/// Lines of a stored head but those that are dropped.
-void write_lines(HeadText& text, std::string_view lines, const config::FieldEdits* edits)
+/// Lines of a stored head but those that are dropped, or said elsewhere.
+void write_lines(HeadText& text, std::string_view lines, const config::FieldEdits* edits, Kept kept)
 {
-    if (edits == nullptr) {
+    if (edits == nullptr && kept == Kept::nothing) {
         text << lines;
         return;
     }
     while (!lines.empty()) {
         const std::size_t end = std::min(lines.find("\r\n"), lines.size() - 2) + 2;
-        if (const std::string_view line = lines.substr(0, end); !edits->drops(line.substr(0, line.find(':')))) {
+        const std::string_view line = lines.substr(0, end);
+        if (const std::string_view name = line.substr(0, line.find(':')); !is_dropped(edits, name) && !is_kept(kept, name)) {
             text << line;
         }
         lines.remove_prefix(end);
     }
+}
+
+/// A server's own multipart/byteranges cannot be read by another type.
+Kept kept_of(const http::ResponseHead& response) noexcept
+{
+    const bool is_multipart =
+        response.status == 206 && http::equals_ignoring_case(http::media_type_of(response.fields.value_of(FieldName::content_type)),
+                                                             "multipart/byteranges");
+    return is_multipart ? Kept::type : Kept::nothing;
 }
 
 void count_status(Request& request, std::uint16_t status)
@@ -116,6 +133,14 @@ std::string_view grpc_status(std::uint16_t status) noexcept
 
 } // namespace
 
+const config::FieldEdits* find_response_edits(const Request& request) noexcept
+{
+    const config::HeaderEdits* const edits = request.route != nullptr  ? request.route->headers.get()
+                                             : request.site != nullptr ? request.site->headers.get()
+                                                                       : request.live->config->headers.get();
+    return edits != nullptr ? &edits->response : nullptr;
+}
+
 bool is_grpc_over_h2(const Request& request) noexcept
 {
     return request.is_grpc && request.client.protocol == Protocol::http_2;
@@ -136,8 +161,9 @@ void write_interim(Request& request)
     mark_hop_by_hop(request.response.fields);
     const std::size_t most = request.response.size() + fields.size() + 164; // a space for each field
     HeadText text = request.client.begin_head(request.response.status, request.response.reason(), most);
+    const config::FieldEdits* edits = find_response_edits(request);
     for (const http::Field& field : fields) {
-        if (!field.is_dropped) {
+        if (!field.is_dropped && !is_dropped(edits, fields.name(field))) {
             text.field(fields.name(field), fields.value(field));
         }
     }
@@ -160,17 +186,19 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     if (request.cache) {
         request.cache->append_status_line(cache_status);
     }
-    const config::FieldEdits* edits = find_edits(request);
+    const config::FieldEdits* edits = find_response_edits(request);
+    const Kept kept = kept_of(response);
     const std::size_t most = response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + kHstsBytes +
                              room_for(edits) + 256;
     HeadText text = request.client.begin_head(response.status, response.reason(), most);
     write_hsts(text, request);
     for (const http::Field& field : response.fields) {
-        if (!field.is_dropped && field.id != FieldName::via && !is_dropped(edits, response.fields.name(field))) {
-            text.field(response.fields.name(field), response.fields.value(field));
+        const std::string_view name = response.fields.name(field);
+        if (!field.is_dropped && field.id != FieldName::via && (!is_dropped(edits, name) || is_kept(kept, name))) {
+            text.field(name, response.fields.value(field));
         }
     }
-    write_set(text, edits);
+    write_set(text, edits, kept);
     if (!response.fields.has(FieldName::date)) {
         text << request.parts.date;
     }
@@ -200,13 +228,15 @@ void write_stored_head(Request& request, const StoredHead& head)
 {
     decide_after(request, head.form);
     const std::string_view reason = http::reason_phrase(head.status);
-    const config::FieldEdits* edits = find_edits(request);
-    const std::size_t most =
-        head.lines.size() + head.more_lines.size() + reason.size() + kHstsBytes + room_for(edits) + 192;
+    const config::FieldEdits* edits = find_response_edits(request);
+    const std::size_t most = head.lines.size() + head.unstored_lines.size() + head.more_lines.size() + reason.size() + kHstsBytes +
+                             room_for(edits) + 192;
     HeadText text = request.client.begin_head(head.status, reason, most);
     write_hsts(text, request);
-    write_lines(text, head.lines, edits);
-    write_set(text, edits);
+    const Kept kept = head.is_multipart ? Kept::type : Kept::nothing;
+    write_lines(text, head.lines, edits, kept);
+    write_lines(text, head.unstored_lines, edits, kept);
+    write_set(text, edits, kept);
     text << head.more_lines << "Via: 1.1 ladle\r\n";
     if (head.form == BodyForm::length || head.shows_length) {
         text << "Content-Length: " << head.length << "\r\n";
@@ -220,9 +250,12 @@ void write_grpc_error(Request& request, std::uint16_t status)
 {
     decide_after(request, BodyForm::none);
     const std::string_view reason = http::reason_phrase(status);
-    HeadText text = request.client.begin_head(status, reason, request.parts.date.size() + 2 * reason.size() + kHstsBytes + 256);
+    const config::FieldEdits* edits = find_response_edits(request);
+    const std::size_t most = request.parts.date.size() + 2 * reason.size() + kHstsBytes + room_for(edits) + 256;
+    HeadText text = request.client.begin_head(status, reason, most);
     write_hsts(text, request);
-    text << "Server: ladle\r\n" << request.parts.date << "Content-Type: application/grpc\r\n";
+    text << (is_dropped(edits, "Server") ? "" : "Server: ladle\r\n") << request.parts.date << "Content-Type: application/grpc\r\n";
+    write_set(text, edits, Kept::own);
     text.field("Grpc-Status", grpc_status(status));
     text.field("Grpc-Message", reason);
     request.client.finish_head(text, head_end(request, status, BodyForm::none));
@@ -234,13 +267,13 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
 {
     decide_after(request, BodyForm::length);
     const std::string_view reason = http::reason_phrase(status);
-    const config::FieldEdits* edits = find_edits(request);
+    const config::FieldEdits* edits = find_response_edits(request);
     const std::size_t most = content_type.size() + request.parts.date.size() + reason.size() + request.redirect.size() +
                              kHstsBytes + room_for(edits) + 256;
     HeadText text = request.client.begin_head(status, reason, most);
     write_hsts(text, request);
     text << (is_dropped(edits, "Server") ? "" : "Server: ladle\r\n") << request.parts.date;
-    write_set(text, edits, true);
+    write_set(text, edits, Kept::own);
     const bool has_body = status != 204 && status != 304;
     if (has_body) {
         text.field("Content-Type", content_type);

@@ -11,10 +11,14 @@
 
 namespace ladle::worker {
 
+/// The edits of what this client gets, whoever answers: the route's, else the site's, else the file's; null = none.
+const config::FieldEdits* find_response_edits(const Request& request) noexcept;
+
 /// The form for this client of a body that came with `framing`. RFC 9112 §6: HTTP/1.0 clients get no chunks.
 BodyForm choose_body_form(const Request& request, http::Framing framing) noexcept;
 
-/// The interim response in request.response, into client.out.
+/// The interim response in request.response, into client.out: without the fields that edits of the final one remove or
+/// set; what is set is said there.
 void write_interim(Request& request);
 
 /// A 100 (Continue) of our own, into client.out.
@@ -27,10 +31,12 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length);
 struct StoredHead {
     std::uint16_t status;
     std::string_view lines;      ///< "Name: value\r\n" …, as they were stored
+    std::string_view unstored_lines; ///< of the server's answer, too, which only this request is sent
     std::string_view more_lines; ///< what is said about them for this request
     BodyForm form;
     std::uint64_t length;
     bool shows_length; ///< also with BodyForm::none (HEAD)
+    bool is_multipart; ///< `more_lines` have the Content-Type, and there is no other
 };
 void write_stored_head(Request& request, const StoredHead& head);
 
