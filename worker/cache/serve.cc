@@ -138,7 +138,7 @@ void Serving::next_part()
         return;
     }
     request_.client.out.append_copy(plan_.after);
-    request_.client.finish_body(nullptr);
+    request_.client.finish_body();
     is_ended_ = true;
 }
 

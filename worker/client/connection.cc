@@ -22,7 +22,7 @@ void ClientConnection::finish_head(HeadText& text, const HeadEnd& end)
     text.finish();
 }
 
-void ClientConnection::finish_body(const http::ChunkedDecoder* trailers)
+void ClientConnection::finish_body(std::string trailers)
 {
     if (is_chunked_) {
         append_last_chunk(out, trailers);

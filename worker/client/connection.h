@@ -16,7 +16,7 @@ public:
     ClientConnection(loop::Loop& loop, shm::ProcessRow& row) noexcept : ClientStream(loop), row_(row) { transport = &socket; }
 
     void finish_head(HeadText& text, const HeadEnd& end) override;
-    void finish_body(const http::ChunkedDecoder* trailers) override;
+    void finish_body(std::string trailers) override;
     bool flush() override;
     std::size_t send_memory(const iovec* vectors, int count) override;
     std::size_t send_file(int file, std::uint64_t offset, std::size_t size) override;

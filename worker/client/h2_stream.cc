@@ -95,10 +95,10 @@ void H2Stream::finish_head(HeadText& text, const HeadEnd& end)
     }
 }
 
-void H2Stream::finish_body(const http::ChunkedDecoder* all_trailers)
+void H2Stream::finish_body(std::string lines)
 {
     if (!is_ended) {
-        trailers = trailer_lines(all_trailers);
+        trailers = std::move(lines);
         is_ended = true;
     }
 }

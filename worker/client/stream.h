@@ -75,8 +75,8 @@ public:
             out.append(std::move(part));
         }
     }
-    /// Lines up the end of the body, with its trailers but those that may not be passed on. `trailers` may be null.
-    virtual void finish_body(const http::ChunkedDecoder* trailers) = 0;
+    /// Lines up the end of the body, with these trailers (lines).
+    virtual void finish_body(std::string trailers = {}) = 0;
 
     /// Sends what stands in `out`, as far as the client takes it. False = it is gone.
     virtual bool flush() = 0;

@@ -2,6 +2,7 @@
 #include "worker/delivery/deliver.h"
 
 #include "common/os/log.h"
+#include "worker/request/chunked_body.h"
 #include "worker/response/response_writer.h"
 
 #include <algorithm>
@@ -210,7 +211,7 @@ void Delivery::line_up()
     if (has_received_all_ && spool_.is_drained() && !is_ended_) {
         is_ended_ = true;
         if (!is_cut_) {
-            request_.client.finish_body(trailers_ ? &*trailers_ : nullptr);
+            request_.client.finish_body(trailers_ ? trailer_lines(*trailers_, find_response_edits(request_)) : std::string());
         }
     }
 }

@@ -30,7 +30,7 @@ public:
         moved = moved || io.bytes > 0;
         if (client_.body.is_complete() && waiting.empty() && !is_finished) {
             is_finished = true;
-            server_.finish_body(nullptr);
+            server_.finish_body();
             server_.flush();
             moved = true;
         }
@@ -72,7 +72,7 @@ public:
         }
         if (body.is_complete() && client_.is_flushed() && !is_finished) {
             is_finished = true;
-            client_.finish_body(nullptr);
+            client_.finish_body();
             client_.flush();
             moved = true;
         }

@@ -22,23 +22,24 @@ void append_chunk(Chain& out, Chain&& data)
     out.append_copy("\r\n");
 }
 
-void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers)
+void append_last_chunk(Chain& out, std::string_view trailers)
 {
     out.append_copy("0\r\n");
-    out.append_copy(trailer_lines(trailers));
+    out.append_copy(trailers);
     out.append_copy("\r\n");
 }
 
-std::string trailer_lines(const http::ChunkedDecoder* trailers)
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits)
 {
     std::string lines;
     http::Fields fields(1000);
-    if (trailers == nullptr || trailers->trailer_bytes().size() <= 2 || !trailers->parse_trailers(fields)) {
+    if (trailers.trailer_bytes().size() <= 2 || !trailers.parse_trailers(fields)) {
         return lines;
     }
     mark_hop_by_hop(fields);
     for (const http::Field& field : fields) {
-        if (!field.is_dropped && !is_forbidden_trailer(field.id, fields.name(field))) {
+        const bool is_edited = edits != nullptr && edits->drops(fields.name(field));
+        if (!field.is_dropped && !is_edited && !is_forbidden_trailer(field.id, fields.name(field))) {
             lines.append(fields.name(field)).append(": ").append(fields.value(field)).append("\r\n");
         }
     }

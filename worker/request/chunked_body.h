@@ -4,20 +4,23 @@
 // it. Pure; worker only.
 #pragma once
 
+#include "common/config/config.h"
 #include "common/http/chunked.h"
 #include "worker/net/blocks.h"
 
 #include <string>
+#include <string_view>
 
 namespace ladle::worker {
 
 /// One chunk with all of `data`; nothing for no data.
 void append_chunk(Chain& out, Chain&& data);
 
-/// The last chunk and the trailers that may be passed on; `trailers` may be null.
-void append_last_chunk(Chain& out, const http::ChunkedDecoder* trailers);
+/// The last chunk and the trailers' lines.
+void append_last_chunk(Chain& out, std::string_view trailers);
 
-/// The lines ("Name: value\r\n" …) of the trailers that may be passed on; none for null.
-std::string trailer_lines(const http::ChunkedDecoder* trailers);
+/// The lines ("Name: value\r\n" …) of the trailers that may be passed on. `edits`: those of the head, null = none; what they remove
+/// or set is left out.
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits);
 
 } // namespace ladle::worker

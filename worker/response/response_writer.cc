@@ -291,7 +291,7 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
     if (sends_body) {
         request.client.out.append_copy(body);
         request.body_sent += body.size();
-        request.client.finish_body(nullptr);
+        request.client.finish_body();
     }
     request.response_begun = true;
     count_status(request, status);

@@ -39,9 +39,9 @@ void H2ServerStream::finish_head(Coding coding)
     }
 }
 
-void H2ServerStream::finish_body(const http::ChunkedDecoder* trailers)
+void H2ServerStream::finish_body(std::string trailers)
 {
-    request_trailers = trailer_lines(trailers);
+    request_trailers = std::move(trailers);
     is_ended_ = true;
 }
 

@@ -29,7 +29,7 @@ public:
     // As the exchange sees it.
     void set_news(loop::Posted* news) noexcept override { news_ = news; }
     void finish_head(Coding coding) override;
-    void finish_body(const http::ChunkedDecoder* trailers) override;
+    void finish_body(std::string trailers) override;
     Io flush() override;
     HeadStep receive_head(http::ResponseHead& head, const http::HeadLimits& limits) override;
     BlockRef take_head(const http::ResponseHead& head) override;

@@ -226,7 +226,7 @@ void Probe::write_grpc_request()
     Chain body;
     body.append_copy(make_grpc_health(check_.service));
     stream_->send_body(std::move(body));
-    stream_->finish_body(nullptr);
+    stream_->finish_body();
 }
 
 loop::Task<Probe::Ended> Probe::receive_head(http::ResponseHead& head)

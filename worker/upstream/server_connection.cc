@@ -36,7 +36,7 @@ void ServerConnection::on_idle_deadline(void* self)
     delete &connection;
 }
 
-void ServerConnection::finish_body(const http::ChunkedDecoder* trailers)
+void ServerConnection::finish_body(std::string trailers)
 {
     if (is_tunnel_) {
         has_said_all_ = true;

@@ -27,7 +27,7 @@ public:
 
     void set_news(loop::Posted* news) noexcept override { socket.set_news(news); }
     void finish_head(Coding coding) override { coding_ = coding; }
-    void finish_body(const http::ChunkedDecoder* trailers) override;
+    void finish_body(std::string trailers) override;
     Io flush() override;
     HeadStep receive_head(http::ResponseHead& head, const http::HeadLimits& limits) override;
     BlockRef take_head(const http::ResponseHead& head) override;

@@ -60,9 +60,9 @@ public:
             out.append(std::move(part));
         }
     }
-    /// Lines up the end of the body, with its trailers but those that may not be passed on. `trailers` may be null. Of a tunnel:
+    /// Lines up the end of the body, with these trailers (lines). Of a tunnel:
     /// the server sees the end once everything is sent.
-    virtual void finish_body(const http::ChunkedDecoder* trailers) = 0;
+    virtual void finish_body(std::string trailers = {}) = 0;
     /// Sends what is lined up, as far as the server takes it.
     virtual Io flush() = 0;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/upload.h"
 
+#include "worker/request/chunked_body.h"
 #include "worker/request/take_body.h"
 #include "worker/upstream/request_writer.h"
 
@@ -10,14 +11,20 @@ namespace {
 
 constexpr std::size_t kOutMost = 128 << 10; // bytes lined up for the server
 
+/// The lines of the trailers that the server gets, once the body is whole.
+std::string trailers_of(const Request& request)
+{
+    const config::HeaderEdits* const edits = request.route->headers.get();
+    return request.trailers ? trailer_lines(*request.trailers, edits != nullptr ? &edits->request : nullptr) : std::string();
+}
+
 RequestBodyForm choose_form(const Request& request) noexcept
 {
     if (!request.body) {
         return request.framing.kind == http::BodyKind::length ? RequestBodyForm::of_length(0) : RequestBodyForm::none();
     }
     const bool is_whole = request.client.body.is_complete();
-    const bool has_trailers = is_whole && request.trailers && request.trailers->trailer_bytes().size() > 2;
-    if (is_whole && !has_trailers) {
+    if (is_whole && trailers_of(request).empty()) {
         return RequestBodyForm::of_length(request.body->size());
     }
     return request.framing.kind == http::BodyKind::length ? RequestBodyForm::of_length(request.framing.length)
@@ -47,7 +54,7 @@ void Upload::line_up(ServerStream& server)
         if (!request_.client.body.is_complete() || !request_.body->is_drained()) {
             return;
         }
-        server.finish_body(request_.trailers ? &*request_.trailers : nullptr);
+        server.finish_body(trailers_of(request_));
         is_ended_ = true;
     }
 }

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.harness.h2_client import H2Client
-from tests.harness.origin import reply
+from tests.harness.origin import chunked_reply, reply
 
 EDITS = {"response_set": {"X-Frame-Options": "DENY"}, "response_remove": ["X-Secret", "Server"]}
 
@@ -26,6 +26,37 @@ def test_interim_responses_lose_what_is_removed_and_get_nothing_that_is_set(ladl
     assert (interim.status, interim.headers.get("Link")) == (103, "</a.css>")
     assert not interim.headers.has("X-Secret") and not interim.headers.has("X-Frame-Options")
     assert response.headers.all("X-Frame-Options") == ["DENY"] and not response.headers.has("X-Secret")
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_trailers_of_responses_lose_what_is_removed_or_set(ladle, origin, protocol):
+    """A removed field is removed from the trailers as well, and what is set in the head is not said otherwise there."""
+    server = origin(lambda request: chunked_reply([b"abc"], trailers=[("X-Sum", "1"), ("X-Secret", "2"), ("X-Frame-Options", "ALLOW")]))
+    proxy = ladle(None, site(server, headers=EDITS))
+    if protocol == "h1":
+        with proxy.client() as client:
+            trailers = list(client.request(headers=[("TE", "trailers"), ("Connection", "TE")]).trailers)
+    else:
+        with H2Client(proxy.address) as client:
+            trailers = client.get("GET", "/").trailers
+    assert [(name.lower(), value) for name, value in trailers] == [("x-sum", "1")]
+
+
+@pytest.mark.parametrize("mode", ["full", "stream"])
+def test_trailers_of_requests_lose_what_is_removed_or_set(ladle, origin, mode):
+    """request_remove and request_set count for the fields behind a body, too: in h1, in h2, and where nothing is left of them."""
+    server = origin(lambda request: reply(request.body))
+    proxy = ladle(None, site(server, buffer={"request": mode}, headers={"request_remove": ["X-Secret"], "request_set": {"X-Env": "prod"}}))
+    for sent, left in [([("X-Sum", "4"), ("x-secret", "5"), ("X-Env", "test")], [("x-sum", "4")]), ([("X-Secret", "5")], [])]:
+        with proxy.client() as client:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
+            client.send(f"POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n{lines}\r\n".encode())
+            assert client.response().body == b"abc"
+        assert [(name.lower(), value) for name, value in server.requests[-1].trailers] == left
+        with H2Client(proxy.address) as client:
+            stream = client.start("POST", "/", body=b"abc", trailers=[(name.lower(), value) for name, value in sent])
+            assert client.response(stream).body == b"abc"
+        assert [(name.lower(), value) for name, value in server.requests[-1].trailers] == left
 
 
 def test_what_no_route_takes_is_edited_as_its_site_says_and_what_no_site_takes_as_the_file_says(ladle, origin):
