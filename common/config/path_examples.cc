@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kWord = "example";
 constexpr std::size_t kMostLines = 200;
+constexpr std::size_t kMostText = 1024; // of an example: what is longer is of no use to anybody
 
 /// Goes over an expression; what it does not know it passes over.
 class TextMaker {
@@ -32,6 +33,7 @@ public:
             }
             const std::string piece = take_piece(depth);
             out += is_first_choice ? piece : std::string();
+            out.resize(std::min(out.size(), kMostText));
         }
         return out;
     }
@@ -57,6 +59,9 @@ private:
         } else if (c == '\\' && !rest_.empty()) {
             const char escaped = rest_.front();
             rest_.remove_prefix(1);
+            if (escaped == 'Q') {
+                return take_quoted();
+            }
             piece = escaped == 'd' ? "1" : escaped == 'w' ? "a" : std::string(1, escaped);
         } else if (c == '.') {
             is_any = true;
@@ -65,6 +70,20 @@ private:
             piece.clear();
         }
         return repeat(piece, is_any);
+    }
+
+    /// What stands up to \E, as it is; what follows that repeats the last character.
+    std::string take_quoted()
+    {
+        const std::size_t end = std::min(rest_.find("\\E"), rest_.size());
+        std::string text(rest_.substr(0, std::min(end, kMostText)));
+        rest_.remove_prefix(std::min(end + 2, rest_.size()));
+        if (text.empty()) {
+            return text;
+        }
+        const std::string last(1, text.back());
+        text.pop_back();
+        return text + repeat(last, false);
     }
 
     std::string take_class()
@@ -101,7 +120,7 @@ private:
                 count = std::min<std::size_t>(count * 10 + static_cast<std::size_t>(rest_[at] - '0'), 64);
             }
             rest_.remove_prefix(std::min(rest_.find('}'), rest_.size() - 1) + 1);
-            for (std::size_t more = 1; more < count; ++more) {
+            for (std::size_t more = 1; more < count && out.size() < kMostText; ++more) {
                 out += piece;
             }
         }

@@ -389,6 +389,22 @@ cache = false
     CHECK(config->sites[0].marks_keys);
 }
 
+TEST_CASE("config: an example is as long as a path may be, whatever an expression repeats, and what it quotes it does not repeat")
+{
+    using ladle::config::text_for;
+    CHECK(text_for("/\\Q(a{64}){64}\\E/b") == "/(a{64}){64}/b");
+    CHECK(text_for("\\Qa.b\\E{3}") == "a.bbb");
+    CHECK(text_for("\\Qa.b") == "a.b");
+    CHECK(text_for("\\Q\\E/c") == "/c");
+    CHECK(text_for("/x{3}(?:ab){2}") == "/xxxabab");
+    std::string nested = "a{64}"; // RE2 takes it where it stands in \Q…\E, and there \Q was taken for a letter
+    for (int depth = 0; depth < 12; ++depth) {
+        nested = "(" + nested + "){64}";
+        CHECK(text_for(nested).size() <= 1024 + 64);
+    }
+    CHECK(text_for(std::string(5000, 'a')).size() == 1024);
+}
+
 TEST_CASE("config: each route that changes paths has an example of what it makes of one")
 {
     const auto config = load_good(R"~(
