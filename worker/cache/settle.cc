@@ -283,7 +283,8 @@ bool is_coming_to_disk(CacheVisit& visit, const shm::CacheHash& hash)
     return disk != nullptr && (disk->is_being_written(hash) || disk->has(hash));
 }
 
-/// Takes what is stored under this key out of disk and memory. False: only a purge can find all of it.
+/// Takes what is stored under this key out of disk and memory, of which there are two names whatever the routes are. False: only a
+/// purge can find all of it: where routes mark their keys, or headers are in them, they are too many to be looked for.
 bool remove_stored(const Request& request, CacheVisit& visit, const std::string& key)
 {
     shm::CacheStore& store = visit.cache.store();
