@@ -108,14 +108,14 @@ void check_answer(std::string_view answer)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size)
 {
     static Scene scene;
-    if (size < 2) {
+    const auto input = CutInput::read(bytes, size);
+    if (!input) {
         return 0;
     }
-    const std::string_view rest = text_of(bytes + 2, size - 2);
-    const bool is_raw = (bytes[0] & 2) != 0;
+    const bool is_raw = (input->mode & 2) != 0;
     const std::string text = std::string(is_raw ? std::string_view{} : kPreface) +
-                             ((bytes[0] & 1) != 0 ? expand(rest) : std::string(rest));
-    const std::size_t cut = std::min<std::size_t>(text.size(), bytes[1] * std::size_t{4});
+                             ((input->mode & 1) != 0 ? expand(input->bytes) : std::string(input->bytes));
+    const std::size_t cut = std::min(text.size(), input->cut * 4);
     std::string answer;
     {
         Ends ends;

@@ -15,10 +15,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace ladle {
@@ -59,6 +62,18 @@ struct Stage {
                           }
                       },
                       this};
+};
+
+/// An input of a mode, a place to cut at, and what a client sends.
+struct CutInput {
+    unsigned mode;
+    std::size_t cut;
+    std::string_view bytes;
+
+    static std::optional<CutInput> read(const std::uint8_t* input, std::size_t size) noexcept
+    {
+        return size < 2 ? std::nullopt : std::optional(CutInput{input[0], input[1], text_of(input + 2, size - 2)});
+    }
 };
 
 /// A connection's two ends.

@@ -235,19 +235,19 @@ std::string as_hello(std::string_view body)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size)
 {
     static Scene scene;
-    if (size < 2) {
+    const auto input = CutInput::read(bytes, size);
+    if (!input) {
         return 0;
     }
-    const std::string_view rest = text_of(bytes + 2, size - 2);
-    if ((bytes[0] & 2) != 0) {
-        come_back(scene, rest, std::min<std::size_t>(rest.size(), bytes[1]));
+    if ((input->mode & 2) != 0) {
+        come_back(scene, input->bytes, std::min(input->bytes.size(), input->cut));
         return 0;
     }
-    const std::string first = (bytes[0] & 1) != 0 ? as_hello(rest) : std::string(rest);
+    const std::string first = (input->mode & 1) != 0 ? as_hello(input->bytes) : std::string(input->bytes);
     const std::string_view text = first;
     const Outcome whole = shake_hands(scene, {text});
-    if (bytes[1] != 0) {
-        const std::size_t cut = std::min<std::size_t>(text.size(), bytes[1] * std::size_t{2});
+    if (input->cut != 0) {
+        const std::size_t cut = std::min(text.size(), input->cut * 2);
         REQUIRE(shake_hands(scene, {text.substr(0, cut), text.substr(cut)}) == whole);
     }
     return 0;

@@ -228,6 +228,15 @@ def test_what_is_past_the_limit_already_is_not_fetched(large):
     assert is_idle(proxy) and metric(proxy, "cache_disk_fetches") == 0
 
 
+def check_that_nothing_is_left(proxy, videos):
+    """Clients ask twice; the third answer, that of the fetch for the disk, ends early."""
+    ask(proxy, body=BODY)
+    ask(proxy, body=BODY)
+    waiting.until(lambda: len(videos.whole) == 3 and is_idle(proxy), "the end of the fetch")
+    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
+    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+
+
 @pytest.mark.parametrize("kind", ["cut", "reset"])
 def test_a_chunked_body_that_ends_early_leaves_nothing(large, kind):
     """No object, no file, no header."""
@@ -241,11 +250,7 @@ def test_a_chunked_body_that_ends_early_leaves_nothing(large, kind):
         connection.close() if kind == "cut" else connection.reset()
         return None
     videos.before = halt
-    ask(proxy, body=BODY)
-    ask(proxy, body=BODY)
-    waiting.until(lambda: len(videos.whole) == 3 and is_idle(proxy), "the end of the fetch")
-    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
-    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+    check_that_nothing_is_left(proxy, videos)
 
 
 @pytest.mark.parametrize("kind", ["no header", "header", "first block", "shorter", "longer"])
@@ -487,11 +492,7 @@ def test_a_server_that_ends_early_leaves_nothing(large, kind):
             connection.reset()
         return None
     videos.before = halt
-    ask(proxy, body=BODY)
-    ask(proxy, body=BODY)
-    waiting.until(lambda: len(videos.whole) == 3 and is_idle(proxy), "the end of the fetch")
-    waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go")
-    assert disk(proxy)["objects"] == 0 and disk(proxy)["file_bytes"] == 0 and not disk(proxy)["is_bad"]
+    check_that_nothing_is_left(proxy, videos)
     ask(proxy, body=BODY)
     assert metric(proxy, "cache_disk_fetches") == 1, "not tried again at once"
 

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 using ladle::test::check_says;
+using ladle::test::check_says_of_site;
 using ladle::test::load_good;
 
 namespace {
@@ -29,9 +30,7 @@ std::string text_of(const ladle::config::FieldEdits& edits)
 
 TEST_CASE("config: wrong values of a route's matches are said with their place")
 {
-    check_says(R"~(
-[site."a.test"]
-upstream = "http://127.0.0.1:1"
+    check_says_of_site(R"~(
 [[site."a.test".route]]
 cookie = { "a b" = "1", c = "" }
 content_type = "multipart/form-data; x"
@@ -41,7 +40,7 @@ scheme = "ftp"
 client = ["10.0.0.1/8", "x"]
 country = ["de", "UK", "GER"]
 )~",
-               R"~(
+                       R"~(
 x.toml:4:12: error: "a b" is not the name of a cookie
     4 | cookie = { "a b" = "1", c = "" }
       |            ^^^^^
@@ -89,13 +88,11 @@ x.toml:10:24: error: expected a country's two capital letters, such as "DE", got
 
 TEST_CASE("config: a route that asks for a country needs a database")
 {
-    check_says(R"~(
-[site."a.test"]
-upstream = "http://127.0.0.1:1"
+    check_says_of_site(R"~(
 [[site."a.test".route]]
 country = "DE"
 )~",
-               R"~(
+                       R"~(
 x.toml:4:1: error: there is no database of countries
     4 | country = "DE"
       | ^^^^^^^ write country_database = "/var/lib/GeoIP/GeoLite2-Country.mmdb" in [server]
@@ -121,9 +118,7 @@ x.toml:2:20: error: cannot read none.mmdb: No such file or directory
 
 TEST_CASE("config: wrong strip, rewrite, redirect and split are said with their place")
 {
-    check_says(R"~(
-[site."a.test"]
-upstream = "http://127.0.0.1:1"
+    check_says_of_site(R"~(
 [[site."a.test".route]]
 path = "/1/*"
 strip = "/v2/"
@@ -160,7 +155,7 @@ split = { "http://127.0.0.1:1" = 0 }
 split_by = "ip"
 upstream = "http://127.0.0.1:2"
 )~",
-               R"~(
+                       R"~(
 x.toml:5:9: error: expected the beginning of a path such as "/v2", got "/v2/"
     5 | strip = "/v2/"
       |         ^^^^^^ write "/v2"
@@ -265,9 +260,7 @@ x.toml:10:27: error: expected a table of strings, got the integer 5
 
 TEST_CASE("config: routes hidden by a kind of file, a type, a range of clients are found")
 {
-    check_says(R"~(
-[site."a.test"]
-upstream = "http://127.0.0.1:1"
+    check_says_of_site(R"~(
 [[site."a.test".route]]
 type = ["image", "video"]
 [[site."a.test".route]]
@@ -290,7 +283,7 @@ content_type = "multipart/form-data"
 content_type = "multipart/form-data"
 scheme = "https"
 )~",
-               R"~(
+                       R"~(
 x.toml:5:1: error: the route "/x/*.png" can never match
     5 | [[site."a.test".route]]
       | ^^^^^^^^^^^^^^^^^^^^^^^ "route-1" at x.toml:3:1 takes every request before it; put the narrower route first

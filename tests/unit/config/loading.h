@@ -36,6 +36,14 @@ inline void check_says(std::string_view toml, std::string_view expected)
     CHECK(complaints(std::string(toml.substr(1))) == expected.substr(1));
 }
 
+/// The same of a site with an upstream, its first two lines, of which `rest` is the rest.
+inline void check_says_of_site(std::string_view rest, std::string_view expected)
+{
+    std::string toml = "\n[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n";
+    toml += rest.substr(1);
+    check_says(toml, expected);
+}
+
 /// The configuration of a text that must be without errors.
 inline std::shared_ptr<const config::Config> load_good(const std::string& toml, std::map<std::string, std::string> others = {},
                                                        std::map<std::string, std::vector<std::string>> expansions = {})
