@@ -6,6 +6,7 @@
 #include "common/os/process.h"
 #include "master/notify.h"
 #include "master/shm_owner.h"
+#include "master/sticky_key_file.h"
 
 #include <fmt/format.h>
 
@@ -112,6 +113,7 @@ Result<void> Master::open_arena_and_servers()
     if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
         return assigned;
     }
+    provide_sticky_key(arena_->regions().sticky, *running_.config);
     open_orders();
     return {};
 }
@@ -201,6 +203,7 @@ Result<void> Master::take_over()
     if (auto assigned = assign_servers(arena_->regions(), *running_.config); !assigned) {
         return assigned;
     }
+    provide_sticky_key(arena_->regions().sticky, *running_.config);
     open_orders();
     adopt_cache(*handover, is_same_layout);
     adopt_listeners(*handover);

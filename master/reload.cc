@@ -5,6 +5,7 @@
 #include "common/os/log.h"
 #include "master/notify.h"
 #include "master/shm_owner.h"
+#include "master/sticky_key_file.h"
 
 #include <fmt/format.h>
 
@@ -33,6 +34,9 @@ std::string what_waits_for_restart(const config::Config& now, const config::Conf
     if (now.cache.memory_bytes != next.cache.memory_bytes || now.cache.files != next.cache.files) {
         text += fmt::format("warning: cache.{} changed: takes effect with the next ladle upgrade or restart, with an empty cache\n",
                             now.cache.memory_bytes != next.cache.memory_bytes ? "memory" : "files");
+    }
+    if (now.server.state != next.server.state) {
+        text += "warning: server.state changed: takes effect with the next restart\n";
     }
     const config::Disk& was = now.cache.disk;
     const config::Disk& will = next.cache.disk;
@@ -117,6 +121,7 @@ bool Reload::prepare_next(LoadedFile loaded)
     if (auto bound = parts_.listeners.prepare(next, worker_count(next)); !bound) {
         return refuse(bound.error());
     }
+    provide_sticky_key(parts_.arena.regions().sticky, next);
     next_logs_ = std::move(*logs);
     next_ = std::move(loaded.running);
     return true;

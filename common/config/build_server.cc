@@ -167,6 +167,13 @@ void Builder::build_server()
     server.workers = static_cast<std::uint32_t>(table.number("server", "workers"));
     server.user = table.text("server", "user");
     server.drain_timeout = duration_of(table.number("server", "drain_timeout"));
+    server.state = table.text("server", "state");
+    if (const Node* node = table.find("state"); node != nullptr) {
+        server.state = resolve_path(findings_.file_name(node->place.file), node->text);
+        if (node->text.empty()) {
+            findings_.error(node->place, "server.state", "expected the path of a folder, got an empty string");
+        }
+    }
     server.worker_hang_timeout = duration_of(table.number("server", "worker_hang_timeout"));
     server.admin = table.text("server", "admin");
     if (const Node* node = table.find("admin"); node != nullptr) {

@@ -41,7 +41,6 @@ void Builder::build_upstreams()
         }
         const Inherited table({&node});
         upstream.protocol = static_cast<UpstreamProtocol>(table.number("upstream", "protocol"));
-        upstream.balance = static_cast<Balance>(table.number("upstream", "balance"));
         if (const std::uint64_t version = table.number("upstream", "proxy_protocol"); version != 0) { // "off" is the first choice
             upstream.proxy_protocol = static_cast<http::ProxyVersion>(version);
             if (upstream.protocol == UpstreamProtocol::h2) {
@@ -72,6 +71,7 @@ void Builder::build_upstreams()
             add_server(upstream, *item, table, path, seen);
         }
         build_upstream_tls(upstream, node.find("tls"), *servers, path);
+        build_balance(upstream, table, path);
         build_health(upstream, table, path);
     }
 }

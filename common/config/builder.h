@@ -2,8 +2,8 @@
 //
 // Makes the Config from a checked tree: fills in inheritance and defaults, resolves names, and finds what takes more than one key
 // to see (dangling references, duplicates, routes that can never match). One Builder per load(), on its stack; its parts stand in
-// build_server.cc, build_cache.cc, build_upstreams.cc, build_health.cc, build_sites.cc, build_tls.cc, build_routes.cc,
-// build_matches.cc and build_actions.cc. Values that the checker marked bad count as absent, so that each mistake is reported once.
+// build_server.cc and the other build_….cc beside it. Values that the checker marked bad count as absent, so that each mistake is
+// reported once.
 #pragma once
 
 #include "common/config/certificate_check.h"
@@ -94,6 +94,10 @@ private:
     /// TLS of an upstream whose servers are known; `table` may be null.
     void build_upstream_tls(Upstream& upstream, const Node* table, const Node& node, const std::string& path);
     void build_own_certificate(UpstreamTls& tls, const Node& table, const std::string& path);
+    // build_balance.cc
+    /// `balance` and `sticky`.
+    void build_balance(Upstream& upstream, const Inherited& table, const std::string& path);
+    void build_hash_key(HashKey& key, const Node& node, const std::string& path);
     // build_health.cc
     /// `health`, `eject`, `retry` and what belongs to them, of an upstream whose tls and protocol are known.
     void build_health(Upstream& upstream, const Inherited& table, const std::string& path);

@@ -127,7 +127,14 @@ struct Http2Limits {
     Duration wait{5'000}; ///< of a request whose client has too much in work
 };
 
-enum class Balance : std::uint8_t { least_busy, round_robin };
+/// Which server of an upstream gets the next request; in the order of the setting's choices.
+enum class Balance : std::uint8_t { least_busy, round_robin, random, latency, first, hash };
+
+/// What `hash` tells requests apart by. One that has none of it goes to the least busy server.
+struct HashKey {
+    enum class Kind : std::uint8_t { client, header, cookie, query, path, url } kind = Kind::client;
+    std::string name; ///< of the header, the cookie or the query argument
+};
 
 /// Where a server is. `name` is empty for literal addresses and Unix sockets; else the caretaker resolves it.
 struct UpstreamServer {
@@ -220,6 +227,8 @@ struct Upstream {
     std::optional<http::ProxyVersion> proxy_protocol; ///< each connection begins with a header that says who the client is
     UpstreamProtocol protocol = UpstreamProtocol::h1;
     Balance balance = Balance::least_busy;
+    HashKey hash_key;
+    std::string sticky_cookie;           ///< its name; empty = clients are not kept to a server
     std::uint32_t keepalive_idle = 64;   ///< idle connections kept per server and worker
     Duration keepalive_timeout{60'000};
     std::uint32_t queue_size = 500;      ///< requests that may wait for a server below max_conn, per worker
@@ -439,6 +448,7 @@ struct Server {
     Duration drain_timeout{30'000};
     Duration worker_hang_timeout{10'000};   ///< silent heartbeat before SIGABRT, again as long before SIGKILL
     std::string admin = "/run/ladle/control.sock";
+    std::string state = "/var/lib/ladle";   ///< a folder
     std::vector<std::string> resolvers;     ///< DNS servers, "10.0.0.1:53", "[::1]:53"; empty = those of /etc/resolv.conf
 };
 

@@ -33,6 +33,8 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"upstream",    "[upstream.NAME]",   "A named group of servers."},
     {"server_entry", "servers of [upstream.NAME]", "One server, where an address alone does not say enough."},
     {"upstream_tls", "tls of [upstream.NAME]", "Its servers are spoken to over TLS, and what they must prove."},
+    {"balance",     "balance of [upstream.NAME]", "Which server gets the next request."},
+    {"sticky",      "sticky of [upstream.NAME]", "A client comes back to the server that it had, while that one works."},
     {"keepalive",   "keepalive of [upstream.NAME]", "Idle connections kept to each server."},
     {"health",      "health of [upstream.NAME]", "What its servers are asked every few seconds, to know before a client does which of them work."},
     {"eject",       "eject of [upstream.NAME]", "A server whose requests fail is left alone for a while, by all workers."},
@@ -76,6 +78,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"server", "worker_hang_timeout", Type::duration, "10s", "1s..1h", "a worker without a heartbeat for so long is replaced", kServer,
         "a worker beats every 100 ms, and a full core or a slow disk may hold it up for longer"},
     {"server", "admin", Type::path, "/run/ladle/control.sock", "", "the Unix socket through which the commands find the running master"},
+    {"server", "state", Type::path, "/var/lib/ladle", "", "a folder for what outlives the service: the key of sticky cookies"},
     {"server", "resolvers", Type::texts, "", "", "DNS servers to ask for the names of servers: \"10.0.0.53\", \"127.0.0.1:5353\"; default: those of "
                                                 "/etc/resolv.conf"},
     {"server", "country_database", Type::path, "", "", "a MaxMind DB file with countries (GeoLite2-Country.mmdb and its like), for routes with country; read again by ladle reload"},
@@ -171,7 +174,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
     {"upstream", "protocol", Type::choice, "h1", "h1|h2", "what its servers speak: HTTP/1.1, or HTTP/2 (agreed on over TLS, else by prior knowledge), as gRPC needs it"},
-    {"upstream", "balance", Type::choice, "least_busy", "least_busy|round_robin", "which server gets the next request"},
+    {"upstream", "balance", Type::table, "", "balance", "which server gets the next request: a method's name, or more about it", kServer, "", "method"},
+    {"upstream", "sticky", Type::table, "", "sticky", "a cookie that keeps a client to its server: its name, or a table", kServer, "", "cookie"},
     {"upstream", "proxy_protocol", Type::choice, "off", "off|v1|v2", "its servers are told with a PROXY header who the client is, before TLS as well; a connection then serves one client alone"},
     {"upstream", "weight", Type::integer, "1", "1..1000", "the share of a server that gives none of its own"},
     {"upstream", "max_conn", Type::integer, "0", "0..1000000", "requests in flight to each server, all workers together; 0 is no limit", kServer,
@@ -183,6 +187,12 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "panic", Type::boolean, "true", "", "with no server in order all are tried; false: requests are answered 502"},
     {"upstream", "keepalive", Type::table, "", "keepalive", "idle connections"},
     {"upstream", "queue", Type::table, "", "queue", "requests that wait for a server"},
+
+    {"balance", "method", Type::choice, "least_busy", "least_busy|round_robin|random|latency|first|hash", "least_busy: the fewest requests in flight for its weight, those of a much slower server "
+        "counting more; round_robin: in turn; random: the less busy of two; latency: of two the one that answers sooner; first: the first that has room; hash: the same for the same key"},
+    {"balance", "key", Type::text, "client", "", "of hash: \"client\" (its address, IPv6 by /64), \"header:NAME\", \"cookie:NAME\", \"query:NAME\", \"path\" or \"url\" (host, path and query)"},
+
+    {"sticky", "cookie", Type::text, "", "", "the cookie's name; it is made here, and servers are not sent it"},
 
     {"server_entry", "address", Type::text, "", "", "the server, in the form of a plain entry"},
     {"server_entry", "weight", Type::integer, "1", "1..1000", "its share, relative to the others"},

@@ -30,4 +30,18 @@ bool any_cookie(const Fields& fields, Use use)
     return false;
 }
 
+/// The value of the first cookie of that name; empty where there is none.
+inline std::string_view find_cookie(const Fields& fields, std::string_view wanted)
+{
+    std::string_view found;
+    any_cookie(fields, [&](std::string_view name, std::string_view value) {
+        found = name == wanted ? value : std::string_view{};
+        return name == wanted;
+    });
+    return found;
+}
+
+/// Takes every cookie of that name out of a Cookie field's value, in its bytes; what is left stays as it was sent. Its new length.
+std::size_t remove_cookie(char* value, std::size_t length, std::string_view name) noexcept;
+
 } // namespace ladle::http

@@ -28,11 +28,13 @@ constexpr std::uint32_t abi_hash() noexcept
     const auto mix = [&hash](std::size_t v) { hash = (hash ^ static_cast<std::uint32_t>(v)) * 16777619u; };
     for (const std::size_t v :
          {sizeof(Regions), offsetof(Regions, rows), offsetof(Regions, retired), offsetof(Regions, servers),
-          offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, staples), sizeof(Staple),
-          offsetof(Regions, early_hellos), sizeof(ProcessRow), offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
+          offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, sticky), sizeof(StickyKey),
+          offsetof(Regions, staples), sizeof(Staple), offsetof(Regions, early_hellos), sizeof(ProcessRow),
+          offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
           offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib),
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
-          offsetof(ServerEntry, health), sizeof(ServerHealth), offsetof(ServerHealth, check), offsetof(ServerHealth, evidence),
+          offsetof(ServerEntry, health), sizeof(ServerHealth), offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
+          offsetof(ServerHealth, evidence),
           offsetof(Regions, rows_end), offsetof(ServerEntry, key)}) {
         mix(v);
     }
@@ -55,6 +57,7 @@ Result<Regions*> map(int fd)
     }
     auto* regions = static_cast<Regions*>(at);
     ::madvise(&regions->tickets, sizeof regions->tickets, MADV_DONTDUMP);
+    ::madvise(&regions->sticky, sizeof regions->sticky, MADV_DONTDUMP);
     return regions;
 }
 

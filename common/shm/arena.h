@@ -11,6 +11,7 @@
 #include "common/shm/rows.h"
 #include "common/shm/server_table.h"
 #include "common/shm/staples.h"
+#include "common/shm/sticky_key.h"
 #include "common/shm/ticket_keys.h"
 
 #include <cstdint>
@@ -33,6 +34,7 @@ struct Regions {
     std::atomic<std::uint32_t> rows_end; ///< rows from here on are free; 0 = not known. The master's word, never too low
     ServerTable servers;
     TicketKeys tickets;
+    StickyKey sticky;
     StapleTable staples;
     EarlyHellos early_hellos;
 };

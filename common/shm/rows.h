@@ -3,7 +3,7 @@
 // Process rows: what each process of the proxy says about itself, in the shared arena.
 //
 //   arena ─► │ header │ row 0 │ row 1 │ … │ row 63 │ retired row, rows_end │ server table (server_table.h) │
-//            │ ticket keys (ticket_keys.h) │ staples (staples.h) │ early hellos (early_hellos.h) │
+//            │ ticket keys (ticket_keys.h) │ sticky key (sticky_key.h) │ staples (staples.h) │ early hellos (early_hellos.h) │
 //   row   ─► │ identity · heartbeat · note │ metrics[] │ in_flight[server] │ client_…_kib[bucket] (2) │ page-aligned
 //
 // Who writes: the process that owns the row, alone, with relaxed stores; so no locks, and a death at any instruction leaves

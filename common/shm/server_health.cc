@@ -72,8 +72,9 @@ std::string_view name_of(ServerFailure failure) noexcept
 void clear_health(ServerHealth& health) noexcept
 {
     for (auto* word :
-         {&health.out_until_ns, &health.back_ns, &health.check, &health.verdict_since_ns, &health.checked_ns, &health.next_check_ns,
-          &health.recent, &health.evidence, &health.out_since_ns, &health.ejected, &health.retries, &health.asked}) {
+         {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.check, &health.verdict_since_ns,
+          &health.checked_ns, &health.next_check_ns, &health.recent, &health.evidence, &health.out_since_ns, &health.ejected,
+          &health.retries, &health.asked}) {
         word->store(0, kRelaxed);
     }
     for (auto* word :

@@ -2,7 +2,7 @@
 //
 // ServerHealth: whether a server may be chosen, and what is known of how it does; a part of its entry in the server table.
 //
-//   │ what every choice reads │ what checks found │ what requests met │ latency[] │      each from a cache line of its own on
+//   │ what every choice reads │ its pace │ what checks found │ what requests met │ latency[] │  each from a cache line of its own
 //
 // Words that stand for themselves, so that a death at any instruction leaves nothing half done. Who writes: `order`, `weight`: the
 // master. `verdict` … `note`: the caretaker (during an upgrade there are two for a moment: the last one wins, and both ask the same
@@ -59,6 +59,9 @@ struct alignas(64) ServerHealth {
     std::atomic<std::uint32_t> failures_in_row; ///< of requests, but for connect
     std::atomic<std::uint32_t> connect_failures; ///< in a row
     std::atomic<std::uint32_t> ejections;     ///< in a row
+
+    alignas(64) std::atomic<std::uint64_t> typical; ///< how long it takes to answer: server_pace.h
+    std::atomic<std::uint64_t> peak;
 
     alignas(64) std::atomic<std::uint64_t> check; ///< fingerprint of the check whose results these are; 0 = none
     std::atomic<std::uint64_t> verdict_since_ns;  ///< 0 = never

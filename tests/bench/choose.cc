@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the choice of a server costs: the time of choose() with so many servers, some of them out, and eight processes' rows.
+// What the choice of a server costs with each method: the time of choose() and of what counts the request and its answer, with so
+// many servers, some of them out, and eight processes' rows.
 //
 //   choose [SERVERS [OUT]]
 #include "common/loop/loop.h"
@@ -9,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 using namespace ladle;
 
@@ -32,21 +34,27 @@ int main(int count, char** arguments)
         arena.regions().servers.entries[index].health.verdict = i < out ? shm::Verdict::down : shm::Verdict::up;
     }
     worker::ServerSet set(*loop, arena.regions().rows[0]);
-    worker::Upstream upstream(settings, set, arena.regions(), arena.regions().rows[0]);
-    for (const auto balance : {config::Balance::least_busy, config::Balance::round_robin}) {
+    constexpr std::pair<config::Balance, const char*> kMethods[] = {
+        {config::Balance::least_busy, "least_busy"}, {config::Balance::round_robin, "round_robin"},
+        {config::Balance::random, "random"},         {config::Balance::latency, "latency"},
+        {config::Balance::first, "first"},           {config::Balance::hash, "hash"},
+    };
+    for (const auto& [balance, name] : kMethods) {
         settings.balance = balance;
+        worker::Upstream upstream(settings, set, arena.regions(), arena.regions().rows[0]);
         constexpr int kTimes = 1'000'000;
         unsigned chosen = 0;
         const loop::Nanos begin = loop::clock_now();
         for (int i = 0; i < kTimes; ++i) {
-            const worker::Upstream::Choice choice = upstream.choose({}, begin);
+            const std::uint64_t key = static_cast<std::uint64_t>(i) * 0x9E3779B97F4A7C15;
+            const worker::Upstream::Choice choice = upstream.choose({}, begin, {key, {}});
             upstream.begin_request(choice.member);
             chosen += choice.member;
             upstream.end_request(choice.member);
+            upstream.report_success(choice.member, 5'000'000, begin);
         }
         const double each = static_cast<double>(loop::clock_now() - begin) / kTimes;
-        std::printf("%s of %ld servers, %ld out: %.0f ns (%u)\n",
-                    balance == config::Balance::least_busy ? "least_busy" : "round_robin", servers, out, each, chosen);
+        std::printf("%-11s of %ld servers, %ld out: %.0f ns (%u)\n", name, servers, out, each, chosen);
     }
     return 0;
 }

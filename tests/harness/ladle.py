@@ -86,7 +86,7 @@ class Ladle:
         if os.geteuid() == 0:
             shutil.chown(spool, user)
         self.settings = {
-            "server": {"workers": 1, "admin": self.admin, "drain_timeout": "3s", "user": user},
+            "server": {"workers": 1, "admin": self.admin, "drain_timeout": "3s", "user": user, "state": os.path.join(self.dir, "state")},
             "budget": {"spool_path": spool},
             "log": {
                 "access": {"to": os.path.join(self.dir, "access.log"), "format": "json"},

@@ -8,6 +8,7 @@
 #include "worker/request/admit.h"
 #include "worker/request/find_route.h"
 #include "worker/request/identify.h"
+#include "worker/upstream/preference.h"
 
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -86,11 +87,11 @@ void explain_servers(Request& request, ipc::Explanation& out)
 {
     Upstream& upstream = *request.live->upstreams[request.upstream];
     out.upstream = upstream.settings().name;
-    // Asking another balancer would take somebody's turn.
-    const bool may_ask = upstream.settings().balance == config::Balance::least_busy;
-    const Upstream::Choice choice =
-        may_ask ? upstream.choose({}, request.parts.loop.now(), Upstream::Purpose::explanation)
-                : Upstream::Choice{Upstream::Outcome::none_left, 0};
+    // Asking in turn would take somebody's.
+    const bool may_ask = upstream.settings().balance != config::Balance::round_robin || request.sticky_member;
+    const Upstream::Choice choice = may_ask ? upstream.choose({}, request.parts.loop.now(), preference_of(request, upstream),
+                                                              Upstream::Purpose::explanation)
+                                            : Upstream::Choice{Upstream::Outcome::none_left, 0};
     for (std::uint32_t index = 0; index < upstream.members().size(); ++index) {
         const config::UpstreamServer& server = *upstream.members()[index].settings;
         out.servers.push_back(
@@ -189,7 +190,7 @@ ipc::Explanation explain(WorkerParts& parts, const std::shared_ptr<LiveConfig>& 
 {
     ipc::Explanation out;
     Wanted wanted;
-    const std::string head = make_head(question, wanted, out.error);
+    std::string head = make_head(question, wanted, out.error);
     const auto client = parse_address(question.client.empty() ? std::string_view("127.0.0.1") : std::string_view(question.client));
     if (out.error.empty() && !client) {
         out.error = fmt::format("expected an IP address for the client, got \"{}\"", question.client);

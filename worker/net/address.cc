@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
@@ -89,6 +90,19 @@ http::Endpoint to_endpoint(const Address& address, std::uint16_t port) noexcept
     const std::size_t skipped = is_v4(address) ? 12 : 0;
     std::copy(address.begin() + skipped, address.end(), endpoint.address.begin());
     return endpoint;
+}
+
+std::uint64_t hash_of_client(std::string_view client, std::uint64_t seed) noexcept
+{
+    const std::optional<Address> address = parse_address(client);
+    if (!address) {
+        return XXH3_64bits_withSeed(client.data(), client.size(), seed);
+    }
+    Address kept = *address;
+    if (!is_v4(kept)) {
+        std::fill(kept.begin() + 8, kept.end(), std::uint8_t{0});
+    }
+    return XXH3_64bits_withSeed(kept.data(), kept.size(), seed);
 }
 
 http::Endpoint to_endpoint(const sockaddr_storage& socket_address) noexcept

@@ -33,6 +33,9 @@ std::string text_of(const sockaddr_storage& socket_address);
 
 bool is_in(std::span<const config::Cidr> ranges, const Address& address) noexcept;
 
+/// A hash of who a client is, of an IPv6 address by its /64: within that a client changes its address at will.
+std::uint64_t hash_of_client(std::string_view client, std::uint64_t seed) noexcept;
+
 /// As the PROXY protocol has it, IPv4 where it is v4-mapped; unknown for a Unix socket.
 http::Endpoint to_endpoint(const sockaddr_storage& socket_address) noexcept;
 http::Endpoint to_endpoint(const Address& address, std::uint16_t port) noexcept;

@@ -2,6 +2,7 @@
 #include "worker/request/find_route.h"
 
 #include "worker/route/split.h"
+#include "worker/upstream/sticky.h"
 
 #include <fmt/format.h>
 
@@ -86,6 +87,7 @@ std::optional<Answer> find_route(Request& request)
         request.upstream = request.route->split.empty()
                                ? *request.route->upstream
                                : choose_share(*request.route, request.client_address, request.head.fields);
+        take_sticky_cookie(request);
     }
     return change_path(request);
 }

@@ -91,6 +91,9 @@ struct Request {
     std::string added_fields;        ///< lines that the server is sent beside the client's: validators
     bool hides_conditions = false;   ///< the server is not sent the client's conditions and ranges
 
+    std::optional<std::uint32_t> sticky_member; ///< of its upstream's servers the one that the client had, by its cookie
+    std::string_view sticky_cookie;             ///< what the client is given to come back with, of the LiveConfig; empty = nothing
+
     // body
     std::optional<Spool> body;       ///< made when the request has a body
     Chain incoming;                  ///< empty: the room that its next bytes are read into, so that small reads share a block

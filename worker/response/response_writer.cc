@@ -4,6 +4,7 @@
 #include "common/http/media_type.h"
 #include "common/http/status.h"
 #include "worker/request/hop_by_hop.h"
+#include "worker/upstream/sticky.h"
 
 #include <algorithm>
 
@@ -189,7 +190,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
     const config::FieldEdits* edits = find_response_edits(request);
     const Kept kept = kept_of(response);
     const std::size_t most = response.size() + response.fields.size() + request.upgrade.size() + cache_status.size() + kHstsBytes +
-                             room_for(edits) + 256;
+                             kStickyBytes + room_for(edits) + 256;
     HeadText text = request.client.begin_head(response.status, response.reason(), most);
     write_hsts(text, request);
     for (const http::Field& field : response.fields) {
@@ -199,6 +200,7 @@ void write_response_head(Request& request, BodyForm form, std::uint64_t length)
         }
     }
     write_set(text, edits, kept);
+    write_sticky_cookie(text, request);
     if (!response.fields.has(FieldName::date)) {
         text << request.parts.date;
     }

@@ -5,7 +5,9 @@
 #include "worker/request/await_handshake.h"
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
+#include "worker/upstream/preference.h"
 #include "worker/upstream/receive.h"
+#include "worker/upstream/sticky.h"
 
 #include <algorithm>
 
@@ -56,11 +58,12 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
 {
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
+    const Preference preference = preference_of(request, upstream);
     for (;;) {
         // Who has waited longer goes first, whatever else woke this one.
         const bool has_turn = !upstream.has_queue() || upstream.is_oldest(queue.place);
-        const Upstream::Choice choice =
-            has_turn ? upstream.choose(tried, request.parts.loop.now()) : Upstream::Choice{Upstream::Outcome::all_full, 0};
+        const Upstream::Choice choice = has_turn ? upstream.choose(tried, request.parts.loop.now(), preference)
+                                                 : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
             turn.member = choice.member;
             turn.lease = Lease(upstream, choice.member);
@@ -221,7 +224,9 @@ void judge(const Request& request, const Turn& turn, const Received& received)
     } else if (is_bad_status(request.response.status)) {
         report(request, turn, shm::ServerFailure::bad_status);
     } else {
-        turn.upstream->report_success(turn.member, request.times.response - request.times.connected, request.parts.loop.now());
+        const loop::Nanos time = request.times.response - request.times.connected;
+        request.response.status >= 500 ? turn.upstream->report_error(turn.member, time, request.parts.loop.now())
+                                       : turn.upstream->report_success(turn.member, time, request.parts.loop.now());
     }
 }
 
@@ -260,6 +265,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
             continue;
         }
         if (!received.failed && !is_to_be_asked_again(request, turn, tried)) {
+            settle_sticky_cookie(request, turn);
             co_return std::nullopt;
         }
         const Next next = received.failed ? after_failure(request, turn, received, freshness, tried) : Next::other;

@@ -2,9 +2,10 @@
 #include "worker/upstream/upstream.h"
 
 #include "common/base/assert.h"
+#include "common/shm/server_pace.h"
+#include "worker/tls/sticky_value.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace ladle::worker {
 
@@ -12,18 +13,14 @@ namespace {
 
 constexpr std::uint64_t kFirstRest = 1'000'000'000;
 constexpr std::uint64_t kLongestRest = 10'000'000'000;
-constexpr std::uint32_t kMostTurns = 4096;
-constexpr std::uint64_t kFull = ~std::uint64_t{0};
-constexpr std::uint64_t kLeastShare = 10; // percent, at the beginning of a slow start
-constexpr unsigned kMostDraws = 8;        // before all are looked at
-constexpr loop::Nanos kTrial = 5'000'000'000;
 constexpr std::uint32_t kMostTimes = 1000; // that an ejection grows
 constexpr loop::Nanos kSettleEvery = 1'000'000'000;
 
 } // namespace
 
 Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Regions& regions, shm::ProcessRow& row)
-    : settings_(settings), regions_(regions), row_(row), random_(loop::clock_now() * 2 + 1)
+    : settings_(settings), regions_(regions), row_(row),
+      random_((regions.header.seed ^ static_cast<std::uint64_t>(&row - regions.rows + 1) * 0x9E3779B97F4A7C15) | 1)
 {
     for (const config::UpstreamServer& server : settings.servers) {
         const int index = shm::find_server(regions.servers, settings.name, server.text);
@@ -33,204 +30,25 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         std::string how = settings.tls ? '\0' + settings.tls->fingerprint : std::string();
         how += settings.protocol == config::UpstreamProtocol::h2 ? std::string_view("\0h2", 3) : std::string_view();
         shm::ServerEntry& entry = regions.servers.entries[at];
+        const bool is_sticky = !settings.sticky_cookie.empty();
         members_.push_back({&server, &entry, servers.find(at, settings.name + '\0' + server.text + how),
-                            entry.tenancy.load(std::memory_order_relaxed)});
+                            entry.tenancy.load(std::memory_order_relaxed),
+                            is_sticky ? sticky_value(regions.sticky, settings.name, server.text) : std::string()});
+    }
+    for (std::uint32_t at = 0; at < members_.size(); ++at) {
+        if (!members_[at].sticky.empty()) {
+            sticky_.emplace(members_[at].sticky, at);
+        }
     }
     make_turns();
+    make_tables();
+    candidates_.reserve(members_.size());
 }
 
-/// Smooth weighted round robin (as nginx does it), unrolled once: 5,1,1 → a a b a c a a.
-void Upstream::make_turns()
+std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const noexcept
 {
-    orders_seen_ = regions_.servers.orders.load(std::memory_order_acquire);
-    turns_.clear();
-    std::vector<std::int64_t> weights;
-    std::uint32_t divisor = 0;
-    for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        divisor = std::gcd(divisor, weight_of(at));
-    }
-    for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        weights.push_back(weight_of(at) / std::max(divisor, 1u));
-    }
-    const std::int64_t total = std::accumulate(weights.begin(), weights.end(), std::int64_t{0});
-    std::vector<std::int64_t> current(members_.size(), 0);
-    for (std::int64_t turn = 0; turn < std::min<std::int64_t>(total, kMostTurns); ++turn) {
-        for (std::size_t i = 0; i < current.size(); ++i) {
-            current[i] += weights[i];
-        }
-        const auto best = static_cast<std::size_t>(std::max_element(current.begin(), current.end()) - current.begin());
-        current[best] -= total;
-        turns_.push_back(static_cast<std::uint32_t>(best));
-    }
-}
-
-std::uint32_t Upstream::weight_of(std::uint32_t member) const noexcept
-{
-    const Member& one = members_[member];
-    const std::uint32_t ordered = one.has_entry() ? one.entry->health.weight.load(std::memory_order_relaxed) : 0;
-    return ordered != 0 ? ordered : one.settings->weight;
-}
-
-/// xorshift64: which of a million requests goes where is no secret.
-std::uint32_t Upstream::random() noexcept
-{
-    random_ ^= random_ << 13;
-    random_ ^= random_ >> 7;
-    random_ ^= random_ << 17;
-    return static_cast<std::uint32_t>(random_ >> 32);
-}
-
-bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept
-{
-    if (!member.has_entry()) {
-        return true; // nothing is known of it any more
-    }
-    const shm::ServerHealth& health = member.entry->health;
-    const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
-    if (out_until > now || health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down ||
-        health.order.load(std::memory_order_relaxed) != shm::ServerOrder::none) {
-        return false;
-    }
-    // Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel.
-    const bool is_on_trial = out_until != 0 && now - out_until < kTrial &&
-                             health.failures_in_row.load(std::memory_order_relaxed) >= settings_.eject.failures;
-    return !is_on_trial || shm::in_flight(regions_, member.server->index()) == 0;
-}
-
-/// Slow start: of a server that has just come back, whether it takes part in this choice.
-bool Upstream::takes_part(const Member& member, loop::Nanos now) noexcept
-{
-    const loop::Nanos span = loop::to_nanos(settings_.slow_start);
-    const shm::ServerHealth& health = member.entry->health;
-    const loop::Nanos back =
-        std::max(health.out_until_ns.load(std::memory_order_relaxed), health.back_ns.load(std::memory_order_relaxed));
-    if (span == 0 || back == 0 || now - back >= span) {
-        return true;
-    }
-    const std::uint64_t share = std::max<std::uint64_t>((now - back) * 100 / span, kLeastShare);
-    return random() % 100 < share;
-}
-
-bool Upstream::is_usable(std::uint32_t member, const Search& search) noexcept
-{
-    const Member& one = members_[member];
-    if (search.tried.has(member)) {
-        return false;
-    }
-    switch (search.tier) {
-    case Tier::normal:
-        return !one.settings->is_backup && is_in_order(one, search.now) && takes_part(one, search.now);
-    case Tier::starting:
-        return !one.settings->is_backup && is_in_order(one, search.now);
-    case Tier::backup:
-        return one.settings->is_backup && is_in_order(one, search.now);
-    case Tier::any:
-        break;
-    }
-    return !one.has_entry() || one.entry->health.order.load(std::memory_order_relaxed) == shm::ServerOrder::none;
-}
-
-std::uint32_t Upstream::count_in_flight(std::uint32_t member) const noexcept
-{
-    return shm::in_flight(regions_, members_[member].server->index());
-}
-
-bool Upstream::is_full(std::uint32_t member) const noexcept
-{
-    const std::uint32_t most = members_[member].settings->max_conn;
-    return most != 0 && count_in_flight(member) >= most;
-}
-
-/// Requests in flight for its weight; kFull = no more.
-std::uint64_t Upstream::load_of(std::uint32_t member) const noexcept
-{
-    const std::uint32_t most = members_[member].settings->max_conn;
-    const std::uint32_t in_flight = count_in_flight(member);
-    return most != 0 && in_flight >= most ? kFull : (std::uint64_t{in_flight} + 1) * 1'000'000 / weight_of(member);
-}
-
-Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, Purpose purpose)
-{
-    if (orders_seen_ != regions_.servers.orders.load(std::memory_order_acquire)) {
-        make_turns();
-    }
-    const bool in_turn = settings_.balance == config::Balance::round_robin;
-    // One order over all workers: the turn is counted in the first member's shared entry. Once for all tiers, or some members would
-    // never come first.
-    const std::uint64_t turn = in_turn ? members_.front().entry->turns.fetch_add(1, std::memory_order_relaxed) : ++offset_;
-    Choice choice{Outcome::none_left, 0};
-    for (const Tier tier : {Tier::normal, Tier::starting, Tier::backup, Tier::any}) {
-        if (tier == Tier::any && !settings_.panics) {
-            break;
-        }
-        const Search search{tried, now, tier, turn};
-        choice = in_turn                           ? choose_round_robin(search)
-                 : members_.size() > kMostCompared ? choose_of_two(search)
-                                                   : choose_least_busy(search);
-        const bool may_be_shy = tier == Tier::normal && choice.outcome == Outcome::all_full; // who is starting may have room
-        if (choice.outcome != Outcome::none_left && !may_be_shy) {
-            if (tier == Tier::any && tried.size() == 0 && purpose == Purpose::request) {
-                row_.add(shm::Metric::server_panics);
-            }
-            break;
-        }
-    }
-    return choice;
-}
-
-Upstream::Choice Upstream::choose_least_busy(const Search& search)
-{
-    Choice best{Outcome::none_left, 0};
-    std::uint64_t best_load = kFull;
-    for (std::size_t i = 0; i < members_.size(); ++i) {
-        const auto at = static_cast<std::uint32_t>((i + search.turn) % members_.size());
-        if (!is_usable(at, search)) {
-            continue;
-        }
-        best.outcome = best.outcome == Outcome::none_left ? Outcome::all_full : best.outcome;
-        if (const std::uint64_t load = load_of(at); load < best_load) {
-            best = {Outcome::chosen, at};
-            best_load = load;
-        }
-    }
-    return best;
-}
-
-Upstream::Choice Upstream::choose_of_two(const Search& search)
-{
-    Choice best{Outcome::none_left, 0};
-    std::uint64_t best_load = kFull;
-    unsigned found = 0;
-    for (unsigned draws = 0; draws < kMostDraws && found < 2; ++draws) {
-        const std::uint32_t at = turns_[random() % turns_.size()];
-        if ((best.outcome == Outcome::chosen && at == best.member) || !is_usable(at, search)) {
-            continue;
-        }
-        // Its weight counted when it was drawn.
-        const std::uint64_t load = is_full(at) ? kFull : count_in_flight(at);
-        found += load != kFull ? 1 : 0;
-        if (load < best_load) {
-            best = {Outcome::chosen, at};
-            best_load = load;
-        }
-    }
-    return best.outcome == Outcome::chosen ? best : choose_least_busy(search);
-}
-
-Upstream::Choice Upstream::choose_round_robin(const Search& search)
-{
-    Choice best{Outcome::none_left, 0};
-    for (std::size_t i = 0; i < turns_.size(); ++i) {
-        const std::uint32_t at = turns_[(search.turn + i) % turns_.size()];
-        if (!is_usable(at, search)) {
-            continue;
-        }
-        if (!is_full(at)) {
-            return {Outcome::chosen, at};
-        }
-        best.outcome = Outcome::all_full;
-    }
-    return best;
+    const auto found = sticky_.find(value);
+    return found == sticky_.end() ? std::nullopt : std::optional(found->second);
 }
 
 bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
@@ -239,7 +57,7 @@ bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
         return false; // it would wait there for one of the others, and all behind it for this one
     }
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        if (!tried.has(at) && is_in_order(members_[at], now) && !is_full(at)) {
+        if (!tried.has(at) && is_in_order(members_[at], now) && load_of(at) != kFull) {
             return true;
         }
     }
@@ -313,6 +131,7 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
     shm::ServerEntry& entry = *members_[member].entry;
     shm::ServerHealth& health = entry.health;
     health.failures[static_cast<std::size_t>(failure)].fetch_add(1, std::memory_order_relaxed);
+    shm::add_failed_pace(health, now);
     if (rules.failures == 0) {
         return false;
     }
@@ -367,6 +186,24 @@ void Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
     }
     shm::ServerHealth& health = members_[member].entry->health;
     shm::add_latency(health, std::chrono::nanoseconds(time));
+    shm::add_pace(health, std::chrono::nanoseconds(time), now);
+    note_success(health, now);
+}
+
+void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+{
+    if (!members_[member].has_entry()) {
+        return;
+    }
+    shm::ServerHealth& health = members_[member].entry->health;
+    shm::add_latency(health, std::chrono::nanoseconds(time));
+    shm::add_failed_pace(health, now);
+    note_success(health, now);
+}
+
+/// It did answer.
+void Upstream::note_success(shm::ServerHealth& health, loop::Nanos now) const noexcept
+{
     const std::uint64_t until = health.out_until_ns.load(std::memory_order_relaxed);
     if (until > now) {
         return; // what it began to answer before it was ejected is no news

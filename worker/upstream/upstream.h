@@ -5,6 +5,16 @@
 // for the whole proxy, to within one request per worker that decides in the same instant. Requests that find every server at its
 // max_conn wait in a bounded queue, oldest first.
 //
+// The methods (choose.cc), all on what every worker sees:
+//   least_busy   the fewest in flight for the weight; of a server that takes twice as long as the quickest or more they count as
+//                much more as it takes longer. So servers that do the same work are told apart by their load alone.
+//   round_robin  in turn, one order over all workers
+//   random       of two that are drawn by weight the one with fewer in flight
+//   latency      of two that are drawn by weight the one where in flight × peak time is less
+//   first        the first in file order that has room
+//   hash         the same for the same key (maglev.h); from one that cannot be chosen each key goes on to another, always the same
+// A client that has a sticky cookie goes to the server that it names, whatever the method, while that one can be chosen or drains.
+//
 // Whom a choice may fall on: servers that checks have not found down, that are not ejected (what requests met, of all workers) and
 // that the operator has not taken out; without any, the backups of that kind; without any of those, all that the operator lets
 // (`panics`). More than kMostCompared servers are not all compared: of two that are drawn by weight the less busy one is taken,
@@ -13,11 +23,16 @@
 
 #include "common/config/config.h"
 #include "common/loop/task.h"
+#include "worker/upstream/maglev.h"
 #include "worker/upstream/server_set.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace ladle::worker {
@@ -28,9 +43,16 @@ struct Member {
     shm::ServerEntry* entry;
     std::shared_ptr<Server> server;
     std::uint32_t tenancy; ///< of the entry, when it was this server's
+    std::string sticky;    ///< the value of the cookie that names it; empty = clients are not kept
 
     /// Whether the entry still is this server's: not where the configuration is an old one, and a newer one has no such server.
     bool has_entry() const noexcept { return entry->tenancy.load(std::memory_order_relaxed) == tenancy; }
+};
+
+/// What one request asks of the choice.
+struct Preference {
+    std::optional<std::uint64_t> key;    ///< hash of what `hash` goes by; none = the least busy
+    std::optional<std::uint32_t> member; ///< the one that its client had
 };
 
 /// The members that one request has been sent to, and is not to be sent to again.
@@ -72,7 +94,11 @@ public:
     };
     enum class Purpose : std::uint8_t { request, explanation };
     /// Picks a member that is not in `tried`. For an explanation nothing is counted.
-    Choice choose(const Tried& tried, loop::Nanos now, Purpose purpose = Purpose::request);
+    Choice choose(const Tried& tried, loop::Nanos now, const Preference& preference = {}, Purpose purpose = Purpose::request);
+    /// Whether the member keeps the clients that it has: it works, and drains at most.
+    bool keeps_clients(std::uint32_t member, loop::Nanos now) const noexcept;
+    /// The member that a sticky cookie of this value names.
+    std::optional<std::uint32_t> find_sticky(std::string_view value) const noexcept;
 
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;
@@ -101,6 +127,8 @@ public:
     void report_connected(std::uint32_t member) noexcept;
     /// The member has answered a request as it should; how long the head of the response took.
     void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
+    void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
 
     /// Whether another member than those in `tried` is in order, so that a request that this one failed is better sent there.
     bool has_other(const Tried& tried, loop::Nanos now) const noexcept;
@@ -108,6 +136,7 @@ public:
     bool take_retry(loop::Nanos now) noexcept;
 
 private:
+    static constexpr std::uint32_t kFull = ~std::uint32_t{0};
     /// Whom a search looks at, in this order.
     enum class Tier : std::uint8_t { normal, starting, backup, any };
     struct Search {
@@ -115,21 +144,35 @@ private:
         loop::Nanos now;
         Tier tier;
         std::uint64_t turn; ///< where it begins
+        std::optional<std::uint64_t> key{};
+    };
+    /// One of those that a search compares.
+    struct Candidate {
+        std::uint32_t member = 0;
+        std::uint32_t load = 0; ///< requests in flight; kFull = no more
+        std::uint64_t time = 0; ///< ns; 0 = not known, or not asked
     };
 
     bool is_usable(std::uint32_t member, const Search& search) noexcept;
+    static shm::ServerOrder order_of(const Member& member) noexcept;
+    bool works(const Member& member, loop::Nanos now) const noexcept;
     bool is_in_order(const Member& member, loop::Nanos now) const noexcept;
-    bool takes_part(const Member& member, loop::Nanos now) noexcept;
+    bool takes_part(const Member& member, const Search& search) noexcept;
+    void note_success(shm::ServerHealth& health, loop::Nanos now) const noexcept;
     bool may_eject(std::uint32_t member, loop::Nanos now) const noexcept;
-    bool is_full(std::uint32_t member) const noexcept;
     std::uint32_t weight_of(std::uint32_t member) const noexcept;
-    std::uint64_t load_of(std::uint32_t member) const noexcept;
-    std::uint32_t count_in_flight(std::uint32_t member) const noexcept;
+    std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
+    Choice choose_in(config::Balance method, const Search& search);
     Choice choose_least_busy(const Search& search);
-    Choice choose_of_two(const Search& search);
+    Choice choose_of_two(config::Balance method, const Search& search);
     Choice choose_round_robin(const Search& search);
+    Choice choose_next(std::uint32_t begin, const Search& search);
+    Choice choose_by_hash(const Search& search);
+    static bool is_better(config::Balance method, const Candidate& second, const Candidate& first) noexcept;
+    Candidate candidate(config::Balance method, std::uint32_t member, loop::Nanos now) const noexcept;
     void make_turns();
+    void make_tables();
     void settle_budget(loop::Nanos now) noexcept;
     std::uint32_t random() noexcept;
 
@@ -138,6 +181,9 @@ private:
     shm::ProcessRow& row_;
     std::vector<Member> members_;
     std::vector<std::uint32_t> turns_; ///< round_robin: one smooth weighted round, as member numbers
+    std::array<Maglev, 2> tables_;     ///< hash: of the servers, and of their backups
+    std::unordered_map<std::string_view, std::uint32_t> sticky_; ///< of members_, by `sticky`
+    std::vector<Candidate> candidates_; ///< of the search under way
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;

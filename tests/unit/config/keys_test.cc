@@ -119,14 +119,14 @@ x.toml:1:2: error: unknown table [cash]
     check_says(R"~(
 [upstream.app]
 servers = ["127.0.0.1:3000"]
-sticky = true
+mirror = true
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:3:1: error: unknown key "sticky" in [upstream.app]
-    3 | sticky = true
-      | ^^^^^^ known here: servers, tls, protocol, balance, proxy_protocol, weight, max_conn, health, eject, retry, )~"
+x.toml:3:1: error: unknown key "mirror" in [upstream.app]
+    3 | mirror = true
+      | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, health, eject, retry, )~"
                R"~(slow_start, panic, keepalive, queue
 )~");
 }

@@ -313,7 +313,7 @@ access = { format = 3 }
 upstream = "app"
 )~",
                R"~(
-x.toml:3:11: error: expected "least_busy" or "round_robin", got the string "leastbusy"
+x.toml:3:11: error: expected "least_busy", "round_robin", "random", "latency", "first" or "hash", got the string "leastbusy"
     3 | balance = "leastbusy"
       |           ^^^^^^^^^^^ did you mean "least_busy"?
 x.toml:5:19: error: expected "debug", "info", "warning" or "error", got the string "loud"

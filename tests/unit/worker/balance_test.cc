@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The methods of balancing, each against its definition.
+#include "common/shm/server_pace.h"
+#include "tests/bench/traffic.h"
+#include "tests/unit/worker/upstream_bench.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+using namespace ladle;
+using namespace ladle::worker;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kLeast = config::Balance::least_busy;
+constexpr auto kRandom = config::Balance::random;
+constexpr auto kLatency = config::Balance::latency;
+constexpr auto kFirst = config::Balance::first;
+constexpr auto kHash = config::Balance::hash;
+constexpr loop::Nanos kSecond = 1'000'000'000;
+
+std::uint64_t key_number(std::uint64_t number)
+{
+    std::uint64_t z = (number + 1) * 0x9E3779B97F4A7C15;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
+    return z ^ z >> 31;
+}
+
+/// Where each of so many keys goes.
+std::vector<std::uint32_t> owners(Bench& bench, int keys)
+{
+    std::vector<std::uint32_t> out;
+    for (int i = 0; i < keys; ++i) {
+        out.push_back(bench.upstream->choose({}, bench.now, {key_number(static_cast<std::uint64_t>(i)), {}}).member);
+    }
+    return out;
+}
+
+int count(const std::vector<std::uint32_t>& owners, std::uint32_t member)
+{
+    return static_cast<int>(std::count(owners.begin(), owners.end(), member));
+}
+
+} // namespace
+
+TEST_CASE("hash: a server that leaves the file takes at most 12 % of the keys of ten along, and none has 10 % more than its share")
+{
+    constexpr int kKeys = 100'000;
+    Bench bench(kHash, std::vector<std::uint32_t>(10, 1));
+    const std::vector<std::uint32_t> before = owners(bench, kKeys);
+    for (std::uint32_t member = 0; member < 10; ++member) {
+        CHECK(std::abs(count(before, member) - kKeys / 10) <= kKeys / 10 / 10);
+    }
+    for (std::size_t leaver = 0; leaver < 10; ++leaver) {
+        config::Upstream fewer = bench.settings;
+        fewer.servers.erase(fewer.servers.begin() + static_cast<std::ptrdiff_t>(leaver));
+        Upstream after(fewer, bench.servers, bench.arena.regions(), bench.row);
+        int moved = 0;
+        for (int i = 0; i < kKeys; ++i) {
+            const std::uint32_t now = after.choose({}, bench.now, {key_number(static_cast<std::uint64_t>(i)), {}}).member;
+            moved += bench.settings.servers[before[static_cast<std::size_t>(i)]].text != fewer.servers[now].text ? 1 : 0;
+        }
+        CHECK(moved <= kKeys * 12 / 100);
+    }
+}
+
+TEST_CASE("hash: of a server that cannot be chosen each key goes on to another, the same always, and comes back; no other moves")
+{
+    const auto take_out = [](Bench& bench, int how) {
+        shm::ServerHealth& health = bench.health(3);
+        health.verdict = how == 0 ? shm::Verdict::down : shm::Verdict::up;
+        health.out_until_ns = how == 1 ? bench.now + kSecond : 0;
+        health.order = how == 2 ? shm::ServerOrder::drain : shm::ServerOrder::none;
+        bench.settings.servers[3].max_conn = how == 3 ? 1 : 0;
+    };
+    Bench bench(kHash, std::vector<std::uint32_t>(10, 1));
+    bench.upstream->begin_request(3);
+    const std::vector<std::uint32_t> before = owners(bench, 20'000);
+    std::vector<std::uint32_t> heirs;
+    for (const int how : {0, 1, 2, 3}) {
+        take_out(bench, how);
+        const std::vector<std::uint32_t> during = owners(bench, 20'000);
+        std::set<std::uint32_t> taken_by;
+        for (std::size_t i = 0; i < before.size(); ++i) {
+            if (before[i] == 3) {
+                CHECK(during[i] != 3);
+                taken_by.insert(during[i]);
+            } else {
+                CHECK(during[i] == before[i]);
+            }
+        }
+        CHECK(taken_by.size() == 9); // no single one gets them all
+        CHECK((heirs.empty() || heirs == during));
+        heirs = during;
+    }
+    take_out(bench, 4);
+    CHECK(owners(bench, 20'000) == before);
+}
+
+TEST_CASE("hash: the same in all workers and in every order of the file, by weight, and the backups only without the others")
+{
+    Bench bench(kHash, {1, 1, 2, 4});
+    const std::vector<std::uint32_t> found = owners(bench, 80'000);
+    CHECK(std::abs(count(found, 0) - 10'000) < 500);
+    CHECK(std::abs(count(found, 2) - 20'000) < 500);
+    CHECK(std::abs(count(found, 3) - 40'000) < 500);
+    config::Upstream turned = bench.settings;
+    std::reverse(turned.servers.begin(), turned.servers.end());
+    Upstream other(turned, bench.other_servers, bench.arena.regions(), bench.other_row);
+    for (std::size_t i = 0; i < 2000; ++i) {
+        CHECK(other.choose({}, bench.now, {key_number(i), {}}).member == 3 - found[i]);
+    }
+    bench.settings.servers[0].is_backup = bench.settings.servers[1].is_backup = true;
+    Upstream with_backups(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    for (std::size_t i = 0; i < 200; ++i) {
+        CHECK(with_backups.choose({}, bench.now, {key_number(i), {}}).member >= 2);
+    }
+    bench.health(2).verdict = bench.health(3).verdict = shm::Verdict::down;
+    std::set<std::uint32_t> used;
+    for (std::size_t i = 0; i < 200; ++i) {
+        used.insert(with_backups.choose({}, bench.now, {key_number(i), {}}).member);
+    }
+    CHECK(used == std::set<std::uint32_t>{0, 1});
+    bench.settings.panics = false;
+    bench.health(0).verdict = bench.health(1).verdict = shm::Verdict::down;
+    CHECK(with_backups.choose({}, bench.now, {key_number(1), {}}).outcome == Upstream::Outcome::none_left);
+}
+
+TEST_CASE("hash: with every server full requests wait, with none left they fail, and without a key the least busy is taken")
+{
+    Bench bench(kHash, {1, 1}, 1);
+    bench.upstream->begin_request(0);
+    CHECK(bench.choices(3) == "bbb");
+    CHECK(bench.choices(3, 0, {key_number(1), {}}) == "bbb");
+    bench.upstream->begin_request(1);
+    CHECK(bench.choices(1, 0, {key_number(1), {}}) == "=");
+    CHECK(bench.choices(1, 0b11, {key_number(1), {}}) == "-");
+}
+
+TEST_CASE("hash: keys come back to a server that starts slowly one after the other, and stay")
+{
+    Bench bench(kHash, {1, 1});
+    bench.settings.slow_start = 10s;
+    bench.health(0).back_ns = bench.now;
+    std::vector<std::uint32_t> before = owners(bench, 2000);
+    CHECK(count(before, 0) < 200);
+    for (int step = 1; step <= 10; ++step) {
+        bench.now += kSecond;
+        const std::vector<std::uint32_t> after = owners(bench, 2000);
+        for (std::size_t i = 0; i < after.size(); ++i) {
+            CHECK((before[i] != 0 || after[i] == 0));
+        }
+        before = after;
+    }
+    CHECK(count(before, 0) > 900);
+}
+
+TEST_CASE("random takes the less busy of two, so never the busiest, and by weight")
+{
+    Bench bench(kRandom, {1, 1, 1, 1});
+    bench.upstream->begin_request(0);
+    auto shares = bench.shares(4000);
+    CHECK(shares[0] == 0);
+    for (std::uint32_t member = 1; member < 4; ++member) {
+        CHECK(shares[member] > 1100);
+    }
+    Bench weighted(kRandom, {3, 1, 1, 1});
+    shares = weighted.shares(6000);
+    CHECK(shares[0] > 2400);
+    CHECK(shares[3] > 700);
+}
+
+TEST_CASE("first fills the servers in the order of the file")
+{
+    Bench bench(kFirst, {1, 1, 1}, 2);
+    std::string order;
+    for (int i = 0; i < 6; ++i) {
+        order += bench.choices(1);
+        bench.upstream->begin_request(static_cast<std::uint32_t>(order.back() - 'a'));
+    }
+    CHECK(order == "aabbcc");
+    CHECK(bench.choices(1) == "=");
+    bench.other->begin_request(0);
+    bench.upstream->end_request(0);
+    bench.upstream->end_request(0);
+    CHECK(bench.choices(1) == "a");
+    bench.health(0).verdict = shm::Verdict::down;
+    CHECK(bench.choices(1) == "=");
+    bench.upstream->end_request(2);
+    CHECK(bench.choices(1) == "c");
+}
+
+TEST_CASE("the newer methods respect what was tried, ejections, orders, backups and max_conn as the others do")
+{
+    for (const auto balance : {kRandom, kLatency, kFirst, kHash}) {
+        Bench bench(balance, {1, 1, 1, 1});
+        const Preference preference{key_number(5), {}};
+        bench.settings.servers[3].is_backup = true;
+        Upstream again(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+        const auto all = [&](std::uint64_t tried) {
+            std::set<char> seen;
+            for (int i = 0; i < 60; ++i) {
+                const auto choice = again.choose(members_of(tried), bench.now, preference);
+                seen.insert(choice.outcome == Upstream::Outcome::chosen     ? static_cast<char>('a' + choice.member)
+                            : choice.outcome == Upstream::Outcome::all_full ? '='
+                                                                            : '-');
+            }
+            return std::string(seen.begin(), seen.end());
+        };
+        CHECK(all(0b0011) == "c");
+        bench.health(2).out_until_ns = bench.now + kSecond;
+        CHECK(all(0b0011) == "d");
+        bench.health(2).out_until_ns = 0;
+        bench.health(0).order = shm::ServerOrder::down;
+        bench.health(1).verdict = shm::Verdict::down;
+        CHECK(all(0) == "c");
+        bench.settings.servers[2].max_conn = 1;
+        bench.other->begin_request(2);
+        CHECK(all(0) == "=");
+        bench.settings.panics = false;
+        CHECK(all(0b1100) == "-");
+    }
+}
+
+TEST_CASE("latency prefers the server that answers sooner, and tries what it does not know")
+{
+    Bench bench(kLatency, {1, 1});
+    const auto answer = [&](std::uint32_t member, std::chrono::nanoseconds time) {
+        bench.other->report_success(member, static_cast<loop::Nanos>(time.count()), bench.now);
+    };
+    answer(0, 10ms);
+    CHECK(bench.shares(1000)[1] > 300); // not known: as quick as the other one
+    answer(1, 30ms);
+    CHECK(bench.shares(1000)[1] == 0);
+    for (int i = 0; i < 3; ++i) {
+        bench.upstream->begin_request(0);
+    }
+    CHECK(bench.shares(1000)[0] == 0); // four times 10 ms is more than 30
+    for (int i = 0; i < 3; ++i) {
+        bench.upstream->end_request(0);
+    }
+    for (int i = 0; i < 30; ++i) {
+        bench.now += kSecond;
+        answer(0, 10ms);
+    }
+    CHECK(bench.shares(1000)[1] > 900); // long ago: it may have become quicker
+}
+
+TEST_CASE("least_busy: a server that takes ten times as long counts as ten times as busy; half as long again does not count")
+{
+    const auto answer = [](Bench& of, std::uint32_t member, std::chrono::nanoseconds time, int times = 1000) {
+        for (int i = 0; i < times; ++i) {
+            of.upstream->report_success(member, static_cast<loop::Nanos>(time.count()), of.now);
+        }
+    };
+    Bench bench(kLeast, {1, 1});
+    answer(bench, 0, 100ms);
+    answer(bench, 1, 10ms);
+    for (int in_flight = 0; in_flight < 9; ++in_flight) {
+        CHECK(bench.choices(3) == "bbb");
+        bench.upstream->begin_request(1);
+    }
+    bench.upstream->begin_request(1);
+    CHECK(bench.choices(3) == "aaa");
+
+    Bench alike(kLeast, {1, 1});
+    answer(alike, 0, 15ms);
+    answer(alike, 1, 10ms);
+    CHECK(alike.shares(100)[0] == 50);
+    Bench quick(kLeast, {1, 1});
+    answer(quick, 0, 900us); // below a millisecond it is chance
+    answer(quick, 1, 10us);
+    CHECK(quick.shares(100)[0] == 50);
+    Bench begun(kLeast, {1, 1});
+    answer(begun, 0, 2s, 1); // the first answer of a cold server
+    answer(begun, 1, 5ms);
+    CHECK(begun.shares(100)[0] == 50);
+}
+
+TEST_CASE("of four servers one that takes ten times as long gets few requests, whatever looks at the load")
+{
+    for (const auto balance : {kLeast, kLatency}) {
+        bench::Traffic traffic;
+        traffic.balance = balance;
+        traffic.servers.resize(4);
+        traffic.servers[2].mean_ms = 100;
+        traffic.per_second = 1920; // 80 % of the other three
+        traffic.requests = 20'000;
+        const bench::Figures figures = bench::Simulation(traffic).run();
+        CHECK(figures.shares[2] < 5);
+        CHECK(figures.shares[2] > 0);
+        CHECK(figures.p99_ms < 120);
+    }
+}
+
+TEST_CASE("a server that fails half of its requests at once draws no more of them for it")
+{
+    for (const auto balance : {kLeast, kLatency}) {
+        bench::Traffic traffic;
+        traffic.balance = balance;
+        traffic.servers.resize(4);
+        traffic.servers[0].failing = 0.5;
+        traffic.per_second = 1600;
+        traffic.requests = 20'000;
+        CHECK(bench::Simulation(traffic).run().shares[0] < 15);
+    }
+}
+
+TEST_CASE("sticky: the cookie's server is chosen while it works, also as it drains; else another one")
+{
+    for (const auto balance : {kLeast, config::Balance::round_robin, kHash}) {
+        Bench bench(balance, {1, 1, 1});
+        const Preference preference{key_number(1), 1};
+        CHECK(bench.choices(3, 0, preference) == "bbb");
+        bench.health(1).order = shm::ServerOrder::drain;
+        CHECK(bench.choices(3, 0, preference) == "bbb");
+        CHECK(bench.upstream->keeps_clients(1, bench.now));
+        const auto elsewhere = [&] { return bench.choices(4, 0, preference).find('b') == std::string::npos; };
+        bench.health(1).order = shm::ServerOrder::down;
+        CHECK(elsewhere());
+        CHECK_FALSE(bench.upstream->keeps_clients(1, bench.now));
+        bench.health(1).order = shm::ServerOrder::none;
+        bench.health(1).verdict = shm::Verdict::down;
+        CHECK(elsewhere());
+        bench.health(1).verdict = shm::Verdict::up;
+        bench.health(1).out_until_ns = bench.now + 1;
+        CHECK(elsewhere());
+        bench.health(1).out_until_ns = 0;
+        CHECK(bench.choices(1, 0b010, preference) != "b");
+        bench.settings.servers[1].max_conn = 1;
+        bench.other->begin_request(1);
+        CHECK(elsewhere());
+        CHECK(bench.upstream->keeps_clients(1, bench.now)); // full: its clients come back
+    }
+}
+
+TEST_CASE("sticky: values are the same in all workers, name their own server alone, and are none without the key")
+{
+    Bench bench(kLeast, {1, 1});
+    bench.settings.sticky_cookie = "srv";
+    Upstream without(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    CHECK(without.members()[0].sticky.empty());
+    CHECK_FALSE(without.find_sticky(""));
+    shm::StickyKey& key = bench.arena.regions().sticky;
+    key.bytes.fill(7);
+    key.ready = 1;
+    Upstream one(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    Upstream other(bench.settings, bench.other_servers, bench.arena.regions(), bench.other_row);
+    const std::string value = one.members()[1].sticky;
+    CHECK(value.size() == 20);
+    CHECK(other.find_sticky(value) == 1);
+    CHECK_FALSE(other.find_sticky(value.substr(1)));
+    CHECK_FALSE(other.find_sticky("10.0.0.2:80"));
+    key.bytes.fill(8);
+    Upstream of_another_key(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    CHECK_FALSE(of_another_key.find_sticky(value));
+    config::Upstream renamed = bench.settings;
+    key.bytes.fill(7);
+    renamed.name = "app2";
+    for (const config::UpstreamServer& server : renamed.servers) {
+        shm::find_or_assign_server(bench.arena.regions().servers, renamed.name, server.text);
+    }
+    Upstream of_another_name(renamed, bench.servers, bench.arena.regions(), bench.row);
+    CHECK_FALSE(of_another_name.find_sticky(value));
+}

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The choice among an upstream's servers: who may be chosen, and the methods.
+#include "worker/upstream/upstream.h"
+
+#include "common/shm/server_pace.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::uint32_t kMostTurns = 4096;
+constexpr std::uint64_t kLeastShare = 10; // percent, at the beginning of a slow start
+constexpr unsigned kMostDraws = 8;        // for two that differ, before one will do
+constexpr unsigned kMostSlots = 32;       // of a key, likewise
+constexpr loop::Nanos kTrial = 5'000'000'000;
+constexpr std::uint64_t kLeastTime = 1'000'000; // least_busy: below it servers are equally quick
+constexpr std::uint64_t kOnce = 16;             // the unit of slowness()
+constexpr std::uint64_t kMostTimes = 64;        // that a server counts as slower
+constexpr std::uint64_t kUnknown = std::numeric_limits<std::uint64_t>::max();
+
+/// Where a key goes when its first slots are of no use, and which part of a slow start it belongs to (splitmix64).
+std::uint64_t mix(std::uint64_t key, std::uint64_t round) noexcept
+{
+    std::uint64_t z = key + round * 0x9E3779B97F4A7C15;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
+    z = (z ^ z >> 27) * 0x94D049BB133111EB;
+    return z ^ z >> 31;
+}
+
+/// How much slower than the quickest. What is less than twice as slow may be chance, or other requests: it is as quick.
+std::uint64_t slowness(std::uint64_t time, std::uint64_t quickest) noexcept
+{
+    return time == 0 || time / 2 < quickest ? kOnce : std::min(time * kOnce / quickest, kMostTimes * kOnce);
+}
+
+/// The first of so many places whose member may be chosen and has room.
+template <typename Place, typename IsUsable, typename HasRoom>
+Upstream::Choice first_of(std::size_t places, Place place, IsUsable is_usable, HasRoom has_room)
+{
+    Upstream::Choice best{Upstream::Outcome::none_left, 0};
+    for (std::size_t i = 0; i < places; ++i) {
+        const std::uint32_t at = place(i);
+        if (!is_usable(at)) {
+            continue;
+        }
+        if (has_room(at)) {
+            return {Upstream::Outcome::chosen, at};
+        }
+        best.outcome = Upstream::Outcome::all_full;
+    }
+    return best;
+}
+
+} // namespace
+
+/// Smooth weighted round robin (as nginx does it), unrolled once: 5,1,1 → a a b a c a a.
+void Upstream::make_turns()
+{
+    orders_seen_ = regions_.servers.orders.load(std::memory_order_acquire);
+    turns_.clear();
+    std::vector<std::int64_t> weights;
+    std::uint32_t divisor = 0;
+    for (std::uint32_t at = 0; at < members_.size(); ++at) {
+        divisor = std::gcd(divisor, weight_of(at));
+    }
+    for (std::uint32_t at = 0; at < members_.size(); ++at) {
+        weights.push_back(weight_of(at) / std::max(divisor, 1u));
+    }
+    const std::int64_t total = std::accumulate(weights.begin(), weights.end(), std::int64_t{0});
+    std::vector<std::int64_t> current(members_.size(), 0);
+    for (std::int64_t turn = 0; turn < std::min<std::int64_t>(total, kMostTurns); ++turn) {
+        for (std::size_t i = 0; i < current.size(); ++i) {
+            current[i] += weights[i];
+        }
+        const auto best = static_cast<std::size_t>(std::max_element(current.begin(), current.end()) - current.begin());
+        current[best] -= total;
+        turns_.push_back(static_cast<std::uint32_t>(best));
+    }
+}
+
+/// The keys' tables. An order that takes a server out changes none: its keys go on to others, and come back.
+void Upstream::make_tables()
+{
+    if (settings_.balance != config::Balance::hash) {
+        return;
+    }
+    for (const bool of_backups : {false, true}) {
+        std::vector<Maglev::Entry> entries;
+        for (std::uint32_t at = 0; at < members_.size(); ++at) {
+            if (members_[at].settings->is_backup == of_backups) {
+                entries.push_back({members_[at].settings->text, weight_of(at), static_cast<std::uint16_t>(at)});
+            }
+        }
+        tables_[of_backups ? 1 : 0] = Maglev(entries);
+    }
+}
+
+std::uint32_t Upstream::weight_of(std::uint32_t member) const noexcept
+{
+    const Member& one = members_[member];
+    const std::uint32_t ordered = one.has_entry() ? one.entry->health.weight.load(std::memory_order_relaxed) : 0;
+    return ordered != 0 ? ordered : one.settings->weight;
+}
+
+/// xorshift64: which of a million requests goes where is no secret.
+std::uint32_t Upstream::random() noexcept
+{
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    random_ ^= random_ << 17;
+    return static_cast<std::uint32_t>(random_ >> 32);
+}
+
+/// The operator's; none for a server that is not in the table any more.
+shm::ServerOrder Upstream::order_of(const Member& member) noexcept
+{
+    return member.has_entry() ? member.entry->health.order.load(std::memory_order_relaxed) : shm::ServerOrder::none;
+}
+
+/// As far as checks and requests know.
+bool Upstream::works(const Member& member, loop::Nanos now) const noexcept
+{
+    if (!member.has_entry()) {
+        return true; // nothing is known of it any more
+    }
+    const shm::ServerHealth& health = member.entry->health;
+    const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
+    if (out_until > now || health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
+        return false;
+    }
+    // Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel.
+    const bool is_on_trial = out_until != 0 && now - out_until < kTrial &&
+                             health.failures_in_row.load(std::memory_order_relaxed) >= settings_.eject.failures;
+    return !is_on_trial || shm::in_flight(regions_, member.server->index()) == 0;
+}
+
+bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept
+{
+    return order_of(member) == shm::ServerOrder::none && works(member, now);
+}
+
+bool Upstream::keeps_clients(std::uint32_t member, loop::Nanos now) const noexcept
+{
+    const Member& one = members_[member];
+    return order_of(one) != shm::ServerOrder::down && works(one, now);
+}
+
+/// Slow start: of a server that has just come back, whether it takes part in this choice. Keys come back one after the other, and
+/// those that have come stay.
+bool Upstream::takes_part(const Member& member, const Search& search) noexcept
+{
+    const loop::Nanos span = loop::to_nanos(settings_.slow_start);
+    const shm::ServerHealth& health = member.entry->health;
+    const loop::Nanos back =
+        std::max(health.out_until_ns.load(std::memory_order_relaxed), health.back_ns.load(std::memory_order_relaxed));
+    if (span == 0 || back == 0 || search.now - back >= span) {
+        return true;
+    }
+    const std::uint64_t share = std::max<std::uint64_t>((search.now - back) * 100 / span, kLeastShare);
+    return (search.key ? mix(*search.key, kMostSlots) : random()) % 100 < share;
+}
+
+bool Upstream::is_usable(std::uint32_t member, const Search& search) noexcept
+{
+    const Member& one = members_[member];
+    if (search.tried.has(member)) {
+        return false;
+    }
+    switch (search.tier) {
+    case Tier::normal:
+        return !one.settings->is_backup && is_in_order(one, search.now) && takes_part(one, search);
+    case Tier::starting:
+        return !one.settings->is_backup && is_in_order(one, search.now);
+    case Tier::backup:
+        return one.settings->is_backup && is_in_order(one, search.now);
+    case Tier::any:
+        break;
+    }
+    return order_of(one) == shm::ServerOrder::none;
+}
+
+/// Requests in flight, of all workers; kFull = no more.
+std::uint32_t Upstream::load_of(std::uint32_t member) const noexcept
+{
+    const std::uint32_t most = members_[member].settings->max_conn;
+    const std::uint32_t in_flight = shm::in_flight(regions_, members_[member].server->index());
+    return most != 0 && in_flight >= most ? kFull : in_flight;
+}
+
+Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Preference& preference, Purpose purpose)
+{
+    if (orders_seen_ != regions_.servers.orders.load(std::memory_order_acquire)) {
+        make_turns();
+        make_tables();
+    }
+    if (const auto kept = preference.member;
+        kept && !tried.has(*kept) && keeps_clients(*kept, now) && load_of(*kept) != kFull) {
+        return {Outcome::chosen, *kept};
+    }
+    const config::Balance method = settings_.balance == config::Balance::hash && !preference.key ? config::Balance::least_busy
+                                                                                                 : settings_.balance;
+    // One order over all workers: the turn is counted in the first member's shared entry. Once for all tiers, or some members would
+    // never come first.
+    const std::uint64_t turn = method == config::Balance::round_robin
+                                   ? members_.front().entry->turns.fetch_add(1, std::memory_order_relaxed)
+                                   : ++offset_;
+    Choice choice{Outcome::none_left, 0};
+    for (const Tier tier : {Tier::normal, Tier::starting, Tier::backup, Tier::any}) {
+        if (tier == Tier::any && !settings_.panics) {
+            break;
+        }
+        const Search search{tried, now, tier, turn, method == config::Balance::hash ? preference.key : std::nullopt};
+        choice = choose_in(method, search);
+        const bool may_be_shy = tier == Tier::normal && choice.outcome == Outcome::all_full; // who is starting may have room
+        if (choice.outcome != Outcome::none_left && !may_be_shy) {
+            if (tier == Tier::any && tried.size() == 0 && purpose == Purpose::request) {
+                row_.add(shm::Metric::server_panics);
+            }
+            break;
+        }
+    }
+    return choice;
+}
+
+Upstream::Choice Upstream::choose_in(config::Balance method, const Search& search)
+{
+    switch (method) {
+    case config::Balance::round_robin:
+        return choose_round_robin(search);
+    case config::Balance::first:
+        return choose_next(0, search);
+    case config::Balance::hash:
+        return choose_by_hash(search);
+    case config::Balance::random:
+    case config::Balance::latency:
+        return choose_of_two(method, search);
+    case config::Balance::least_busy:
+        break;
+    }
+    return members_.size() > kMostCompared ? choose_of_two(method, search) : choose_least_busy(search);
+}
+
+/// What the method looks at.
+Upstream::Candidate Upstream::candidate(config::Balance method, std::uint32_t member, loop::Nanos now) const noexcept
+{
+    const shm::ServerHealth& health = members_[member].entry->health;
+    std::uint64_t time = 0;
+    if (!members_[member].has_entry()) {
+        return {member, load_of(member), time};
+    }
+    if (method == config::Balance::least_busy) {
+        time = shm::typical_time(health, now);
+        time = time == 0 ? 0 : std::max(time, kLeastTime);
+    } else if (method == config::Balance::latency) {
+        time = shm::peak_time(health, now);
+    }
+    return {member, load_of(member), time};
+}
+
+Upstream::Choice Upstream::choose_least_busy(const Search& search)
+{
+    Choice best{Outcome::none_left, 0};
+    candidates_.clear();
+    std::uint64_t quickest = kUnknown;
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+        const auto at = static_cast<std::uint32_t>((i + search.turn) % members_.size());
+        if (!is_usable(at, search)) {
+            continue;
+        }
+        best.outcome = Outcome::all_full;
+        const Candidate one = candidate(config::Balance::least_busy, at, search.now);
+        if (one.load != kFull) {
+            candidates_.push_back(one);
+            quickest = one.time != 0 ? std::min(quickest, one.time) : quickest;
+        }
+    }
+    std::uint64_t least = kUnknown;
+    for (const Candidate& one : candidates_) {
+        const std::uint64_t cost =
+            (std::uint64_t{one.load} + 1) * slowness(one.time, quickest) * 1'000'000 / weight_of(one.member);
+        if (cost < least) {
+            best = {Outcome::chosen, one.member};
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/// Whether the second of two that were drawn is to be preferred. Their weights counted when they were drawn.
+bool Upstream::is_better(config::Balance method, const Candidate& second, const Candidate& first) noexcept
+{
+    const auto cost = [method](const Candidate& one, const Candidate& other) {
+        const std::uint64_t load = std::uint64_t{one.load} + 1;
+        if (method == config::Balance::latency) {
+            return load * (one.time != 0 ? one.time : std::max<std::uint64_t>(other.time, 1)); // untried: as quick as the other one
+        }
+        const std::uint64_t quickest = other.time != 0 && one.time != 0 ? std::min(one.time, other.time) : kUnknown;
+        return load * slowness(one.time, quickest);
+    };
+    return cost(second, first) < cost(first, second);
+}
+
+Upstream::Choice Upstream::choose_of_two(config::Balance method, const Search& search)
+{
+    Candidate best;
+    unsigned found = 0;
+    std::size_t place = random() % turns_.size();
+    for (unsigned draws = 0; draws < kMostDraws && found < 2; ++draws) {
+        const std::uint32_t at = turns_[place];
+        const bool is_drawn = found != 0 && at == best.member;
+        place = is_drawn ? (place + 1) % turns_.size() : random() % turns_.size(); // of two the other one stands beside it
+        if (is_drawn || !is_usable(at, search)) {
+            continue;
+        }
+        const Candidate one = candidate(method, at, search.now);
+        if (one.load != kFull && (++found == 1 || is_better(method, one, best))) {
+            best = one;
+        }
+    }
+    return found != 0 ? Choice{Outcome::chosen, best.member} : choose_least_busy(search);
+}
+
+Upstream::Choice Upstream::choose_round_robin(const Search& search)
+{
+    return first_of(
+        turns_.size(), [&](std::size_t i) { return turns_[(search.turn + i) % turns_.size()]; },
+        [&](std::uint32_t at) { return is_usable(at, search); }, [&](std::uint32_t at) { return load_of(at) != kFull; });
+}
+
+/// From member `begin` on, in the file's order.
+Upstream::Choice Upstream::choose_next(std::uint32_t begin, const Search& search)
+{
+    return first_of(
+        members_.size(), [&](std::size_t i) { return static_cast<std::uint32_t>((begin + i) % members_.size()); },
+        [&](std::uint32_t at) { return is_usable(at, search); }, [&](std::uint32_t at) { return load_of(at) != kFull; });
+}
+
+Upstream::Choice Upstream::choose_by_hash(const Search& search)
+{
+    const bool asks_backups = search.tier == Tier::backup || tables_[0].is_empty();
+    const Maglev& table = tables_[asks_backups ? 1 : 0];
+    if (table.is_empty()) {
+        return {Outcome::none_left, 0};
+    }
+    for (unsigned round = 0; round < kMostSlots; ++round) {
+        const std::uint32_t at = table.find(mix(*search.key, round));
+        if (is_usable(at, search) && load_of(at) != kFull) {
+            return {Outcome::chosen, at};
+        }
+    }
+    return choose_next(static_cast<std::uint32_t>(*search.key % members_.size()), search);
+}
+
+} // namespace ladle::worker

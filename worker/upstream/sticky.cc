@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/upstream/sticky.h"
+
+#include "common/http/cache_control.h"
+#include "common/http/cookies.h"
+
+namespace ladle::worker {
+
+namespace {
+
+using http::FieldName;
+
+/// Whether a cache in front of us may give the response to others: theirs would be this client's cookie.
+bool may_be_shared(const http::Fields& response) noexcept
+{
+    http::ResponseDirectives directives;
+    for (const http::Field& field : response) {
+        if (field.id == FieldName::cache_control) {
+            http::read_cache_control(response.value(field), directives);
+        }
+    }
+    return (directives.is_public || directives.s_maxage.is_given()) && !directives.no_store && !directives.is_private;
+}
+
+} // namespace
+
+void take_sticky_cookie(Request& request)
+{
+    const Upstream& upstream = *request.live->upstreams[request.upstream];
+    const std::string& name = upstream.settings().sticky_cookie;
+    if (name.empty() || !request.head.fields.has(FieldName::cookie)) {
+        return;
+    }
+    // A site may have several upstreams with cookies of that name: the first value that is one of ours counts.
+    http::any_cookie(request.head.fields, [&](std::string_view cookie, std::string_view value) {
+        if (cookie == name) {
+            request.sticky_member = upstream.find_sticky(value);
+        }
+        return request.sticky_member.has_value();
+    });
+    for (http::Field& field : request.head.fields) {
+        if (field.id == FieldName::cookie) {
+            // The bytes are the head's own, in a block that nobody else has.
+            char* const bytes = const_cast<char*>(request.head.fields.value(field).data());
+            field.value_length = static_cast<std::uint32_t>(http::remove_cookie(bytes, field.value_length, name));
+            field.is_dropped = field.is_dropped || field.value_length == 0;
+        }
+    }
+}
+
+void settle_sticky_cookie(Request& request, Turn& turn)
+{
+    const Member& member = turn.upstream->members()[turn.member];
+    if (member.sticky.empty() || request.sticky_member == turn.member) {
+        return;
+    }
+    // Where the one that the client had was only full, or failed this once, its next request goes there again.
+    const bool goes_back = request.sticky_member && turn.upstream->keeps_clients(*request.sticky_member, request.parts.loop.now());
+    request.sticky_cookie = goes_back ? std::string_view{} : std::string_view(member.sticky);
+}
+
+void write_sticky_cookie(HeadText& text, const Request& request)
+{
+    if (request.sticky_cookie.empty() || may_be_shared(request.response.fields)) {
+        return;
+    }
+    text << "Set-Cookie: " << request.live->upstreams[request.upstream]->settings().sticky_cookie << "=" << request.sticky_cookie
+         << "; Path=/; HttpOnly; SameSite=Lax" << (request.scheme == "https" ? "; Secure\r\n" : "\r\n");
+}
+
+} // namespace ladle::worker
