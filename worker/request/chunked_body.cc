@@ -29,7 +29,7 @@ void append_last_chunk(Chain& out, std::string_view trailers)
     out.append_copy("\r\n");
 }
 
-std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits)
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits, std::string_view withheld)
 {
     std::string lines;
     http::Fields fields(1000);
@@ -37,10 +37,12 @@ std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::Fi
         return lines;
     }
     mark_hop_by_hop(fields);
+    mark_look_alikes(fields);
     for (const http::Field& field : fields) {
-        const bool is_edited = edits != nullptr && edits->drops(fields.name(field));
-        if (!field.is_dropped && !is_edited && !is_forbidden_trailer(field.id, fields.name(field))) {
-            lines.append(fields.name(field)).append(": ").append(fields.value(field)).append("\r\n");
+        const std::string_view name = fields.name(field);
+        const bool is_edited = edits != nullptr && edits->drops(name);
+        if (!field.is_dropped && !is_edited && !looks_like(name, withheld) && !is_forbidden_trailer(field.id, name)) {
+            lines.append(name).append(": ").append(fields.value(field)).append("\r\n");
         }
     }
     return lines;

@@ -20,7 +20,7 @@ void append_chunk(Chain& out, Chain&& data);
 void append_last_chunk(Chain& out, std::string_view trailers);
 
 /// The lines ("Name: value\r\n" …) of the trailers that may be passed on. `edits`: those of the head, null = none; what they remove
-/// or set is left out.
-std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits);
+/// or set is left out, and so is what looks like the field `withheld`: a server may merge trailers into the head.
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits, std::string_view withheld = {});
 
 } // namespace ladle::worker

@@ -125,6 +125,12 @@ void mark_look_alikes(http::Fields& fields)
     }
 }
 
+bool looks_like(std::string_view name, std::string_view wanted) noexcept
+{
+    const auto folded = [](char c) { return c == '_' ? '-' : http::to_lower(c); };
+    return !wanted.empty() && std::ranges::equal(name, wanted, {}, folded, folded);
+}
+
 bool is_forbidden_trailer(FieldName id, std::string_view name) noexcept
 {
     switch (id) {

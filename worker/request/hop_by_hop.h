@@ -18,6 +18,10 @@ void mark_hop_by_hop(http::Fields& fields);
 /// X-Forwarded-For that we set.
 void mark_look_alikes(http::Fields& fields);
 
+/// Whether a server could take a field of this name for the wanted one: some see no difference between '-' and '_'. None looks
+/// like "".
+bool looks_like(std::string_view name, std::string_view wanted) noexcept;
+
 /// Whether a trailer of this name must not be passed on (RFC 9110 §6.5.1): framing, routing, authentication, content and control
 /// fields.
 bool is_forbidden_trailer(http::FieldName id, std::string_view name) noexcept;

@@ -4,8 +4,6 @@
 #include "worker/net/head_text.h"
 #include "worker/request/hop_by_hop.h"
 
-#include <algorithm>
-
 namespace ladle::worker {
 
 namespace {
@@ -102,21 +100,6 @@ void write_forwarded(HeadText& text, const Request& request)
     }
 }
 
-/// The header in which servers of this site are told who the client is; empty where clients show no certificates.
-std::string_view subject_header(const Request& request)
-{
-    const bool is_asked = request.site->tls && request.site->tls->client;
-    return is_asked ? std::string_view(request.site->tls->client->header) : std::string_view{};
-}
-
-/// Whether a server could take the field for that header: some see no difference between '-' and '_'.
-bool looks_like(std::string_view name, std::string_view header)
-{
-    return !header.empty() && name.size() == header.size() &&
-           std::equal(name.begin(), name.end(), header.begin(),
-                      [](char a, char b) { return http::to_lower(a == '_' ? '-' : a) == http::to_lower(b); });
-}
-
 std::string_view subject_of(const Request& request)
 {
     const Encryption* encryption = request.client.encryption;
@@ -124,6 +107,12 @@ std::string_view subject_of(const Request& request)
 }
 
 } // namespace
+
+std::string_view subject_header(const Request& request)
+{
+    const bool is_asked = request.site->tls && request.site->tls->client;
+    return is_asked ? std::string_view(request.site->tls->client->header) : std::string_view{};
+}
 
 void write_request_head(const Request& request, RequestBodyForm form, Chain& out)
 {

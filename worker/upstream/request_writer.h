@@ -8,6 +8,7 @@
 #include "worker/request/request.h"
 
 #include <cstdint>
+#include <string_view>
 
 namespace ladle::worker {
 
@@ -21,6 +22,9 @@ struct RequestBodyForm {
     static RequestBodyForm of_length(std::uint64_t n) noexcept { return {true, false, n}; }
     static RequestBodyForm chunks() noexcept { return {false, true, 0}; }
 };
+
+/// The field in which servers of this site are told who the client is; empty where clients show no certificates.
+std::string_view subject_header(const Request& request);
 
 void write_request_head(const Request& request, RequestBodyForm form, Chain& out);
 

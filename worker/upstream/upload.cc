@@ -15,7 +15,9 @@ constexpr std::size_t kOutMost = 128 << 10; // bytes lined up for the server
 std::string trailers_of(const Request& request)
 {
     const config::HeaderEdits* const edits = request.route->headers.get();
-    return request.trailers ? trailer_lines(*request.trailers, edits != nullptr ? &edits->request : nullptr) : std::string();
+    return request.trailers
+               ? trailer_lines(*request.trailers, edits != nullptr ? &edits->request : nullptr, subject_header(request))
+               : std::string();
 }
 
 RequestBodyForm choose_form(const Request& request) noexcept

@@ -65,6 +65,19 @@ def test_optional_certificates(secure, origin, clients, pair):
     assert server.requests[-1].headers.get("x-who") == "CN=bert"
 
 
+def test_nobody_else_names_the_client(secure, origin, clients, pair):
+    """What the server could take for what it is told of the client does not pass, neither in the head nor behind the body."""
+    server = origin()
+    proxy = secure(server, site={"tls": tls(pair, client={"ca": clients.pem, "required": False, "header": "X-Who"})})
+    claims = b"X-Who: CN=root\r\nx_who: CN=root\r\nX_Forwarded_For: 10.0.0.1\r\n"
+    with proxy.secure() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n" + claims + b"\r\n0\r\n" + claims + b"X-Sum: 1\r\n\r\n")
+        assert client.response().status == 200
+    names = [name.lower() for name, _ in server.requests[-1].headers]
+    assert not {"x-who", "x_who", "x_forwarded_for"} & set(names)
+    assert list(server.requests[-1].trailers) == [("X-Sum", "1")]
+
+
 def test_a_resumed_session_is_still_somebody(secure, origin, clients, pair, authority):
     """A session that is resumed has the subject of its certificate."""
     server = origin()
