@@ -128,8 +128,8 @@ def test_a_wrong_pin_hurts_nobody_else(with_device, tmp_path):
     proxy = with_device(pin=f"file:{pin}")
     assert fails(proxy)
     waiting.until(lambda: metrics(proxy)["tls_device_failures"] == metrics(proxy)["tls_failed"] == 1, "the failure to be counted")
-    assert "a device that keeps private keys does not work" in proxy.output()
-    assert "the device that keeps the key made no signature" in proxy.output()
+    waiting.until(lambda: all(line in proxy.output() for line in ("a device that keeps private keys does not work",
+                                                                  "the device that keeps the key made no signature")), "both processes to say so")
     with proxy.secure(name="file.test") as client:
         assert client.request(host="file.test").status == 200
 
