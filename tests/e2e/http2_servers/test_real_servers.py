@@ -53,10 +53,11 @@ def test_nghttpd_echoes_what_is_uploaded(nghttpd, before):
 
 def test_a_server_with_few_streams_gets_more_connections(nghttpd, before):
     """nghttpd allows two streams at once: eight requests at once take several connections, and all are answered."""
-    proxy = before(nghttpd("-m", "2"))
+    proxy = before(nghttpd("-m", "2"), settings={"timeouts": dict.fromkeys(("connect", "response", "stall"), "30s")})  # 40 MB wait for places
     with H2Client(proxy.address) as client:
         streams = [client.start(path="/large") for _ in range(8)]
-        assert all(len(client.response(stream).body) == 5000000 for stream in streams)
+        answers = [client.response(stream) for stream in streams]
+    assert [(answer.status, answer.reset, len(answer.body)) for answer in answers] == [(200, None, 5000000)] * 8
     assert 2 <= metric(proxy, "server_h2_connections") <= 8
 
 
