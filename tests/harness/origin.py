@@ -122,7 +122,9 @@ class Origin:
         except OSError:
             pass
         self.sock.close()
-        for connection in list(self.connections):
+        with self.lock:
+            connections = list(self.connections)
+        for connection in connections:
             connection.close()
 
     def _accept(self):
@@ -135,6 +137,9 @@ class Origin:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(self.timeout)
             with self.lock:
+                if self.stopping:  # stop() has closed those that it knew
+                    sock.close()
+                    return
                 connection = Connection(self, sock, len(self.connections))
                 self.connections.append(connection)
                 self.lock.notify_all()
