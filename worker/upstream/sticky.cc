@@ -11,15 +11,18 @@ namespace {
 using http::FieldName;
 
 /// Whether a cache in front of us may give the response to others: theirs would be this client's cookie.
-bool may_be_shared(const http::Fields& response) noexcept
+/// Not so of what only has no lifetime of its own (heuristics), or pages of most applications would set no cookie.
+bool may_be_shared(const Request& request) noexcept
 {
+    const http::Fields& response = request.response.fields;
     http::ResponseDirectives directives;
     for (const http::Field& field : response) {
         if (field.id == FieldName::cache_control) {
             http::read_cache_control(response.value(field), directives);
         }
     }
-    return (directives.is_public || directives.s_maxage.is_given()) && !directives.no_store && !directives.is_private;
+    const bool is_fresh = directives.max_age.value_or(0) > 0 && !request.head.fields.has(FieldName::authorization); // RFC 9111 §3.5
+    return (directives.is_public || directives.s_maxage.is_given() || is_fresh) && !directives.no_store && !directives.is_private;
 }
 
 } // namespace
@@ -61,7 +64,7 @@ void settle_sticky_cookie(Request& request, Turn& turn)
 
 void write_sticky_cookie(HeadText& text, const Request& request)
 {
-    if (request.sticky_cookie.empty() || may_be_shared(request.response.fields)) {
+    if (request.sticky_cookie.empty() || may_be_shared(request)) {
         return;
     }
     text << "Set-Cookie: " << request.live->upstreams[request.upstream]->settings().sticky_cookie << "=" << request.sticky_cookie

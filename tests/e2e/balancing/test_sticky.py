@@ -155,10 +155,10 @@ def test_the_cache_has_no_cookie_and_a_hit_needs_none(ladle, origin):
 
 
 def test_what_shared_caches_may_keep_carries_no_cookie(ladle, origin):
-    """A public response could be given to others by a cache before us: they would get this client's cookie."""
-    controls = iter(["public, max-age=60", "s-maxage=60", "max-age=60", "public, no-store"])
+    """A response with a lifetime, or a public one, could be given to others by a cache before us: they would get this client's cookie."""
+    controls = iter(["public", "s-maxage=60", "max-age=60", "public, no-store", "private, max-age=60", "max-age=0"])
     proxy = group(ladle, [origin(lambda request: reply(headers=[("Cache-Control", next(controls))])).text])
-    assert [cookie_of(ask(proxy)) is not None for _ in range(4)] == [False, False, True, True]
+    assert [cookie_of(ask(proxy)) is not None for _ in range(6)] == [False, False, False, True, True, True]
 
 
 def test_over_tls_the_cookie_is_secure(ladle, origin):
