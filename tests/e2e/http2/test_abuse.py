@@ -237,11 +237,13 @@ def test_windows_opened_byte_by_byte(ladle, origin):
         end = time.monotonic() + 10
         while client.streams[stream].reset is None and time.monotonic() < end:
             client.open_window(stream, 1)
+            time.sleep(0.02)
             try:
                 client.read_frame()
             except TimeoutError:
                 pass
         assert client.streams[stream].reset == ENHANCE_YOUR_CALM
+        assert len(client.streams[stream].body) < 500, "or the window of the connection was what ended"
     assert metric(proxy, "h2_slow") == 1
 
 
