@@ -39,7 +39,7 @@ constexpr std::uint64_t kMostLogBytes = std::uint64_t{16} << 20;
 constexpr loop::Nanos kBaseRetry = 10'000'000'000;
 constexpr const char* kCleanName = "clean";
 
-shm::CacheOptions options_of(std::uint64_t disk_bytes, std::uint64_t seed)
+shm::CacheOptions disk_options(std::uint64_t disk_bytes, std::uint64_t seed)
 {
     return {index_bytes(disk_bytes), disk_bytes, seed};
 }
@@ -223,7 +223,7 @@ bool DiskOwner::load_index(const std::string& clean)
     std::string reason = "it is not the one that was written last";
     const bool has_mark = file && ::read(file.get(), &mark, sizeof mark) == sizeof mark;
     if (has_mark && mark.magic == kIndexMagic && mark.generation == generation) {
-        auto arena = shm::load_cache(file.get(), options_of(size_, base_seed_));
+        auto arena = shm::load_cache(file.get(), disk_options(size_, base_seed_));
         if (arena && arena->seed() == base_seed_) {
             arena_ = std::make_unique<shm::CacheArena>(std::move(*arena));
             saved_ = generation;
@@ -238,7 +238,7 @@ bool DiskOwner::load_index(const std::string& clean)
 
 bool DiskOwner::begin_index(bool has_base)
 {
-    auto arena = shm::CacheArena::make(options_of(size_, base_seed_));
+    auto arena = shm::CacheArena::make(disk_options(size_, base_seed_));
     if (!arena) {
         os::log(os::Level::warning, "no disk tier", {{"reason", arena.error().detail}});
         return false;
@@ -266,7 +266,7 @@ bool DiskOwner::adopt(const HandedDisk& handed, const config::Disk& disk, std::u
         return false;
     }
     auto arena = shm::CacheArena::adopt(std::move(fd));
-    if (!arena || !arena->is_made_with(options_of(disk.bytes, 0)) || arena->seed() != memory_seed) {
+    if (!arena || !arena->is_made_with(disk_options(disk.bytes, 0)) || arena->seed() != memory_seed) {
         return false;
     }
     arena_ = std::make_unique<shm::CacheArena>(std::move(*arena));

@@ -81,7 +81,7 @@ int refuse_password(char*, int, int, void* was_asked)
     return -1;
 }
 
-Key read_key(std::string_view text, bool& is_encrypted)
+Key parse_key(std::string_view text, bool& is_encrypted)
 {
     const Bio bio = open_text(text);
     Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, &refuse_password, &is_encrypted));
@@ -189,7 +189,7 @@ config::CertificateReport look_at(std::string_view chain_text, std::string_view 
     }
     bool is_encrypted = false;
     const bool is_in_device = config::is_key_in_device(key_text); // which is the workers' to ask
-    const Key key = is_in_device ? Key(X509_get_pubkey(chain.front().get())) : read_key(key_text, is_encrypted);
+    const Key key = is_in_device ? Key(X509_get_pubkey(chain.front().get())) : parse_key(key_text, is_encrypted);
     if (!key) {
         report.problem =
             is_encrypted ? "the private key is encrypted with a password" : "there is no private key in PEM form for it";

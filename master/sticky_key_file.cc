@@ -28,7 +28,7 @@ struct Outcome {
     std::string problem;
 };
 
-Outcome read_key(const os::Fd& file)
+Outcome read_sticky_key(const os::Fd& file)
 {
     Outcome out;
     const auto text = os::read_whole(file.get(), out.bytes.size() + 1);
@@ -59,7 +59,7 @@ Outcome obtain_key(const std::string& path)
 {
     const os::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (file) {
-        return read_key(file);
+        return read_sticky_key(file);
     }
     Outcome out;
     if (errno != ENOENT) {

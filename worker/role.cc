@@ -21,11 +21,11 @@ namespace {
 
 constexpr std::chrono::milliseconds kLastWords{200}; // for log lines to get out when the process ends
 
-shm::ProcessRow* g_row = nullptr;
+shm::ProcessRow* g_own_row = nullptr;
 
 void leave_note(const char* text) noexcept
 {
-    std::snprintf(g_row->note, sizeof g_row->note, "%s", text);
+    std::snprintf(g_own_row->note, sizeof g_own_row->note, "%s", text);
     os::finish_log(kLastWords);
 }
 
@@ -59,7 +59,7 @@ void Role::let_go()
 
 Result<void> Role::enter()
 {
-    g_row = &row_;
+    g_own_row = &row_;
     set_assert_note(&leave_note);
     if (auto dropped = os::drop_privileges(inherited_.uid, inherited_.gid, inherited_.master_pid, SIGTERM); !dropped) {
         return dropped;

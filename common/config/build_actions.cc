@@ -27,12 +27,6 @@ using http::FieldName;
 constexpr std::size_t kMostExpressionBytes = 4096;
 constexpr std::size_t kMostEdits = 64; ///< of one kind in one route
 
-std::string lower(std::string text)
-{
-    std::transform(text.begin(), text.end(), text.begin(), http::to_lower);
-    return text;
-}
-
 /// What becomes of a field that only the messages' own framing, this hop or Ladle itself can write; empty = it may be edited.
 std::string_view reason_to_leave(std::string_view name, bool is_request)
 {
@@ -80,7 +74,7 @@ std::string_view reason_to_leave(std::string_view name, bool is_request)
     case FieldName::if_unmodified_since:
         return is_request ? "the server would answer another question than the client's" : "";
     default:
-        return lower(dashed) == "surrogate-capability" && is_request ? "Ladle writes it where it caches" : "";
+        return http::lowered(dashed) == "surrogate-capability" && is_request ? "Ladle writes it where it caches" : "";
     }
 }
 
@@ -241,7 +235,7 @@ FieldEdits Builder::merge_edits(const std::vector<LevelTable>& tables, bool is_r
     std::set<std::string> removed;
     const auto is_editable = [&](const std::string& name, const Place& place, const Node& node, const std::string& path) {
         std::string_view reason = reason_to_leave(name, is_request);
-        reason = is_request && !subject.empty() && lower(name) == lower(std::string(subject))
+        reason = is_request && !subject.empty() && http::lowered(name) == http::lowered(subject)
                      ? std::string_view("tls.client.header: it tells who the client is") : reason;
         if (!http::is_token(name) || !reason.empty()) {
             if (refused_.insert(&node).second) {
@@ -261,8 +255,8 @@ FieldEdits Builder::merge_edits(const std::vector<LevelTable>& tables, bool is_r
         }
         for (const Node* item : good_items(removes)) {
             if (is_editable(item->text, item->place, *item, path + "." + remove_key)) {
-                removed_here.insert(lower(item->text));
-                set.erase(lower(item->text));
+                removed_here.insert(http::lowered(item->text));
+                set.erase(http::lowered(item->text));
             }
         }
         removed.insert(removed_here.begin(), removed_here.end());
@@ -276,7 +270,7 @@ FieldEdits Builder::merge_edits(const std::vector<LevelTable>& tables, bool is_r
                 !is_editable(child.key, child.key_place, original, join_key(path + "." + set_key, child.key))) {
                 continue;
             }
-            const std::string name = lower(child.key);
+            const std::string name = http::lowered(child.key);
             if (child.text == "unset") {
                 set.erase(name);
                 continue;

@@ -20,20 +20,8 @@ namespace {
 constexpr std::uint64_t kLeastMemory = std::uint64_t{8} << 20;
 constexpr std::array<std::string_view, 2> kPurgeFrom{"127.0.0.0/8", "::1/128"};
 
-Duration duration_of(std::uint64_t milliseconds)
-{
-    return Duration(static_cast<Duration::rep>(milliseconds));
-}
-
-std::string lower(std::string text)
-{
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    return text;
-}
-
 /// "404", "4xx" or "400-403"; nullopt where it is none of them or no error's status.
-std::optional<http::StatusTtl> parse_statuses(std::string_view text)
+std::optional<http::StatusTtl> parse_status_ttl(std::string_view text)
 {
     const auto number = [](std::string_view digits) -> std::uint16_t {
         std::uint16_t value = 0;
@@ -193,7 +181,7 @@ std::vector<http::StatusTtl> Builder::negative_ttls(const Inherited& table, cons
     }
     std::vector<http::StatusTtl> out;
     for (const Node* node : table.sub("negative").members()) {
-        std::optional<http::StatusTtl> statuses = parse_statuses(node->key);
+        std::optional<http::StatusTtl> statuses = parse_status_ttl(node->key);
         if (!statuses) {
             refuse_once(*node, path, fmt::format("expected the status of an error, got \"{}\"", node->key),
                         "write 404, \"4xx\" or \"400-403\", from 400 to 599");
@@ -245,7 +233,7 @@ void Builder::build_bypass(RouteCache& cache, const Node& item, const std::strin
     }
     bypass.kind = static_cast<Bypass::Kind>(found - kKinds.begin());
     if (bypass.kind == Bypass::Kind::header) {
-        bypass.name = lower(bypass.name);
+        bypass.name = http::lowered(bypass.name);
     }
     cache.bypass.push_back(std::move(bypass));
 }
@@ -289,7 +277,7 @@ void Builder::build_cache_lists(RouteCache& cache, const Inherited& table, const
             if (!http::is_token(item->text)) {
                 refuse_once(*item, path + ".tags", fmt::format("\"{}\" is not the name of a header", item->text));
             }
-            cache.tag_fields.push_back(lower(item->text));
+            cache.tag_fields.push_back(http::lowered(item->text));
         }
     }
     const Node* purge = table.find("purge");

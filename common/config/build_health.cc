@@ -15,11 +15,6 @@ namespace ladle::config {
 
 namespace {
 
-Duration duration_of(std::uint64_t milliseconds)
-{
-    return Duration(static_cast<Duration::rep>(milliseconds));
-}
-
 /// Three digits; 0 where it is no status of a final response.
 std::uint16_t parse_status(std::string_view digits)
 {

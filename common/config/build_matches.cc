@@ -61,12 +61,6 @@ std::string upper(std::string text)
     return text;
 }
 
-std::string lower(std::string text)
-{
-    std::transform(text.begin(), text.end(), text.begin(), http::to_lower);
-    return text;
-}
-
 /// Whether the checker refused the value or a part of it.
 bool is_bad(const Node& node)
 {
@@ -188,7 +182,7 @@ std::vector<NamedMatch> Builder::named_matches(const Node* node, const std::stri
 void Builder::build_type_matches(Match& match, const Node& node, const std::string& path)
 {
     for (const Node* item : good_items(node.find("content_type"))) {
-        const std::string pattern = lower(item->text);
+        const std::string pattern = http::lowered(item->text);
         const std::size_t slash = pattern.find('/');
         if (slash == std::string::npos || !http::is_token(pattern.substr(0, slash)) || !http::is_token(pattern.substr(slash + 1))) {
             findings_.error(item->place, path + ".content_type",
@@ -205,7 +199,7 @@ void Builder::build_type_matches(Match& match, const Node& node, const std::stri
             findings_.error(item->place, path + ".accept",
                             fmt::format("expected a type such as \"text/html\" or \"text/*\", got \"{}\"", item->text));
         } else {
-            match.accepts.push_back(lower(item->text));
+            match.accepts.push_back(http::lowered(item->text));
         }
     }
     for (const Node* item : good_items(node.find("type"))) {

@@ -48,11 +48,6 @@ std::string log_target_hint(std::string_view to, std::string_view near)
     return near.empty() ? std::string() : fmt::format("did you mean \"{}\"?", near);
 }
 
-Duration duration_of(std::uint64_t milliseconds)
-{
-    return Duration(static_cast<Duration::rep>(milliseconds));
-}
-
 } // namespace
 
 const std::string* find_error_page(const ErrorPages& pages, std::uint16_t status)

@@ -41,7 +41,7 @@ std::string list_of(const std::vector<std::string>& names)
     return names.size() > kMost ? list + " …" : list;
 }
 
-std::string fingerprint_of(std::initializer_list<std::string_view> parts)
+std::string fingerprint_of_parts(std::initializer_list<std::string_view> parts)
 {
     std::string all;
     for (const std::string_view part : parts) {
@@ -194,7 +194,7 @@ void Builder::build_client_certificates(SiteTls& tls, const Inherited& table, co
     if (const Node* crl = own.find("crl"); crl != nullptr) {
         client->crl = read(*crl, "-----BEGIN X509 CRL-----");
     }
-    client->fingerprint = fingerprint_of({client->is_required ? "required" : "", client->ca.text, client->crl.text});
+    client->fingerprint = fingerprint_of_parts({client->is_required ? "required" : "", client->ca.text, client->crl.text});
     tls.client = std::move(client);
 }
 
@@ -363,7 +363,7 @@ void Builder::build_upstream_tls(Upstream& upstream, const Node* table, const No
     if (is_written) {
         build_own_certificate(tls, *table, tls_path);
     }
-    tls.fingerprint = fingerprint_of(
+    tls.fingerprint = fingerprint_of_parts(
         {tls.verifies ? "verified" : "", tls.sni, tls.ca.text, tls.certificate ? tls.certificate->chain.text : std::string_view()});
 }
 

@@ -42,6 +42,11 @@ private:
     std::size_t size_ = 0;
 };
 
+inline Duration duration_of(std::uint64_t milliseconds)
+{
+    return Duration(static_cast<Duration::rep>(milliseconds));
+}
+
 /// The node where it is there and good, else null.
 inline const Node* good(const Node* node)
 {

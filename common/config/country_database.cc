@@ -17,7 +17,7 @@ constexpr std::size_t kGap = 16;                // zero bytes between the tree a
 constexpr int kMostNested = 16;
 constexpr int kMostValues = 4096; // looked at for one answer
 
-enum Kind : unsigned { kPointer = 1, kText = 2, kMap = 7, kArray = 11, kBoolean = 14 };
+enum ValueKind : unsigned { kPointer = 1, kText = 2, kMap = 7, kArray = 11, kBoolean = 14 };
 
 /// Reads values of one section. After a failure every answer is empty.
 class ValueReader {

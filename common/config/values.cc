@@ -2,6 +2,7 @@
 #include "common/config/values.h"
 
 #include "common/config/names.h"
+#include "common/http/grammar.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -69,22 +70,14 @@ constexpr std::array<Spelling, 11> kSizeSpellings{{{"k", "KiB"},
                                                    {"b", "B"},
                                                    {"", "B"}}};
 
-std::string lower(std::string_view text)
-{
-    std::string out(text);
-    std::transform(out.begin(), out.end(), out.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    return out;
-}
-
-struct Kind {
+struct UnitKind {
     std::string_view what;    ///< "a duration"
     std::string_view example; ///< "10s"
     std::span<const Unit> units;
     std::span<const Spelling> spellings;
 };
 
-Parsed<std::uint64_t> parse_with_unit(std::string_view text, const Kind& kind)
+Parsed<std::uint64_t> parse_with_unit(std::string_view text, const UnitKind& kind)
 {
     const auto complaint = [&](std::string hint) {
         return std::unexpected(Complaint{
@@ -111,7 +104,7 @@ Parsed<std::uint64_t> parse_with_unit(std::string_view text, const Kind& kind)
     while (!unit.empty() && unit.front() == ' ') {
         unit.remove_prefix(1);
     }
-    const std::string folded = lower(unit);
+    const std::string folded = http::lowered(unit);
     for (const Unit& known : kind.units) {
         if (unit == known.name) {
             return complaint(fmt::format("write \"{}{}\"", value, known.name));
@@ -270,7 +263,7 @@ std::optional<Complaint> ambiguous_port(std::string_view text)
 
 bool is_https(std::string_view text)
 {
-    return lower(text.substr(0, 8)) == "https://";
+    return http::lowered(text.substr(0, 8)) == "https://";
 }
 
 /// Takes "http://" or "https://" off; refuses other schemes, and anything behind the address.
@@ -280,7 +273,7 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
     if (scheme_end == std::string_view::npos) {
         return text;
     }
-    const std::string scheme = lower(text.substr(0, scheme_end));
+    const std::string scheme = http::lowered(text.substr(0, scheme_end));
     std::string_view rest = text.substr(scheme_end + 3);
     if (scheme != "http" && scheme != "https") {
         return std::unexpected(Complaint{fmt::format("unknown scheme \"{}://\"", text.substr(0, scheme_end)),

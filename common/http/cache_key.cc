@@ -9,11 +9,6 @@ namespace ladle::http {
 
 namespace {
 
-unsigned from_hex(char c) noexcept
-{
-    return c <= '9' ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(to_lower(c) - 'a' + 10);
-}
-
 char to_upper(char c) noexcept
 {
     return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
@@ -40,7 +35,7 @@ void append_normalised(std::string_view text, std::string& out)
     }
     while (percent != std::string_view::npos) {
         out += text.substr(0, percent);
-        const auto byte = static_cast<char>(from_hex(text[percent + 1]) * 16 + from_hex(text[percent + 2]));
+        const auto byte = static_cast<char>(hex_value(text[percent + 1]) * 16 + hex_value(text[percent + 2]));
         if (is_class(byte, kHost)) { // exactly the unreserved set
             out += byte;
         } else {
@@ -54,18 +49,11 @@ void append_normalised(std::string_view text, std::string& out)
     out += text;
 }
 
-void append_lower(std::string_view text, std::string& out)
-{
-    const std::size_t at = out.size();
-    out.resize(at + text.size());
-    std::ranges::transform(text, out.begin() + static_cast<std::ptrdiff_t>(at), to_lower);
-}
-
 /// Host in lower case, and the port unless it is empty or the scheme's own (RFC 3986 §6.2.3).
 void append_authority(std::string_view scheme, std::string_view authority, std::string& out)
 {
     const std::string_view host = host_of(authority);
-    append_lower(host, out);
+    append_lowered(host, out);
     const std::string_view port = authority.substr(host.size()); // ":80", or empty
     const std::string_view usual = equals_ignoring_case(scheme, "https") ? ":443" : ":80";
     if (port.size() > 1 && port != usual) {
@@ -191,7 +179,7 @@ std::string add_key_word(std::string_view word, KeyRules& rules)
         }
         rules.query = is_except ? QueryPart::except : QueryPart::only;
     } else if (kind == "header" && is_token(argument)) {
-        append_lower(argument, rules.headers.emplace_back());
+        append_lowered(argument, rules.headers.emplace_back());
     } else if (kind == "cookie" && is_token(argument)) {
         rules.cookies.emplace_back(argument);
     } else {
@@ -222,7 +210,7 @@ std::expected<KeyRules, std::string> parse_key_rules(const std::vector<std::stri
 void append_key(const KeyTarget& target, const Fields* request, const KeyRules& rules, std::string& out)
 {
     if (rules.scheme) {
-        append_lower(target.scheme, out);
+        append_lowered(target.scheme, out);
         out += ':';
     }
     if (rules.host) {

@@ -50,11 +50,6 @@ bool is_extension(std::string_view text) noexcept
     return true;
 }
 
-unsigned hex_value(char c) noexcept
-{
-    return c <= '9' ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(to_lower(c) - 'a' + 10);
-}
-
 } // namespace
 
 ChunkedDecoder::Next ChunkedDecoder::refuse() noexcept

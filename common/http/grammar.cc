@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/http/grammar.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #if defined(__SSE2__)
@@ -63,7 +64,7 @@ constexpr std::size_t kStep = 16;
 
 using Bytes = __m128i;
 
-Bytes load(const char* at) noexcept
+Bytes load_bytes(const char* at) noexcept
 {
     return _mm_loadu_si128(reinterpret_cast<const Bytes*>(at));
 }
@@ -78,7 +79,7 @@ Bytes in_range(Bytes bytes, char first, char span) noexcept
 /// A bit for each of the sixteen bytes that is no letter, digit or '-', of which nearly all names are.
 unsigned find_other_than_name(const char* at) noexcept
 {
-    const Bytes bytes = load(at);
+    const Bytes bytes = load_bytes(at);
     const Bytes letters = in_range(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 25);
     const Bytes rest = _mm_or_si128(in_range(bytes, '0', 9), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-')));
     return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(letters, rest))) ^ 0xffffu;
@@ -87,7 +88,7 @@ unsigned find_other_than_name(const char* at) noexcept
 /// A bit for each of the sixteen bytes that is a control other than HTAB.
 unsigned find_controls(const char* at) noexcept
 {
-    const Bytes bytes = load(at);
+    const Bytes bytes = load_bytes(at);
     const Bytes low = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), in_range(bytes, 0, 0x1f));
     return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)))));
 }
@@ -156,6 +157,20 @@ std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept
         n = n * 10 + digit;
     }
     return n <= INT64_MAX ? std::optional(n) : std::nullopt;
+}
+
+void append_lowered(std::string_view text, std::string& out)
+{
+    const std::size_t at = out.size();
+    out.resize(at + text.size());
+    std::ranges::transform(text, out.begin() + static_cast<std::ptrdiff_t>(at), to_lower);
+}
+
+std::string lowered(std::string_view text)
+{
+    std::string out;
+    append_lowered(text, out);
+    return out;
 }
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) noexcept

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace ladle::http {
@@ -53,6 +54,16 @@ std::optional<std::uint64_t> parse_decimal(std::string_view text) noexcept;
 constexpr char to_lower(char c) noexcept
 {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+/// ASCII only, as to_lower().
+void append_lowered(std::string_view text, std::string& out);
+std::string lowered(std::string_view text);
+
+/// Of a hexadecimal digit.
+constexpr unsigned hex_value(char c) noexcept
+{
+    return c <= '9' ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(to_lower(c) - 'a' + 10);
 }
 
 /// ASCII, without case.

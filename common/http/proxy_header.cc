@@ -100,7 +100,7 @@ bool parse_port(std::string_view text, Endpoint& out) noexcept
 }
 
 /// Section 2.1. `received` begins with "PROXY ".
-Progress parse_line(std::string_view received, ProxyHeader& header) noexcept
+Progress parse_text_line(std::string_view received, ProxyHeader& header) noexcept
 {
     received = received.substr(0, kMostProxyLine);
     const auto odd = std::find_if(received.begin(), received.end(), [](char c) { return c < ' ' || c > '~'; });
@@ -231,7 +231,7 @@ Endpoint as_v6(const Endpoint& end) noexcept
     return mapped;
 }
 
-void append_number(std::string& out, std::size_t number)
+void append_big_endian(std::string& out, std::size_t number)
 {
     out += static_cast<char>(number >> 8);
     out += static_cast<char>(number);
@@ -244,18 +244,18 @@ std::string make_binary(const Endpoint& source, const Endpoint& destination)
     if (source.family == Family::unknown) {
         out += halves(kVersion2, kCommandLocal);
         out += halves(kFamilyUnspecified, 0);
-        append_number(out, 0);
+        append_big_endian(out, 0);
         return out;
     }
     const bool is_v4 = source.family == Family::ipv4;
     out += halves(kVersion2, kCommandProxy);
     out += halves(is_v4 ? kFamilyV4 : kFamilyV6, kTransportStream);
-    append_number(out, is_v4 ? kV4Bytes : kV6Bytes);
+    append_big_endian(out, is_v4 ? kV4Bytes : kV6Bytes);
     for (const Endpoint* end : {&source, &destination}) {
         out.append(reinterpret_cast<const char*>(end->address.data()), is_v4 ? 4 : 16);
     }
-    append_number(out, source.port);
-    append_number(out, destination.port);
+    append_big_endian(out, source.port);
+    append_big_endian(out, destination.port);
     return out;
 }
 
@@ -266,7 +266,7 @@ Progress parse_proxy_header(std::string_view received, ProxyHeader& header) noex
     header = {};
     for (const std::string_view begin : {kLineBegin, kSignature}) {
         if (received.starts_with(begin)) {
-            return begin == kLineBegin ? parse_line(received, header) : parse_binary(received, header);
+            return begin == kLineBegin ? parse_text_line(received, header) : parse_binary(received, header);
         }
         if (begin.starts_with(received)) {
             return Progress::incomplete;

@@ -9,7 +9,7 @@ namespace ladle::http {
 
 namespace {
 
-using Flag = StoredFreshness::Flag;
+using StoredFlag = StoredFreshness::Flag;
 
 constexpr std::int64_t kClockStepMs = 2'000; ///< backwards, that a clock may take to be corrected (a leap second is one)
 
@@ -26,7 +26,7 @@ std::int64_t staleness_ms(const StoredFreshness& stored, std::int64_t age_ms) no
 
 bool may_use_stale(const StoredFreshness& stored) noexcept
 {
-    return !stored.has(Flag::kMustRevalidate) && !stored.has(Flag::kAlwaysValidate);
+    return !stored.has(StoredFlag::kMustRevalidate) && !stored.has(StoredFlag::kAlwaysValidate);
 }
 
 /// RFC 9111 §5.2.1.1: too old for this client. max-age=0 demands a validation even in the first millisecond.
@@ -94,12 +94,12 @@ bool ends_no_later(const StoredFreshness& older, const StoredFreshness& newer) n
 
 bool permits_no_more(const StoredFreshness& older, const StoredFreshness& newer, std::int64_t now_ms) noexcept
 {
-    return older.has(Flag::kAlwaysValidate) || (!is_fresh(older, now_ms) && ends_no_later(older, newer));
+    return older.has(StoredFlag::kAlwaysValidate) || (!is_fresh(older, now_ms) && ends_no_later(older, newer));
 }
 
 Judgement judge(const StoredFreshness& stored, const RequestDirectives& request, std::int64_t now_ms, Purged purged) noexcept
 {
-    if (stored.has(Flag::kAlwaysValidate)) {
+    if (stored.has(StoredFlag::kAlwaysValidate)) {
         return {Reuse::validate, ValidateReason::no_cache};
     }
     if (request.no_cache) {
@@ -109,7 +109,7 @@ Judgement judge(const StoredFreshness& stored, const RequestDirectives& request,
     if (purged == Purged::softly || lifetime_ms(stored) <= age_ms) {
         return judge_stale(stored, request, age_ms);
     }
-    const bool is_declined = is_too_old(request, age_ms) && !stored.has(Flag::kImmutable);
+    const bool is_declined = is_too_old(request, age_ms) && !stored.has(StoredFlag::kImmutable);
     if (is_declined || lifetime_ms(stored) - age_ms < request.min_fresh.value_or(0) * 1000) {
         return {Reuse::validate, ValidateReason::request};
     }

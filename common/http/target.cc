@@ -31,11 +31,6 @@ bool is_ip_literal(std::string_view inner) noexcept
     return inner.find(':') != std::string_view::npos;
 }
 
-unsigned from_hex(char c) noexcept
-{
-    return c <= '9' ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(to_lower(c) - 'a' + 10);
-}
-
 /// Splits "/path?query"; the path must be there.
 std::expected<Target, TargetError> split_path(std::string_view text, TargetForm form, std::string_view authority) noexcept
 {
@@ -173,7 +168,7 @@ void normalise_path(std::string_view path, std::string& out)
     std::string decoded;
     for (std::size_t i = 0; i < path.size(); ++i) {
         if (path[i] == '%' && i + 2 < path.size()) {
-            const auto byte = static_cast<char>(from_hex(path[i + 1]) * 16 + from_hex(path[i + 2]));
+            const auto byte = static_cast<char>(hex_value(path[i + 1]) * 16 + hex_value(path[i + 2]));
             if (is_class(byte, kHost)) { // exactly the unreserved set
                 decoded += byte;
             } else {

@@ -31,13 +31,6 @@ bool is_less_ignoring_case(std::string_view a, std::string_view b) noexcept
                                         [](char x, char y) { return to_lower(x) < to_lower(y); });
 }
 
-void append_lower(std::string_view text, std::string& out)
-{
-    for (const char c : text) {
-        out += to_lower(c);
-    }
-}
-
 /// RFC 9110 §12.4.2: "0", "0.5", "1.000"; -1 for anything else.
 int parse_weight(std::string_view text) noexcept
 {
@@ -225,7 +218,7 @@ VaryKind read_vary(const Fields& response, std::string& out)
         if (!out.empty()) {
             out += ',';
         }
-        append_lower(*name, out);
+        append_lowered(*name, out);
     }
     return out.empty() ? VaryKind::none : VaryKind::names;
 }
@@ -259,7 +252,7 @@ void append_preferences(std::string_view value, std::string& out)
         if (preference.weight == 0) {
             out += '!';
         }
-        append_lower(preference.name, out);
+        append_lowered(preference.name, out);
         previous = &preference;
     }
 }

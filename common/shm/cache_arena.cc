@@ -20,14 +20,13 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x6c61646c63616368; // "ladlcach"
-constexpr std::uint32_t kLayoutVersion = 3;
-constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kCacheMagic = 0x6c61646c63616368; // "ladlcach"
+constexpr std::uint32_t kCacheLayoutVersion = 3;
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 constexpr std::uint64_t kMaxCacheBytes = std::uint64_t{256} << 30;
 
 /// Changes whenever a part's place or shape does.
-constexpr std::uint32_t abi_hash() noexcept
+constexpr std::uint32_t cache_abi_hash() noexcept
 {
     std::uint32_t hash = 2166136261u;
     for (const std::size_t v : {sizeof(CacheHeader),
@@ -59,24 +58,19 @@ constexpr std::uint32_t abi_hash() noexcept
     return hash;
 }
 
-constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
-{
-    return (n + unit - 1) / unit * unit;
-}
-
 /// Mapped at a multiple of 2 MiB, without which the kernel cannot use huge pages.
-Result<std::byte*> map(int fd, std::uint64_t bytes)
+Result<std::byte*> map_aligned(int fd, std::uint64_t bytes)
 {
     void* const room = ::mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED) {
-        return fail_errno("cannot map the cache's memory", errno);
+        return fail_errno("cannot map_aligned the cache's memory", errno);
     }
     auto* const begin = static_cast<std::byte*>(room);
     std::byte* const at = begin + (kHugePage - reinterpret_cast<std::uintptr_t>(room) % kHugePage) % kHugePage;
     if (::mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED) {
         const int code = errno;
         ::munmap(room, bytes + kHugePage);
-        return fail_errno("cannot map the cache's memory", code);
+        return fail_errno("cannot map_aligned the cache's memory", code);
     }
     if (at != begin) {
         ::munmap(begin, static_cast<std::size_t>(at - begin));
@@ -105,7 +99,8 @@ void lay_out(CacheHeader& header, std::uint64_t bytes) noexcept
 
 bool is_ours(const CachePrefix& prefix, std::uint64_t bytes) noexcept
 {
-    return prefix.magic == kMagic && prefix.layout_version == kLayoutVersion && prefix.abi_hash == abi_hash() && prefix.bytes == bytes;
+    return prefix.magic == kCacheMagic && prefix.layout_version == kCacheLayoutVersion && prefix.abi_hash == cache_abi_hash() &&
+           prefix.bytes == bytes;
 }
 
 } // namespace
@@ -149,14 +144,14 @@ Result<CacheArena> CacheArena::make(const CacheOptions& options)
     if (!file) {
         return std::unexpected(file.error());
     }
-    auto base = map(file->get(), bytes);
+    auto base = map_aligned(file->get(), bytes);
     if (!base) {
         return std::unexpected(base.error());
     }
     CacheArena arena(std::move(*file), *base, bytes);
     CacheHeader& header = arena.header();
-    header.prefix.layout_version = kLayoutVersion;
-    header.prefix.abi_hash = abi_hash();
+    header.prefix.layout_version = kCacheLayoutVersion;
+    header.prefix.abi_hash = cache_abi_hash();
     header.prefix.bytes = bytes;
     header.prefix.seed = options.seed;
     if (options.seed == 0 && ::getrandom(&header.prefix.seed, sizeof header.prefix.seed, 0) != sizeof header.prefix.seed) {
@@ -168,7 +163,7 @@ Result<CacheArena> CacheArena::make(const CacheOptions& options)
     for (std::uint32_t i = 0; i < header.stripe_count; ++i) {
         lay_out_stripe(arena, arena.stripe(i), header.stripe_bytes, options.file_budget_bytes / header.stripe_count);
     }
-    header.prefix.magic = kMagic;
+    header.prefix.magic = kCacheMagic;
     return arena;
 }
 
@@ -179,7 +174,7 @@ Result<CacheArena> CacheArena::adopt(os::Fd fd)
         return fail(Origin::local, "the cache's memory has another size");
     }
     const auto bytes = static_cast<std::uint64_t>(st.st_size);
-    auto base = map(fd.get(), bytes);
+    auto base = map_aligned(fd.get(), bytes);
     if (!base) {
         return std::unexpected(base.error());
     }

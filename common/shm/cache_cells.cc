@@ -10,14 +10,8 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr std::uint32_t kPage = 4096;
 constexpr double kBucketFill = 1.0 / 7.5; ///< buckets per entry
 constexpr std::uint32_t kLargestRun = 1u << (kCellOrders - 1);
-
-constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
-{
-    return (n + unit - 1) / unit * unit;
-}
 
 /// Words of a tree of `bits` bits, all levels.
 std::uint64_t tree_words(std::uint64_t bits) noexcept

@@ -34,6 +34,13 @@
 
 namespace ladle::shm {
 
+inline constexpr std::uint64_t kPage = 4096;
+
+constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) noexcept
+{
+    return (n + unit - 1) / unit * unit;
+}
+
 inline constexpr std::uint32_t kCellBytes = 32;
 inline constexpr std::uint32_t kCellOrders = 16;      ///< free runs of 1 … 2^15 cells (1 MiB)
 inline constexpr std::uint32_t kBitTreeLevels = 5;    ///< 64-ary: up to 2^30 cells in a stripe

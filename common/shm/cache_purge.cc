@@ -13,7 +13,7 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr int kTries = 1000;
+constexpr int kPurgeTries = 1000;
 constexpr std::uint64_t kExportMagic = 0x6c61646c70757267; // "ladlpurg"
 
 std::uint64_t latest(const PurgeMark& mark) noexcept
@@ -32,7 +32,7 @@ PurgeState state_after(const PurgeMark& mark, std::uint64_t object_epoch, PurgeS
 /// What the place of `subject` in its set says, under the set's seqlock.
 PurgeState state_of_subject(const PurgeSet& set, std::uint64_t subject, std::uint64_t object_epoch, PurgeState so_far) noexcept
 {
-    for (int tries = 0; tries < kTries; ++tries) {
+    for (int tries = 0; tries < kPurgeTries; ++tries) {
         const std::uint32_t seq = set.seq.load(std::memory_order_acquire);
         PurgeState state = so_far;
         for (const PurgePlace& place : set.places) {

@@ -11,8 +11,8 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x6c61646c6f626a31; // "ladlobj1"
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint64_t kObjectMagic = 0x6c61646c6f626a31; // "ladlobj1"
+constexpr std::uint32_t kObjectVersion = 2;
 constexpr std::uint32_t kVaryRecord = 1;
 
 struct Prefix {
@@ -79,8 +79,8 @@ void append_numbers(std::string& out, const std::vector<std::uint64_t>& numbers)
 Prefix prefix_of(const DiskObject& object) noexcept
 {
     Prefix prefix{};
-    prefix.magic = kMagic;
-    prefix.version = kVersion;
+    prefix.magic = kObjectMagic;
+    prefix.version = kObjectVersion;
     prefix.number = object.number;
     prefix.seed = object.seed;
     prefix.hash_low = object.hash.low;
@@ -146,7 +146,7 @@ std::uint64_t DiskHeader::header_bytes_of(std::string_view prefix_bytes) noexcep
         return 0;
     }
     std::memcpy(&prefix, prefix_bytes.data(), sizeof prefix);
-    if (prefix.magic != kMagic || prefix.version != kVersion || prefix.block_bytes != kDiskBlockBytes) {
+    if (prefix.magic != kObjectMagic || prefix.version != kObjectVersion || prefix.block_bytes != kDiskBlockBytes) {
         return 0;
     }
     const std::uint64_t total = total_of(prefix);

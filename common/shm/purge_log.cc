@@ -64,7 +64,7 @@ std::optional<std::string> unescape(std::string_view text)
     return out;
 }
 
-std::string hash_of(std::string_view text)
+std::string hash_text(std::string_view text)
 {
     return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
@@ -112,12 +112,12 @@ std::string to_line(const LoggedPurge& purge)
 {
     std::string line = fmt::format("{} {} {} {} ", purge.epoch, static_cast<char>(purge.subject),
                                    purge.kind == PurgeKind::hard ? 'h' : 's', escape(purge.text));
-    return line + hash_of(line) + "\n";
+    return line + hash_text(line) + "\n";
 }
 
 std::optional<LoggedPurge> parse_purge_line(std::string_view line)
 {
-    if (line.size() < kHashDigits || hash_of(line.substr(0, line.size() - kHashDigits)) != line.substr(line.size() - kHashDigits)) {
+    if (line.size() < kHashDigits || hash_text(line.substr(0, line.size() - kHashDigits)) != line.substr(line.size() - kHashDigits)) {
         return std::nullopt;
     }
     std::array<std::string_view, 4> words;

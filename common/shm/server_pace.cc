@@ -8,7 +8,7 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kUnordered = std::memory_order_relaxed;
 
 constexpr unsigned kTickShift = 20;  // of ns
 constexpr unsigned kLevelBits = 24;
@@ -86,13 +86,13 @@ std::int64_t weight_in_mean(Reading now) noexcept
 template <typename Step>
 void change(std::atomic<std::uint64_t>& word, std::uint64_t now_ns, Step step) noexcept
 {
-    std::uint64_t seen = word.load(kRelaxed);
+    std::uint64_t seen = word.load(kUnordered);
     for (;;) {
         const Reading reading = read(seen, now_ns);
         const auto level = static_cast<std::uint64_t>(std::clamp<std::int64_t>(step(reading), 0, to_level(kLongest)));
         const std::uint64_t count = std::min(reading.count + 1, kCountMask);
         const std::uint64_t packed = ((now_ns >> kTickShift) & kTickMask) << kTickAt | count << kLevelBits | level;
-        if (word.compare_exchange_weak(seen, packed, kRelaxed)) {
+        if (word.compare_exchange_weak(seen, packed, kUnordered)) {
             return;
         }
     }
@@ -130,12 +130,12 @@ void add_failed_pace(ServerHealth& health, std::uint64_t now_ns) noexcept
 
 std::uint64_t typical_time(const ServerHealth& health, std::uint64_t now_ns) noexcept
 {
-    return time_of(read(health.typical.load(kRelaxed), now_ns), kLeastAnswers);
+    return time_of(read(health.typical.load(kUnordered), now_ns), kLeastAnswers);
 }
 
 std::uint64_t peak_time(const ServerHealth& health, std::uint64_t now_ns) noexcept
 {
-    return time_of(read(health.peak.load(kRelaxed), now_ns), 1);
+    return time_of(read(health.peak.load(kUnordered), now_ns), 1);
 }
 
 } // namespace ladle::shm

@@ -48,7 +48,7 @@ std::uint64_t hash_of(const StapleKey& key, std::uint64_t good_until_s, std::spa
 }
 
 /// An empty answer frees the place.
-void write(StapleTable& table, std::uint32_t at, const StapleKey& key, std::span<const std::uint8_t> answer,
+void write_staple(StapleTable& table, std::uint32_t at, const StapleKey& key, std::span<const std::uint8_t> answer,
            std::uint64_t good_until_s) noexcept
 {
     Staple& staple = table.staples[at];
@@ -98,14 +98,14 @@ bool publish_staple(StapleTable& table, const StapleKey& key, std::span<const st
     if (answer.empty() || answer.size() > kMostStapleBytes || at == kNowhere) {
         return false;
     }
-    write(table, at, key, answer, good_until_s);
+    write_staple(table, at, key, answer, good_until_s);
     return true;
 }
 
 void withdraw_staple(StapleTable& table, const StapleKey& key) noexcept
 {
     if (const std::uint32_t at = find(table, key); at != kNowhere) {
-        write(table, at, StapleKey{}, {}, 0);
+        write_staple(table, at, StapleKey{}, {}, 0);
     }
 }
 
@@ -113,7 +113,7 @@ void keep_staples(StapleTable& table, const std::set<StapleKey>& keys) noexcept
 {
     for (std::uint32_t at = 0; at < kMaxStaples; ++at) {
         if (table.staples[at].size != 0 && !keys.contains(table.staples[at].key)) {
-            write(table, at, StapleKey{}, {}, 0);
+            write_staple(table, at, StapleKey{}, {}, 0);
         }
     }
 }

@@ -21,7 +21,7 @@ bool fill_randomly(std::span<TicketKey> keys) noexcept
     return ::getrandom(keys.data(), keys.size_bytes(), 0) == static_cast<ssize_t>(keys.size_bytes());
 }
 
-void write(TicketKeys& keys, const TicketKeySet& set, std::uint64_t now_s) noexcept
+void write_keys(TicketKeys& keys, const TicketKeySet& set, std::uint64_t now_s) noexcept
 {
     std::uint64_t words[kWords];
     std::memcpy(words, set.data(), sizeof words);
@@ -60,7 +60,7 @@ std::optional<TicketKeySet> read_ticket_keys(const TicketKeys& keys) noexcept
 
 void restore_ticket_keys(TicketKeys& keys, const TicketKeySet& set, std::uint64_t since_s) noexcept
 {
-    write(keys, set, since_s);
+    write_keys(keys, set, since_s);
 }
 
 void adopt_ticket_keys(TicketKeys& keys, std::span<const std::string_view> given, std::uint64_t now_s) noexcept
@@ -76,7 +76,7 @@ void adopt_ticket_keys(TicketKeys& keys, std::span<const std::string_view> given
     const TicketKeySet set{key_at(1), key_at(0), key_at(2)};
     const std::optional<TicketKeySet> present = read_ticket_keys(keys);
     if (!present || std::memcmp(present->data(), set.data(), sizeof set) != 0) {
-        write(keys, set, now_s);
+        write_keys(keys, set, now_s);
     }
 }
 
@@ -88,7 +88,7 @@ bool tend_ticket_keys(TicketKeys& keys, std::uint64_t now_s, std::uint64_t perio
         if (!fill_randomly(set)) {
             return false;
         }
-        write(keys, set, now_s);
+        write_keys(keys, set, now_s);
         return true;
     }
     const std::uint64_t since_s = keys.since_s.load(std::memory_order_relaxed);
@@ -99,7 +99,7 @@ bool tend_ticket_keys(TicketKeys& keys, std::uint64_t now_s, std::uint64_t perio
     if (!fill_randomly(std::span(set).first(1))) {
         return false;
     }
-    write(keys, set, now_s);
+    write_keys(keys, set, now_s);
     return true;
 }
 

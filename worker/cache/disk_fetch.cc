@@ -21,13 +21,13 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kStep = 8 * shm::kDiskBlockBytes; ///< bytes of the body that are written in one go
+constexpr std::size_t kWriteStep = 8 * shm::kDiskBlockBytes; ///< bytes of the body that are written in one go
 constexpr std::size_t kMostRead = 112 << 10;            ///< from the server at once
-constexpr std::chrono::milliseconds kPause{50};         ///< while files of dead objects are unlinked
+constexpr std::chrono::milliseconds kUnlinkPause{50};         ///< while files of dead objects are unlinked
 constexpr unsigned kMostPauses = 200;
 /// No fetch for a body that had no length and grew past what the tier takes: it may be one without an end, which drives out others.
 constexpr loop::Nanos kAfterTooLarge = 600'000'000'000;
-constexpr int kVectors = 64;
+constexpr int kFetchVectors = 64;
 
 /// Everything that functions in the pool use, so that it lives as long as they run.
 struct Work {
@@ -44,7 +44,7 @@ struct Work {
     shm::DiskObject object; ///< its texts are those above
 };
 
-std::shared_ptr<Work> describe(const CacheVisit& visit, const DiskTier& disk)
+std::shared_ptr<Work> describe_work(const CacheVisit& visit, const DiskTier& disk)
 {
     auto work = std::make_shared<Work>(disk);
     const http::PackedMeta meta = visit.meta.pack();
@@ -69,7 +69,7 @@ std::shared_ptr<Work> describe(const CacheVisit& visit, const DiskTier& disk)
 class DiskFetch {
 public:
     DiskFetch(Request& request, Turn& turn)
-        : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe(visit_, disk_)),
+        : request_(request), turn_(turn), visit_(*request.cache), disk_(*visit_.cache.disk()), work_(describe_work(visit_, disk_)),
           is_blind_(visit_.large->body_bytes == shm::kBodyUnknown)
     {
         visit_.cache.row().add(shm::Metric::cache_disk_fetches);
@@ -222,8 +222,8 @@ bool DiskFetch::work()
         stage_ = Stage::finish;
         work.object.body_bytes = visit_.large->body_bytes = taken_;
         call([&work] { return work.writer.finish(work.object); });
-    } else if (next_.size() >= kStep || turn_.body.is_complete()) {
-        const std::size_t size = turn_.body.is_complete() ? std::min(next_.size(), kStep) : kStep;
+    } else if (next_.size() >= kWriteStep || turn_.body.is_complete()) {
+        const std::size_t size = turn_.body.is_complete() ? std::min(next_.size(), kWriteStep) : kWriteStep;
         work.bytes.assign(next_, 0, size);
         next_.erase(0, size);
         call([&work] { return work.writer.append(work.bytes); });
@@ -237,7 +237,7 @@ bool DiskFetch::receive()
 {
     bool moved = false;
     bool is_cut = false;
-    while (!turn_.body.is_complete() && !is_cut && next_.size() < kStep && turn_.may_pull()) {
+    while (!turn_.body.is_complete() && !is_cut && next_.size() < kWriteStep && turn_.may_pull()) {
         const std::uint64_t before = turn_.body.received();
         const BodyReader::Pull pull = turn_.pull(incoming_, kMostRead);
         visit_.cache.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
@@ -245,9 +245,9 @@ bool DiskFetch::receive()
             break;
         }
         taken_ += incoming_.bytes();
-        iovec vectors[kVectors];
+        iovec vectors[kFetchVectors];
         while (!incoming_.empty()) {
-            const int count = incoming_.vectors(vectors, kVectors);
+            const int count = incoming_.vectors(vectors, kFetchVectors);
             for (int i = 0; i < count; ++i) {
                 next_.append(static_cast<const char*>(vectors[i].iov_base), vectors[i].iov_len);
                 incoming_.consume(vectors[i].iov_len);
@@ -355,7 +355,7 @@ loop::Task<bool> wait_for_room(Request& request, DiskFetch& fetch)
         if (!may_come) {
             break;
         }
-        nobody.alarm.set(kPause);
+        nobody.alarm.set(kUnlinkPause);
         while (!nobody.alarm.rang()) {
             co_await nobody.wake.wait();
         }

@@ -14,7 +14,7 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{3'000};
+constexpr std::chrono::milliseconds kForgetPatience{3'000};
 
 /// Runs it in the pool, and waits for it, but not for ever. Its result; 0 where it goes on without us.
 loop::Task<int> call(Request& request, std::function<int()> work)
@@ -26,7 +26,7 @@ loop::Task<int> call(Request& request, std::function<int()> work)
     if (!is_begun) {
         co_return work(); // rather wait for the disk than forget it
     }
-    client.alarm.set(kPatience);
+    client.alarm.set(kForgetPatience);
     while (!running.is_done() && !client.alarm.rang()) {
         co_await client.wake.wait();
     }

@@ -21,8 +21,8 @@ namespace ladle::worker {
 namespace {
 
 constexpr unsigned kMostLoads = 3;                     ///< of one request: a vary record, what it leads to, and one that went meanwhile
-constexpr std::size_t kStep = std::size_t{512} << 10;  ///< of a body in one go
-constexpr std::chrono::milliseconds kPatience{3'000};  ///< for a file's header: a disk that is slower is no cache
+constexpr std::size_t kLoadStep = std::size_t{512} << 10;  ///< of a body in one go
+constexpr std::chrono::milliseconds kHeaderPatience{3'000};  ///< for a file's header: a disk that is slower is no cache
 
 /// Everything that functions in the pool use, so that it lives as long as they run.
 struct Loading {
@@ -114,7 +114,7 @@ loop::Task<void> DiskLoad::run()
     while (is_good && object_.view().filled() < total) {
         DiskCall call(disk.jobs(), wake_);
         const bool is_begun = call.start([loading = loading_, at = object_.view().filled()] {
-            const int code = shm::read_disk_blocks(loading->file, at, kStep, loading->bytes);
+            const int code = shm::read_disk_blocks(loading->file, at, kLoadStep, loading->bytes);
             return code == 0 && loading->memory && !write_to(loading->memory.get(), loading->bytes, at) ? ENOSPC : code;
         });
         while (!call.is_done()) {
@@ -254,7 +254,7 @@ loop::Task<void> load_from_disk(Request& request)
     const bool is_begun = at_once == 0 || call.start([loading, folder = disk.folder(), number = entry.file()] {
         return shm::open_disk_file(folder->get(), number, true, loading->file);
     });
-    client.alarm.set(kPatience);
+    client.alarm.set(kHeaderPatience);
     while (!call.is_done() && !client.alarm.rang()) {
         co_await client.wake.wait();
     }

@@ -15,8 +15,8 @@ constexpr std::size_t kFirstStep = shm::kDiskBlockBytes;
 constexpr std::size_t kMostStep = 8 * shm::kDiskBlockBytes;
 constexpr loop::Nanos kSlow = 250'000'000; ///< a step that its client took so long to take was too large
 constexpr loop::Nanos kQuick = 100'000'000;
-constexpr std::chrono::milliseconds kRetryAfter{20};
-constexpr std::chrono::milliseconds kPatience{3'000}; ///< for a file's header and first blocks: a disk that is slower is no cache
+constexpr std::chrono::milliseconds kBusyRetryAfter{20};
+constexpr std::chrono::milliseconds kSourcePatience{3'000}; ///< for a file's header and first blocks: a disk that is slower is no cache
 
 /// Opens the file, or takes the one that is open; null: not to be had.
 loop::Task<std::shared_ptr<const shm::DiskFile>> open_file(Request& request, const shm::CacheView& entry)
@@ -126,7 +126,7 @@ void DiskSource::read(std::uint64_t begin, std::uint64_t end)
     is_refused_ = !is_begun;
     if (is_refused_) {
         call_.reset();
-        retry_.set(kRetryAfter);
+        retry_.set(kBusyRetryAfter);
     }
 }
 
@@ -144,7 +144,7 @@ loop::Task<std::unique_ptr<DiskSource>> open_disk_source(Request& request, std::
     shm::CacheView entry = disk != nullptr ? disk->find(visit.name.hash) : shm::CacheView();
     std::unique_ptr<DiskSource> source;
     if (entry && entry.file() == visit.view.file()) {
-        request.client.alarm.set(kPatience);
+        request.client.alarm.set(kSourcePatience);
         std::shared_ptr<const shm::DiskFile> file = co_await open_file(request, entry);
         if (file) {
             source = std::make_unique<DiskSource>(*disk, request, std::move(entry), std::move(file));

@@ -109,7 +109,7 @@ std::string_view text_of(std::span<const std::byte> bytes) noexcept
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-std::shared_ptr<Writing> describe(Cache& cache, const shm::CacheView& view, const shm::CacheHash& hash)
+std::shared_ptr<Writing> describe_writing(Cache& cache, const shm::CacheView& view, const shm::CacheHash& hash)
 {
     auto writing = std::make_shared<Writing>();
     shm::DiskObject& object = writing->object;
@@ -172,7 +172,7 @@ void begin_write(Cache& cache, const shm::CacheView& view, const shm::CacheHash&
     if (view.is_on_disk() || !is_news(disk, view, hash) || !disk.may_write() || !cache.may_fetch()) {
         return;
     }
-    std::shared_ptr<Writing> writing = describe(cache, view, hash);
+    std::shared_ptr<Writing> writing = describe_writing(cache, view, hash);
     const std::uint64_t header = writing ? shm::disk_header_bytes(writing->object) : 0;
     if (header == 0) {
         return;
@@ -269,7 +269,7 @@ void write_head_to_disk(Cache& cache, const shm::CacheView& view)
     if (!entry || entry.file() != view.file()) {
         return; // whoever asks for the body will see that it is gone
     }
-    std::shared_ptr<Writing> writing = cache.may_fetch() ? describe(cache, view, hash) : nullptr;
+    std::shared_ptr<Writing> writing = cache.may_fetch() ? describe_writing(cache, view, hash) : nullptr;
     if (writing) {
         cache.start(std::make_unique<HeadWrite>(cache, view.copy(), std::move(entry), std::move(writing)));
     } else {

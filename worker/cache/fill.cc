@@ -15,9 +15,9 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kFirstRead = 16 << 10; // most bodies are small
-constexpr std::size_t kLaterReads = 112 << 10;
-constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
+constexpr std::size_t kFirstFillRead = 16 << 10; // most bodies are small
+constexpr std::size_t kLaterFillReads = 112 << 10;
+constexpr unsigned kFillReadsPerTurn = 8; // then the other connections have a turn
 constexpr int kVectors = 64;
 /// Pages of that size: larger ones are less to walk, but each send holds its page, and one count of holders for a megabyte goes back and
 /// forth between the processor that sends and the one that receives. 1 MB over veth: 49 µs with 64 or 128 KiB, 55 with 1 MiB.
@@ -211,7 +211,7 @@ void Fill::finish()
 Fill::State Fill::step()
 {
     bool moved = false;
-    for (unsigned reads = 0; reads < kReadsPerTurn && state_ == State::arriving; ++reads) {
+    for (unsigned reads = 0; reads < kFillReadsPerTurn && state_ == State::arriving; ++reads) {
         if (turn_.body.is_complete()) {
             finish();
             return state_;
@@ -220,7 +220,7 @@ Fill::State Fill::step()
             break;
         }
         const std::uint64_t before = turn_.body.received();
-        const std::size_t most = stored_ == 0 ? kFirstRead : kLaterReads;
+        const std::size_t most = stored_ == 0 ? kFirstFillRead : kLaterFillReads;
         const BodyReader::Pull pull = turn_.pull(incoming_, most);
         cache_.row().add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
         if (pull == BodyReader::Pull::blocked) {

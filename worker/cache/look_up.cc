@@ -22,7 +22,7 @@ namespace {
 using http::FieldName;
 using http::Forwarded;
 
-bool has_cookie(const http::Fields& fields, const config::Bypass& bypass)
+bool has_bypass_cookie(const http::Fields& fields, const config::Bypass& bypass)
 {
     return http::any_cookie(fields, [&](std::string_view name, std::string_view value) {
         return name == bypass.name && http::fits_pattern(bypass.pattern, value);
@@ -58,7 +58,7 @@ bool is_bypassed(const Request& request, const config::RouteCache& rules)
 {
     for (const config::Bypass& bypass : rules.bypass) {
         const bool has = bypass.kind == config::Bypass::Kind::header   ? has_header(request.head.fields, bypass)
-                         : bypass.kind == config::Bypass::Kind::cookie ? has_cookie(request.head.fields, bypass)
+                         : bypass.kind == config::Bypass::Kind::cookie ? has_bypass_cookie(request.head.fields, bypass)
                                                                        : has_argument(request.target.query, bypass);
         if (has) {
             return true;

@@ -22,7 +22,7 @@ namespace {
 
 constexpr unsigned kSubfolders = 256;
 constexpr std::size_t kBatch = 512; ///< files in each 100 ms
-constexpr loop::Nanos kRetryAfter = 30'000'000'000;
+constexpr loop::Nanos kFailureRetryAfter = 30'000'000'000;
 
 struct CloseFolder {
     void operator()(DIR* folder) const noexcept { ::closedir(folder); }
@@ -231,7 +231,7 @@ loop::Task<void> DiskKeeper::run()
         if (is_first) {
             os::log(os::Level::error, "some of the disk tier cannot be read: tried again every 30 s", {{"subfolders", unread}});
         }
-        co_await wait_until(loop_.now() + kRetryAfter);
+        co_await wait_until(loop_.now() + kFailureRetryAfter);
     }
     unread_below.store(0);
     if (taken_ + removed_ > 0) {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::size_t kLookedAtInTick = 100; // each 50 µs
 constexpr std::size_t kMostQuestions = 8;    // at once
-constexpr std::size_t kMostAddresses = 3;    // of a responder that are tried
+constexpr std::size_t kMostResponders = 3;    // of a responder that are tried
 constexpr std::chrono::seconds kLimit{10};   // for a question and all of its answer
 constexpr std::uint64_t kFirstRetry = 5;
 constexpr std::uint64_t kLastRetry = 3600;
@@ -210,7 +210,7 @@ void StapleBook::on_resolved(void* self, Resolution resolution)
             book.fail(*question, "its name does not resolve: " + resolution.failure);
             continue;
         }
-        const std::size_t count = std::min(resolution.addresses.size(), kMostAddresses);
+        const std::size_t count = std::min(resolution.addresses.size(), kMostResponders);
         question->addresses.assign(resolution.addresses.begin(), resolution.addresses.begin() + static_cast<std::ptrdiff_t>(count));
         std::reverse(question->addresses.begin(), question->addresses.end());
         question->has_news = true;

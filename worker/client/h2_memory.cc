@@ -9,16 +9,16 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kPages = 7;
-constexpr std::size_t kMost = 1 << 17;    // connections of a worker that can rest: 3.5 GiB of addresses
+constexpr std::size_t kH2Pages = 7;
+constexpr std::size_t kMostH2 = 1 << 17;    // connections of a worker that can rest: 3.5 GiB of addresses
 constexpr std::size_t kHead = 16;         // before each piece of a slot: its size
 constexpr std::size_t kAlignment = 16;
 
-constinit PageSlots g_slots(kPages, kMost);
+constinit PageSlots g_h2_slots(kH2Pages, kMostH2);
 
 } // namespace
 
-H2Memory::H2Memory() noexcept : slot_(static_cast<char*>(g_slots.take())), memory_(slot_, g_slots.slot_bytes())
+H2Memory::H2Memory() noexcept : slot_(static_cast<char*>(g_h2_slots.take())), memory_(slot_, g_h2_slots.slot_bytes())
 {
 }
 
@@ -26,7 +26,7 @@ H2Memory::~H2Memory()
 {
     if (slot_ != nullptr) {
         memory_.use();
-        g_slots.give_back(slot_);
+        g_h2_slots.give_back(slot_);
     }
 }
 
@@ -39,7 +39,7 @@ nghttp2_mem H2Memory::functions() noexcept
 void* H2Memory::take(std::size_t size) noexcept
 {
     const std::size_t whole = kHead + (size + kAlignment - 1) / kAlignment * kAlignment;
-    if (!is_filling_ || slot_ == nullptr || size > g_slots.slot_bytes() || used_ + whole > g_slots.slot_bytes()) {
+    if (!is_filling_ || slot_ == nullptr || size > g_h2_slots.slot_bytes() || used_ + whole > g_h2_slots.slot_bytes()) {
         return nullptr;
     }
     char* piece = slot_ + used_;
@@ -56,14 +56,14 @@ void* H2Memory::on_malloc(std::size_t size, void* self)
 
 void H2Memory::on_free(void* at, void*)
 {
-    if (!g_slots.owns(at)) { // what lies in the slot goes with it
+    if (!g_h2_slots.owns(at)) { // what lies in the slot goes with it
         std::free(at);
     }
 }
 
 void* H2Memory::on_calloc(std::size_t count, std::size_t size, void* self)
 {
-    void* piece = size == 0 || count <= g_slots.slot_bytes() / size ? static_cast<H2Memory*>(self)->take(count * size) : nullptr;
+    void* piece = size == 0 || count <= g_h2_slots.slot_bytes() / size ? static_cast<H2Memory*>(self)->take(count * size) : nullptr;
     if (piece == nullptr) {
         return std::calloc(count, size);
     }
@@ -76,7 +76,7 @@ void* H2Memory::on_realloc(void* at, std::size_t size, void* self)
     if (at == nullptr) {
         return on_malloc(size, self);
     }
-    if (!g_slots.owns(at)) {
+    if (!g_h2_slots.owns(at)) {
         return std::realloc(at, size);
     }
     std::size_t had = 0;

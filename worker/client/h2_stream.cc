@@ -15,7 +15,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::size_t kCopyMost = 4 << 10;    // less memory than this is copied, so that all of a turn's frames go in one write
-constexpr std::size_t kFileStep = 64 << 10;   // of a file, read at once
+constexpr std::size_t kFileRead = 64 << 10;   // of a file, read at once
 constexpr std::uint64_t kWideAfter = 32 << 10; // of a body taken: its client may send more at once
 
 Answer answer_to(H2Head::Fault fault) noexcept
@@ -156,7 +156,7 @@ std::size_t H2Stream::send_file(int file, std::uint64_t offset, std::size_t size
         return 0;
     }
     std::size_t taken = 0;
-    while (taken < std::min(size, kFileStep)) {
+    while (taken < std::min(size, kFileRead)) {
         const auto [at, room] = out.room(kBlockBytes / 2);
         const ssize_t n = ::pread(file, at, std::min(room, size - taken), static_cast<off_t>(offset + taken));
         if (n <= 0) {

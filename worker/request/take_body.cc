@@ -7,8 +7,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kReadMost = 64 << 10;
-constexpr unsigned kReadsPerTurn = 4; // then the other connections have a turn
+constexpr std::size_t kBodyReadMost = 64 << 10;
+constexpr unsigned kBodyReadsPerTurn = 4; // then the other connections have a turn
 
 Answer failure_of(BodyReader::Pull pull) noexcept
 {
@@ -35,11 +35,11 @@ BodyStep take_body_part(Request& request)
 {
     BodyStep step;
     ClientStream& client = request.client;
-    for (unsigned reads = 0; reads < kReadsPerTurn && !client.body.is_complete(); ++reads) {
+    for (unsigned reads = 0; reads < kBodyReadsPerTurn && !client.body.is_complete(); ++reads) {
         if (!client.ready().may_pull) {
             break;
         }
-        const std::size_t room = request.body->room(0, kReadMost);
+        const std::size_t room = request.body->room(0, kBodyReadMost);
         if (room == 0) {
             break;
         }

@@ -11,7 +11,7 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::uint64_t kSeed = 0x6C61646C65; // for ever the same: another one would move every client
+constexpr std::uint64_t kSplitSeed = 0x6C61646C65; // for ever the same: another one would move every client
 
 } // namespace
 
@@ -25,7 +25,8 @@ std::uint32_t choose_share(const config::Route& route, std::string_view client, 
         const http::Field* field = fields.find(route.split_by.name);
         text = field == nullptr ? std::string_view{} : fields.value(*field);
     }
-    const std::uint64_t hash = text.empty() ? hash_of_client(client, kSeed) : XXH3_64bits_withSeed(text.data(), text.size(), kSeed);
+    const std::uint64_t hash = text.empty() ? hash_of_client(client, kSplitSeed)
+                                                    : XXH3_64bits_withSeed(text.data(), text.size(), kSplitSeed);
     std::uint64_t total = 0;
     for (const config::SplitShare& share : route.split) {
         total += share.weight;

@@ -23,8 +23,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr loop::Nanos kPatience = 5'000'000'000; // a device that signs takes less; a handshake has more
-constexpr loop::Nanos kPause = 1'000'000'000;    // after a failure
+constexpr loop::Nanos kDevicePatience = 5'000'000'000; // a device that signs takes less; a handshake has more
+constexpr loop::Nanos kDevicePause = 1'000'000'000;    // after a failure
 constexpr std::string_view kFailure = "the device that keeps the key made no signature";
 
 void complain(std::string_view reason)
@@ -78,7 +78,7 @@ bool KeyDevice::start(loop::Loop& loop)
     if (loop.now() < not_before_) {
         return false;
     }
-    not_before_ = loop.now() + kPause;
+    not_before_ = loop.now() + kDevicePause;
     has_complained_ = false;
     auto channel = os::make_channel();
     const pid_t pid = channel ? spawn_signer(channel->second.get()) : -1;
@@ -134,7 +134,7 @@ bool KeyDevice::sign(const std::string& uri, SignAlgorithm algorithm, std::strin
     const std::uint64_t number = ++last_number_;
     const bool is_asked = (channel_ || start(job->loop)) && send_request(number, uri, algorithm, bytes);
     if (is_asked && waiting_.empty()) {
-        patience_->set(job->loop.now() + kPatience);
+        patience_->set(job->loop.now() + kDevicePatience);
     }
     if (is_asked && await(*job, number, signature)) {
         row_.add(shm::Metric::tls_device_signatures);
@@ -176,7 +176,7 @@ void KeyDevice::take(std::string_view answer)
         complain(answer);
         has_complained_ = true;
     }
-    patience_->set(waiting_.size() > 1 ? patience_->at() + kPatience : loop::kNever);
+    patience_->set(waiting_.size() > 1 ? patience_->at() + kDevicePatience : loop::kNever);
     const auto found = waiting_.find(head.number);
     if (found != waiting_.end()) { // else the handshake was given up
         Waiting& waiting = *found->second;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Keys whose private half is in a device, as OpenSSL sees them: an EC_KEY or an RSA with the public half and methods of our own.
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include "worker/tls/device.h"
 
 #include "common/base/assert.h"
@@ -11,6 +10,10 @@
 #include <openssl/rsa.h>
 
 #include <cstring>
+
+// Keys with methods of our own: deprecated, and without a successor that is no provider.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 namespace ladle::worker {
 
@@ -125,3 +128,5 @@ KeyPtr KeyDevice::make_key(const X509& certificate, std::string_view uri)
 }
 
 } // namespace ladle::worker
+
+#pragma GCC diagnostic pop

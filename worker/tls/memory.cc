@@ -11,18 +11,18 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kPages = 2;
-constexpr std::size_t kMost = 1 << 19; // connections of a worker that can rest: 4 GiB of addresses
+constexpr std::size_t kTlsPages = 2;
+constexpr std::size_t kMostTls = 1 << 19; // connections of a worker that can rest: 4 GiB of addresses
 
-constinit PageSlots g_slots(kPages, kMost);
+constinit PageSlots g_tls_slots(kTlsPages, kMostTls);
 bool g_has_hooks = false;
 bool g_is_making_ssl = false; ///< the next allocation that fits a slot, and nothing smaller, is the SSL itself
 
 void* on_malloc(std::size_t size, const char*, int) noexcept
 {
-    if (g_is_making_ssl && size > PageSlots::kPage && size <= g_slots.slot_bytes()) {
+    if (g_is_making_ssl && size > PageSlots::kPage && size <= g_tls_slots.slot_bytes()) {
         g_is_making_ssl = false;
-        if (void* slot = g_slots.take(); slot != nullptr) {
+        if (void* slot = g_tls_slots.take(); slot != nullptr) {
             return slot;
         }
     }
@@ -31,8 +31,8 @@ void* on_malloc(std::size_t size, const char*, int) noexcept
 
 void on_free(void* at, const char*, int) noexcept
 {
-    if (g_slots.owns(at)) {
-        g_slots.give_back(at);
+    if (g_tls_slots.owns(at)) {
+        g_tls_slots.give_back(at);
     } else {
         std::free(at);
     }
@@ -40,13 +40,13 @@ void on_free(void* at, const char*, int) noexcept
 
 void* on_realloc(void* at, std::size_t size, const char*, int) noexcept
 {
-    if (!g_slots.owns(at)) {
+    if (!g_tls_slots.owns(at)) {
         return std::realloc(at, size);
     }
     void* moved = std::malloc(size);
     if (moved != nullptr) {
-        std::memcpy(moved, at, std::min(size, g_slots.slot_bytes()));
-        g_slots.give_back(at);
+        std::memcpy(moved, at, std::min(size, g_tls_slots.slot_bytes()));
+        g_tls_slots.give_back(at);
     }
     return moved;
 }
@@ -68,7 +68,7 @@ SslPtr make_ssl(SSL_CTX& settings) noexcept
 }
 
 RestingSsl::RestingSsl(SslPtr ssl) noexcept
-    : ssl_(std::move(ssl)), memory_(g_slots.owns(ssl_.get()) ? ssl_.get() : nullptr, g_slots.slot_bytes())
+    : ssl_(std::move(ssl)), memory_(g_tls_slots.owns(ssl_.get()) ? ssl_.get() : nullptr, g_tls_slots.slot_bytes())
 {
 }
 

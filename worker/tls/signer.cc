@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#define OPENSSL_SUPPRESS_DEPRECATED // engines, and the operations of a key that an engine has made its own
 #include "worker/tls/signer.h"
 
 #include "common/os/process.h"
@@ -22,6 +21,10 @@
 #include <map>
 #include <string>
 #include <string_view>
+
+// Engines, and the operations of a key that an engine has made its own: deprecated, and without a successor in Debian 12.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 namespace ladle::worker {
 
@@ -179,3 +182,5 @@ int run_signer()
 }
 
 } // namespace ladle::worker
+
+#pragma GCC diagnostic pop

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kLargeRecord = 16 << 10;
 constexpr std::size_t kSmallRecord = 2 * 1448 - 29; // two segments: the peer can use them as soon as those are there
 constexpr std::uint64_t kSmallUntil = 64 << 10;     // by then the congestion window lets a large record come in one go
-constexpr loop::Nanos kPause = 1'000'000'000;       // after which the window is small again
+constexpr loop::Nanos kWindowPause = 1'000'000'000;       // after which the window is small again
 constexpr std::size_t kLargeBatch = 64 << 10;
 constexpr std::size_t kSmallBatch = kLargeRecord;
 constexpr std::size_t kPendingMost = 256 << 10; // nothing of the writer's: answers to a peer that asks for new keys all the time
@@ -448,7 +448,7 @@ Io TlsStream::write(const iovec* vectors, int count, Follows follows)
         total += vectors[i].iov_len;
     }
     const loop::Nanos now = loop_.now();
-    sent_ = now - last_write_ > kPause ? 0 : sent_;
+    sent_ = now - last_write_ > kWindowPause ? 0 : sent_;
     last_write_ = now;
     Cursor cursor{vectors, count};
     std::size_t done = 0;

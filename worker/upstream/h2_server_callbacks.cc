@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t kMostHeadSent = 1 << 20; ///< bytes of a request's fields: what was let in is let out
 
-H2ServerConnection& connection_of(void* self) noexcept
+H2ServerConnection& server_connection_of(void* self) noexcept
 {
     return *static_cast<H2ServerConnection*>(self);
 }
@@ -31,7 +31,7 @@ nghttp2_session* H2ServerConnection::make_session(H2ServerConnection& self)
 
 int H2ServerConnection::on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* self)
 {
-    if (H2ServerStream* stream = connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
+    if (H2ServerStream* stream = server_connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
         stream->begin_head();
     }
     return 0;
@@ -40,7 +40,7 @@ int H2ServerConnection::on_begin_headers(nghttp2_session*, const nghttp2_frame* 
 int H2ServerConnection::on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
                                   const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* self)
 {
-    if (H2ServerStream* stream = connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
+    if (H2ServerStream* stream = server_connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
         stream->add_field(h2_text(name, name_size), h2_text(value, value_size));
     }
     return 0;
@@ -50,7 +50,7 @@ int H2ServerConnection::on_header(nghttp2_session*, const nghttp2_frame* frame, 
 int H2ServerConnection::on_invalid_header(nghttp2_session* frames, const nghttp2_frame* frame, const std::uint8_t*, std::size_t,
                                           const std::uint8_t*, std::size_t, std::uint8_t, void* self)
 {
-    if (H2ServerStream* stream = connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
+    if (H2ServerStream* stream = server_connection_of(self).stream_of(frame->hd.stream_id); stream != nullptr) {
         stream->on_malformed();
     }
     nghttp2_submit_rst_stream(frames, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
@@ -60,7 +60,7 @@ int H2ServerConnection::on_invalid_header(nghttp2_session* frames, const nghttp2
 /// nghttp2 resets the stream, or ends the connection.
 int H2ServerConnection::on_invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     connection.charge(H2Budget::Cost::malformed);
     if (H2ServerStream* stream = connection.stream_of(frame->hd.stream_id); stream != nullptr) {
         stream->on_malformed();
@@ -71,7 +71,7 @@ int H2ServerConnection::on_invalid_frame(nghttp2_session*, const nghttp2_frame* 
 /// What frames cost, before anything is done with them.
 int H2ServerConnection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* frame, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     const bool is_answer = (frame->flags & NGHTTP2_FLAG_ACK) != 0;
     const bool is_payload = frame->type == NGHTTP2_DATA || frame->type == NGHTTP2_HEADERS || frame->type == NGHTTP2_CONTINUATION;
     if (is_payload && frame->length > 0) {
@@ -92,7 +92,7 @@ int H2ServerConnection::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd*
 
 int H2ServerConnection::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     if (frame->hd.type == NGHTTP2_HEADERS) {
         connection.on_head(*frame);
     } else if (frame->hd.type == NGHTTP2_DATA && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
@@ -112,7 +112,7 @@ int H2ServerConnection::on_frame(nghttp2_session*, const nghttp2_frame* frame, v
 int H2ServerConnection::on_body(nghttp2_session* frames, std::uint8_t, std::int32_t id, const std::uint8_t* bytes, std::size_t size,
                                 void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     nghttp2_session_consume_connection(frames, size);
     if (H2ServerStream* stream = connection.stream_of(id); stream != nullptr) {
         connection.body_bytes_ += size;
@@ -123,7 +123,7 @@ int H2ServerConnection::on_body(nghttp2_session* frames, std::uint8_t, std::int3
 
 int H2ServerConnection::on_close(nghttp2_session* frames, std::int32_t id, std::uint32_t code, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     --connection.open_;
     if (H2ServerStream* stream = connection.stream_of(id); stream != nullptr) {
         if (code == NGHTTP2_REFUSED_STREAM) {
@@ -145,7 +145,7 @@ int H2ServerConnection::on_close(nghttp2_session* frames, std::int32_t id, std::
 
 int H2ServerConnection::on_sent(nghttp2_session*, const nghttp2_frame* frame, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR && connection.failure_.empty()) {
         connection.failure_ = connection.is_ready_ ? "the server broke the protocol: " : "the server does not speak HTTP/2: ";
         connection.failure_ += nghttp2_http2_strerror(frame->goaway.error_code);
@@ -156,7 +156,7 @@ int H2ServerConnection::on_sent(nghttp2_session*, const nghttp2_frame* frame, vo
 ssize_t H2ServerConnection::on_read(nghttp2_session*, std::int32_t id, std::uint8_t*, std::size_t size, std::uint32_t* flags,
                                     nghttp2_data_source*, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     H2ServerStream* stream = connection.stream_of(id);
     if (stream == nullptr) {
         return NGHTTP2_ERR_DEFERRED; // it is about to be reset
@@ -181,7 +181,7 @@ ssize_t H2ServerConnection::on_read(nghttp2_session*, std::int32_t id, std::uint
 int H2ServerConnection::on_send_body(nghttp2_session*, nghttp2_frame* frame, const std::uint8_t* head, std::size_t size,
                                      nghttp2_data_source*, void* self)
 {
-    H2ServerConnection& connection = connection_of(self);
+    H2ServerConnection& connection = server_connection_of(self);
     H2ServerStream* stream = connection.stream_of(frame->hd.stream_id);
     if (stream == nullptr) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;

@@ -12,14 +12,14 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr unsigned kReadsPerTurn = 8; // then the other connections have a turn
-constexpr unsigned kWritesPerTurn = 16;
-constexpr std::int32_t kConnectionWindow = 4 << 20; // bytes on their way; they count as taken when they arrive
+constexpr unsigned kServerReadsPerTurn = 8; // then the other connections have a turn
+constexpr unsigned kServerWritesPerTurn = 16;
+constexpr std::int32_t kServerConnectionWindow = 4 << 20; // bytes on their way; they count as taken when they arrive
 constexpr std::uint32_t kStreamWindow = 64 << 10;
-constexpr std::int32_t kWideWindow = 256 << 10; // of a stream whose body is being taken
+constexpr std::int32_t kWideServerWindow = 256 << 10; // of a stream whose body is being taken
 constexpr std::chrono::milliseconds kGreetingTime{10'000};
 constexpr std::chrono::milliseconds kGoodbyeTime{2'000};
-constexpr std::chrono::milliseconds kQuiet{10'000};      // then a PING asks whether the server is still there
+constexpr std::chrono::milliseconds kQuietServer{10'000};      // then a PING asks whether the server is still there
 constexpr std::chrono::milliseconds kPingAnswer{10'000};
 constexpr std::chrono::milliseconds kPingPause{300'000}; // between PINGs without a response's bytes: gRPC servers mind more
 constexpr std::uint32_t kGlitches = 200; // odd control frames at once
@@ -67,7 +67,7 @@ void H2ServerConnection::begin()
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(head_bytes_)},
     };
     nghttp2_submit_settings(frames_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
-    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
+    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, 0, kServerConnectionWindow);
     last_heard_ = loop_.now();
 }
 
@@ -193,7 +193,7 @@ void H2ServerConnection::set_alarm() noexcept
     case Waits::goodbye: return alarm_.set(kGoodbyeTime);
     default:
         last_heard_ = loop_.now(); // it had nothing to say before
-        return alarm_.set(kQuiet);
+        return alarm_.set(kQuietServer);
     }
 }
 
@@ -212,7 +212,7 @@ void H2ServerConnection::on_alarm()
 void H2ServerConnection::look_after_silence()
 {
     const loop::Nanos now = loop_.now();
-    const loop::Nanos quiet_at = last_heard_ + loop::to_nanos(kQuiet);
+    const loop::Nanos quiet_at = last_heard_ + loop::to_nanos(kQuietServer);
     if (pinged_at_ != 0) {
         row_.add(shm::Metric::server_h2_glitches);
         return fail("the server does not answer, not even a PING");
@@ -238,7 +238,7 @@ void H2ServerConnection::receive()
     Socket& socket = transport_->socket;
     Input& input = transport_->input;
     for (unsigned reads = 0; !is_cut_ && socket.may_read(); ++reads) {
-        if (reads == kReadsPerTurn) {
+        if (reads == kServerReadsPerTurn) {
             wake_.kick_later();
             break;
         }
@@ -301,7 +301,7 @@ void H2ServerConnection::frame()
 void H2ServerConnection::write()
 {
     Socket& socket = transport_->socket;
-    for (unsigned writes = 0; writes < kWritesPerTurn && !is_cut_; ++writes) {
+    for (unsigned writes = 0; writes < kServerWritesPerTurn && !is_cut_; ++writes) {
         frame();
         if (out_.empty() || !socket.may_write()) {
             break;
@@ -401,7 +401,7 @@ void H2ServerConnection::took(H2ServerStream& stream, std::size_t bytes) noexcep
 
 void H2ServerConnection::widen_window(H2ServerStream& stream) noexcept
 {
-    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, stream.id, kWideWindow);
+    nghttp2_session_set_local_window_size(frames_, NGHTTP2_FLAG_NONE, stream.id, kWideServerWindow);
 }
 
 void H2ServerConnection::on_timeout(const H2ServerStream& stream) noexcept

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMostHeads = 18;         // that wait: more interim responses than receive() takes
 constexpr std::size_t kSliceFrom = 4 << 10;    // less is copied: a slice holds the whole block that it was received in
-constexpr std::uint64_t kWideAfter = 64 << 10; // of a body taken: its server may send more at once
+constexpr std::uint64_t kWideServerAfter = 64 << 10; // of a body taken: its server may send more at once
 
 } // namespace
 
@@ -108,7 +108,7 @@ BodyReader::Pull H2ServerStream::pull_body(BodyReader& body, Chain& into, std::s
     body.take(taken);
     taken_ += taken;
     if (taken > 0 && !is_closed() && !has_ended_) {
-        if (taken_ > kWideAfter && !std::exchange(has_wide_window_, true)) {
+        if (taken_ > kWideServerAfter && !std::exchange(has_wide_window_, true)) {
             connection_->widen_window(*this);
         }
         connection_->took(*this, taken);

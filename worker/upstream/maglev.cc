@@ -11,7 +11,7 @@ namespace ladle::worker {
 namespace {
 
 // For ever the same: another one would move every key.
-constexpr std::uint64_t kSeed = 0x6D61676C6576;
+constexpr std::uint64_t kMaglevSeed = 0x6D61676C6576;
 // A prime, so that every walk meets every slot; and one for all, as another size would move nearly every key.
 constexpr std::uint32_t kSlots = 65537;
 constexpr std::uint16_t kFree = std::numeric_limits<std::uint16_t>::max();
@@ -35,7 +35,7 @@ Maglev::Maglev(std::span<const Entry> entries)
     std::vector<Walk> walks;
     std::uint32_t most = 0;
     for (const Entry& entry : entries) {
-        const XXH128_hash_t hash = XXH3_128bits_withSeed(entry.name.data(), entry.name.size(), kSeed);
+        const XXH128_hash_t hash = XXH3_128bits_withSeed(entry.name.data(), entry.name.size(), kMaglevSeed);
         walks.push_back({&entry, static_cast<std::uint32_t>(hash.low64 % kSlots),
                          static_cast<std::uint32_t>(hash.high64 % (kSlots - 1) + 1)});
         most = std::max(most, entry.weight);

@@ -12,7 +12,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::uint64_t kSeed = 0x686173686B6579; // for ever the same; and not that of `split`, whose shares would be uneven here
+// For ever the same; and not that of `split`, whose shares would be uneven here.
+constexpr std::uint64_t kPreferenceSeed = 0x686173686B6579;
 
 std::uint64_t hash(std::string_view text, std::uint64_t seed) noexcept
 {
@@ -43,7 +44,7 @@ std::optional<std::uint64_t> key_of(const Request& request, const config::HashKe
     std::string_view text;
     switch (key.kind) {
     case config::HashKey::Kind::client:
-        return hash_of_client(request.client_address, kSeed);
+        return hash_of_client(request.client_address, kPreferenceSeed);
     case config::HashKey::Kind::header:
         text = find_header(request.head.fields, key.name);
         break;
@@ -54,11 +55,11 @@ std::optional<std::uint64_t> key_of(const Request& request, const config::HashKe
         text = find_argument(request.target.query, key.name);
         break;
     case config::HashKey::Kind::path:
-        return hash(request.path, kSeed);
+        return hash(request.path, kPreferenceSeed);
     case config::HashKey::Kind::url:
-        return hash(request.target.query, hash(request.path, hash(request.host, kSeed)));
+        return hash(request.target.query, hash(request.path, hash(request.host, kPreferenceSeed)));
     }
-    return text.empty() ? std::nullopt : std::optional(hash(text, kSeed));
+    return text.empty() ? std::nullopt : std::optional(hash(text, kPreferenceSeed));
 }
 
 } // namespace

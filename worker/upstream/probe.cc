@@ -16,7 +16,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::size_t kHeadBytes = 32 << 10;
-constexpr unsigned kMostInterim = 16;
+constexpr unsigned kMostProbeInterim = 16;
 constexpr int kServing = 1; // of grpc.health.v1.HealthCheckResponse.ServingStatus
 
 /// A protobuf varint, taken from the front; false where there is none.
@@ -231,7 +231,7 @@ void Probe::write_grpc_request()
 
 loop::Task<Probe::Ended> Probe::receive_head(http::ResponseHead& head)
 {
-    for (unsigned interim = 0; interim <= kMostInterim;) {
+    for (unsigned interim = 0; interim <= kMostProbeInterim;) {
         if (!stream_->out.empty() || subject_.upstream.protocol == config::UpstreamProtocol::h2) {
             stream_->flush();
         }

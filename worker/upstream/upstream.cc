@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kFirstRest = 1'000'000'000;
 constexpr std::uint64_t kLongestRest = 10'000'000'000;
-constexpr std::uint32_t kMostTimes = 1000; // that an ejection grows
+constexpr std::uint32_t kMostGrowth = 1000; // that an ejection grows
 constexpr loop::Nanos kSettleEvery = 1'000'000'000;
 
 } // namespace
@@ -153,7 +153,7 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
             return false;
         }
         times = &health.ejections;
-        const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostTimes);
+        const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostGrowth);
         rest = loop::to_nanos(std::min(rules.time * factor, rules.longest));
     }
     if (!health.out_until_ns.compare_exchange_strong(until, now + rest, std::memory_order_relaxed)) {

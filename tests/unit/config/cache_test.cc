@@ -18,18 +18,18 @@ using test::load_good;
 
 namespace {
 
-const std::string kSite = "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n";
+const std::string kCachedSite = "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\n";
 
 /// The site's own route, with this `cache`.
 std::shared_ptr<const config::RouteCache> site_cache(const std::string& value, const std::string& more = {})
 {
-    return load_good(kSite + "cache = " + value + "\n" + more)->sites.at(0).routes.at(0).cache;
+    return load_good(kCachedSite + "cache = " + value + "\n" + more)->sites.at(0).routes.at(0).cache;
 }
 
 /// The cache of the route before it, where the site's is `site` and the route's `route`.
 std::shared_ptr<const config::RouteCache> route_cache(const std::string& site, const std::string& route)
 {
-    std::string text = kSite + (site.empty() ? "" : "cache = " + site + "\n") + "[[site.\"a.test\".route]]\npath = \"/x\"\n";
+    std::string text = kCachedSite + (site.empty() ? "" : "cache = " + site + "\n") + "[[site.\"a.test\".route]]\npath = \"/x\"\n";
     text += route.empty() ? "" : "cache = " + route + "\n";
     return load_good(text)->sites.at(0).routes.at(0).cache;
 }
@@ -37,7 +37,7 @@ std::shared_ptr<const config::RouteCache> route_cache(const std::string& site, c
 /// The line of a mistake in `cache = VALUE` of the site, without place and source line.
 std::string mistake(const std::string& value)
 {
-    const config::LoadResult result = test::load_text(kSite + "cache = " + value + "\n");
+    const config::LoadResult result = test::load_text(kCachedSite + "cache = " + value + "\n");
     CHECK(result.config == nullptr);
     REQUIRE(result.diagnostics.size() == 1);
     const config::Diagnostic& one = result.diagnostics[0];
@@ -49,7 +49,7 @@ std::string mistake(const std::string& value)
 
 TEST_CASE("config: the cache's defaults are those of the structs")
 {
-    const auto config = load_good(kSite);
+    const auto config = load_good(kCachedSite);
     const config::Cache bare;
     CHECK(config->cache.memory_bytes == bare.memory_bytes);
     CHECK(config->cache.files == bare.files);
@@ -99,7 +99,7 @@ TEST_CASE("config: [cache] says how much and how long")
 {
     const auto config = load_good("[cache]\nmemory = \"1GiB\"\nfiles = \"shm\"\nuncacheable_for = \"5m\"\nwait = \"250ms\"\n"
                                   "object = { max = \"32MiB\", inline = \"16KiB\", finish = \"0B\" }\n" +
-                                  kSite + "cache = true\n");
+                                  kCachedSite + "cache = true\n");
     CHECK(config->cache.memory_bytes == 1ull << 30);
     CHECK(config->cache.files == "shm");
     CHECK(config->cache.uncacheable_for == 5min);
@@ -108,9 +108,9 @@ TEST_CASE("config: [cache] says how much and how long")
     CHECK(config->cache.inline_bytes == 16u << 10);
     CHECK(config->cache.finish_bytes == 0);
     CHECK(config->sites.at(0).routes.at(0).cache->object_bytes == 32u << 20);
-    CHECK(load_good("[cache]\nobject = \"2MiB\"\n" + kSite)->cache.object_bytes == 2u << 20);
-    CHECK(load_good("[cache]\nmemory = \"0B\"\n" + kSite)->cache.memory_bytes == 0);
-    CHECK(load_good("[cache]\nmemory = \"8MiB\"\n" + kSite)->cache.memory_bytes == 8u << 20);
+    CHECK(load_good("[cache]\nobject = \"2MiB\"\n" + kCachedSite)->cache.object_bytes == 2u << 20);
+    CHECK(load_good("[cache]\nmemory = \"0B\"\n" + kCachedSite)->cache.memory_bytes == 0);
+    CHECK(load_good("[cache]\nmemory = \"8MiB\"\n" + kCachedSite)->cache.memory_bytes == 8u << 20);
 }
 
 TEST_CASE("config: every key of a site's cache")
@@ -199,7 +199,7 @@ TEST_CASE("config: a route's cache adds to its site's, key by key")
     CHECK(merged->negative[1].seconds == 2);
 
     // A fixed answer has none, whatever the site says.
-    const auto fixed = load_good(kSite + "cache = true\n[[site.\"a.test\".route]]\npath = \"/x\"\nrespond = 204\n");
+    const auto fixed = load_good(kCachedSite + "cache = true\n[[site.\"a.test\".route]]\npath = \"/x\"\nrespond = 204\n");
     CHECK(fixed->sites.at(0).routes.at(0).cache == nullptr);
     CHECK(fixed->sites.at(0).routes.at(1).cache != nullptr);
 }
@@ -311,7 +311,7 @@ TEST_CASE("config: the folder for the cache's larger bodies is looked at, and no
     REQUIRE(::mkdtemp(folder) != nullptr);
     const std::string path = std::string(folder) + "/x.toml";
     const auto said = [&](const std::string& files) {
-        std::ofstream(path) << "[cache]\nfiles = \"" << files << "\"\n" << kSite;
+        std::ofstream(path) << "[cache]\nfiles = \"" << files << "\"\n" << kCachedSite;
         config::DiskFiles disk;
         return config::to_text(config::load(disk, path).diagnostics);
     };

@@ -6,6 +6,7 @@
 #include "common/config/docs.h"
 #include "common/config/settings_table.h"
 #include "tests/unit/config/loading.h"
+#include "tests/unit/scratch_folder.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -25,26 +26,6 @@ namespace {
 
 const std::string kRoot = LADLE_SOURCE_ROOT;
 
-/// A folder that is gone at the end of the test.
-struct Folder {
-    Folder()
-    {
-        char name[] = "/tmp/ladle-unit-XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        path = name;
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    ~Folder() { std::filesystem::remove_all(path); }
-    std::string write(const std::string& name, const std::string& text) const
-    {
-        std::filesystem::create_directories(std::filesystem::path(path + "/" + name).parent_path());
-        std::ofstream(path + "/" + name) << text;
-        return path + "/" + name;
-    }
-    std::string path;
-};
-
 std::string slurp(const std::string& path)
 {
     std::ifstream in(path);
@@ -58,7 +39,7 @@ std::string slurp(const std::string& path)
 
 TEST_CASE("bundle: a worker builds the same configuration from the bundle, without the disk")
 {
-    const Folder folder;
+    const test::ScratchFolder folder;
     folder.write("sites.d/a.toml", "[site.\"a.test\"]\nupstream = \"http://127.0.0.1:3000\"\nerror_pages = \"../pages\"\n");
     folder.write("pages/error.html", "<p>{status}");
     const std::string main_path = folder.write("ladle.toml", "include = \"sites.d/*.toml\"\n");
@@ -117,7 +98,7 @@ TEST_CASE("bundle: anything else is refused with the reason")
 
 TEST_CASE("config: a main file that cannot be read is one clear line")
 {
-    const Folder folder;
+    const test::ScratchFolder folder;
     config::DiskFiles files;
     CHECK(config::to_text(config::load(files, folder.path + "/none.toml").diagnostics) ==
           folder.path + "/none.toml: error: cannot read it: No such file or directory\n");

@@ -12,11 +12,11 @@ using test::load_good;
 
 namespace {
 
-const std::string kSite = "[site.\"a.test\"]\nupstream = \"app\"\n";
+const std::string kAppSite = "[site.\"a.test\"]\nupstream = \"app\"\n";
 
 config::Upstream load_upstream(const std::string& lines)
 {
-    return load_good(kSite + "[upstream.app]\nservers = [\"127.0.0.1:80\"]\n" + lines).get()->upstreams.at(0);
+    return load_good(kAppSite + "[upstream.app]\nservers = [\"127.0.0.1:80\"]\n" + lines).get()->upstreams.at(0);
 }
 
 } // namespace
@@ -78,7 +78,7 @@ TEST_CASE("config: eject and retry have short forms, and defaults")
     CHECK_FALSE(some.on_reset);
     CHECK(some.on_status == std::vector<std::uint16_t>{503});
     const auto backup =
-        load_good(kSite + "[upstream.app]\nservers = [\"127.0.0.1:80\", { address = \"127.0.0.1:81\", backup = true }]\n");
+        load_good(kAppSite + "[upstream.app]\nservers = [\"127.0.0.1:80\", { address = \"127.0.0.1:81\", backup = true }]\n");
     CHECK_FALSE(backup->upstreams.at(0).servers.at(0).is_backup);
     CHECK(backup->upstreams.at(0).servers.at(1).is_backup);
 }

@@ -8,8 +8,8 @@ using namespace ladle::http;
 
 namespace {
 
-constexpr std::int64_t kNow = 1'700'000'000;
-constexpr std::int64_t kNowMs = kNow * 1000;
+constexpr std::int64_t kNowSeconds = 1'700'000'000;
+constexpr std::int64_t kNowMs = kNowSeconds * 1000;
 
 /// "{+60}" becomes the date 60 seconds from now, "{-60}" before it.
 std::string with_dates(std::string_view text)
@@ -23,7 +23,7 @@ std::string with_dates(std::string_view text)
         }
         const std::size_t close = text.find('}', open);
         char date[kDateLength];
-        out += format_date(kNow + std::stoll(std::string(text.substr(open + 1, close - open - 1))), date);
+        out += format_date(kNowSeconds + std::stoll(std::string(text.substr(open + 1, close - open - 1))), date);
         text.remove_prefix(close + 1);
     }
     return out;

@@ -25,7 +25,7 @@ std::string shown(const Endpoint& end)
 }
 
 /// "SOURCE > DESTINATION + bytes left", "refused" or "incomplete".
-std::string outcome(const std::string& bytes)
+std::string parsing(const std::string& bytes)
 {
     ProxyHeader header;
     switch (parse_proxy_header(bytes, header)) {
@@ -52,11 +52,11 @@ const std::string kV4 = "\xc0\x00\x02\x07\xc6\x33\x64\x09\x15\x7c\x01\xbb"s; // 
 
 TEST_CASE("PROXY protocol: lines of version 1")
 {
-    CHECK(outcome("PROXY TCP4 192.0.2.7 198.51.100.9 5500 443\r\nGET /") == "192.0.2.7 5500 > 198.51.100.9 443 + 5");
-    CHECK(outcome("PROXY TCP6 2001:db8::7 ::1 0 65535\r\n") == "2001:db8::7 0 > ::1 65535 + 0");
-    CHECK(outcome("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n") == "::ffff:192.0.2.7 1 > ::1 2 + 0");
-    CHECK(outcome("PROXY UNKNOWN\r\nx") == "? > ? + 1");
-    CHECK(outcome("PROXY UNKNOWN ffff:f...f:ffff who knows 1\r\n") == "? > ? + 0");
+    CHECK(parsing("PROXY TCP4 192.0.2.7 198.51.100.9 5500 443\r\nGET /") == "192.0.2.7 5500 > 198.51.100.9 443 + 5");
+    CHECK(parsing("PROXY TCP6 2001:db8::7 ::1 0 65535\r\n") == "2001:db8::7 0 > ::1 65535 + 0");
+    CHECK(parsing("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n") == "::ffff:192.0.2.7 1 > ::1 2 + 0");
+    CHECK(parsing("PROXY UNKNOWN\r\nx") == "? > ? + 1");
+    CHECK(parsing("PROXY UNKNOWN ffff:f...f:ffff who knows 1\r\n") == "? > ? + 0");
 }
 
 TEST_CASE("PROXY protocol: what is no line of version 1")
@@ -83,59 +83,59 @@ TEST_CASE("PROXY protocol: what is no line of version 1")
              "PROXY \r\n",
          }) {
         INFO(bad);
-        CHECK(outcome(bad) == "refused");
+        CHECK(parsing(bad) == "refused");
     }
-    CHECK(outcome("PROXY TCP4 192.0.2.7\0 198.51.100.9 1 2\r\n"s) == "refused");
+    CHECK(parsing("PROXY TCP4 192.0.2.7\0 198.51.100.9 1 2\r\n"s) == "refused");
     const std::string longest = "PROXY UNKNOWN " + std::string(kMostProxyLine - 16, 'x');
-    CHECK(outcome(longest) == "incomplete");
-    CHECK(outcome(longest + "\r") == "incomplete");
-    CHECK(outcome(longest + "\r\n") == "? > ? + 0");
-    CHECK(outcome(longest + "x\r\n") == "refused");
+    CHECK(parsing(longest) == "incomplete");
+    CHECK(parsing(longest + "\r") == "incomplete");
+    CHECK(parsing(longest + "\r\n") == "? > ? + 0");
+    CHECK(parsing(longest + "x\r\n") == "refused");
 }
 
 TEST_CASE("PROXY protocol: version 2")
 {
-    CHECK(outcome(binary(0x21, 0x11, kV4) + "GET") == "192.0.2.7 5500 > 198.51.100.9 443 + 3");
+    CHECK(parsing(binary(0x21, 0x11, kV4) + "GET") == "192.0.2.7 5500 > 198.51.100.9 443 + 3");
     const std::string v6 = std::string(15, '\0') + "\x01" + std::string(15, '\0') + "\x02" + "\x00\x50\x01\xbb"s;
-    CHECK(outcome(binary(0x21, 0x21, v6)) == "::1 80 > ::2 443 + 0");
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x04\x00\x02pp\xea\x00\x00"s)) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
+    CHECK(parsing(binary(0x21, 0x21, v6)) == "::1 80 > ::2 443 + 0");
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x04\x00\x02pp\xea\x00\x00"s)) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
     // Of these the connection's own ends count.
-    CHECK(outcome(binary(0x20, 0x00, "")) == "? > ? + 0");
-    CHECK(outcome(binary(0x20, 0x11, kV4)) == "? > ? + 0");
-    CHECK(outcome(binary(0x20, 0x00, "whatever")) == "? > ? + 0");
-    CHECK(outcome(binary(0x21, 0x00, "whatever")) == "? > ? + 0");
-    CHECK(outcome(binary(0x21, 0x12, kV4)) == "? > ? + 0");
-    CHECK(outcome(binary(0x21, 0x31, std::string(216, 'x'))) == "? > ? + 0");
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x04\x0f\xf1"s + std::string(4081 - 12 - 3, '.'))) == "refused"); // 4097 in all
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x04\x0f\xe1"s + std::string(0xfe1, '.'))) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
+    CHECK(parsing(binary(0x20, 0x00, "")) == "? > ? + 0");
+    CHECK(parsing(binary(0x20, 0x11, kV4)) == "? > ? + 0");
+    CHECK(parsing(binary(0x20, 0x00, "whatever")) == "? > ? + 0");
+    CHECK(parsing(binary(0x21, 0x00, "whatever")) == "? > ? + 0");
+    CHECK(parsing(binary(0x21, 0x12, kV4)) == "? > ? + 0");
+    CHECK(parsing(binary(0x21, 0x31, std::string(216, 'x'))) == "? > ? + 0");
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x04\x0f\xf1"s + std::string(4081 - 12 - 3, '.'))) == "refused"); // 4097 in all
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x04\x0f\xe1"s + std::string(0xfe1, '.'))) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
 }
 
 TEST_CASE("PROXY protocol: what is malformed in version 2")
 {
-    CHECK(outcome(binary(0x11, 0x11, kV4)) == "refused");
-    CHECK(outcome(binary(0x22, 0x11, kV4)) == "refused");
-    CHECK(outcome(binary(0x21, 0x41, kV4)) == "refused");
-    CHECK(outcome(binary(0x21, 0x13, kV4)) == "refused");
-    CHECK(outcome(binary(0x21, 0x11, kV4.substr(1))) == "refused");
-    CHECK(outcome(binary(0x21, 0x21, kV4)) == "refused");
-    CHECK(outcome(binary(0x21, 0x31, std::string(215, 'x'))) == "refused");
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x04")) == "refused");
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x04\x00\x03pp"s)) == "refused");
-    CHECK(outcome("\r\n\r\n\0\r\nQUIT\r"s) == "refused");
+    CHECK(parsing(binary(0x11, 0x11, kV4)) == "refused");
+    CHECK(parsing(binary(0x22, 0x11, kV4)) == "refused");
+    CHECK(parsing(binary(0x21, 0x41, kV4)) == "refused");
+    CHECK(parsing(binary(0x21, 0x13, kV4)) == "refused");
+    CHECK(parsing(binary(0x21, 0x11, kV4.substr(1))) == "refused");
+    CHECK(parsing(binary(0x21, 0x21, kV4)) == "refused");
+    CHECK(parsing(binary(0x21, 0x31, std::string(215, 'x'))) == "refused");
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x04")) == "refused");
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x04\x00\x03pp"s)) == "refused");
+    CHECK(parsing("\r\n\r\n\0\r\nQUIT\r"s) == "refused");
 }
 
 TEST_CASE("PROXY protocol: the checksum of version 2 covers every byte")
 {
     const std::string body = kV4 + "\x03\x00\x04"s;
-    CHECK(outcome(binary(0x21, 0x11, body + "\x00\x00\x00\x00"s)) == "refused");
+    CHECK(parsing(binary(0x21, 0x11, body + "\x00\x00\x00\x00"s)) == "refused");
     const std::string right = binary(0x21, 0x11, body + "\x9d\xb7\xba\x35"s); // by another implementation
-    CHECK(outcome(right) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
+    CHECK(parsing(right) == "192.0.2.7 5500 > 198.51.100.9 443 + 0");
     for (std::size_t bit = 16 * 8; bit < 28 * 8; ++bit) {
         std::string changed = right;
         changed[bit / 8] = static_cast<char>(changed[bit / 8] ^ 1 << bit % 8);
-        CHECK(outcome(changed) == "refused");
+        CHECK(parsing(changed) == "refused");
     }
-    CHECK(outcome(binary(0x21, 0x11, kV4 + "\x03\x00\x03"s + "abc")) == "refused");
+    CHECK(parsing(binary(0x21, 0x11, kV4 + "\x03\x00\x03"s + "abc")) == "refused");
 }
 
 TEST_CASE("PROXY protocol: nothing is decided before its bytes are there")
@@ -143,7 +143,7 @@ TEST_CASE("PROXY protocol: nothing is decided before its bytes are there")
     for (const std::string& whole : {"PROXY TCP4 192.0.2.7 198.51.100.9 5500 443\r\n"s, "PROXY UNKNOWN\r\n"s,
                                      binary(0x21, 0x11, kV4 + "\x04\x00\x02pp"s), binary(0x20, 0, "")}) {
         for (std::size_t size = 0; size < whole.size(); ++size) {
-            CHECK(outcome(whole.substr(0, size)) == "incomplete");
+            CHECK(parsing(whole.substr(0, size)) == "incomplete");
         }
     }
 }
@@ -158,6 +158,6 @@ TEST_CASE("PROXY protocol: what we write is what we read")
     CHECK(make_proxy_header(ProxyVersion::v1, v4, {}) == "PROXY TCP4 192.0.2.7 0.0.0.0 5500 0\r\n");
     CHECK(make_proxy_header(ProxyVersion::v1, {}, v4) == "PROXY UNKNOWN\r\n");
     CHECK(make_proxy_header(ProxyVersion::v2, v4, other) == binary(0x21, 0x11, kV4));
-    CHECK(outcome(make_proxy_header(ProxyVersion::v2, v6, other)) == "2001:db8:: 80 > ::ffff:198.51.100.9 443 + 0");
-    CHECK(outcome(make_proxy_header(ProxyVersion::v2, {}, {})) == "? > ? + 0");
+    CHECK(parsing(make_proxy_header(ProxyVersion::v2, v6, other)) == "2001:db8:: 80 > ::ffff:198.51.100.9 443 + 0");
+    CHECK(parsing(make_proxy_header(ProxyVersion::v2, {}, {})) == "? > ? + 0");
 }

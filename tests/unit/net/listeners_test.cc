@@ -21,7 +21,7 @@ using worker::Listeners;
 namespace {
 
 /// Two slots of one address on a loop, with all that was accepted.
-struct Bench {
+struct ListenerBench {
     std::optional<shm::Arena> arena;
     std::unique_ptr<loop::Loop> event_loop;
     std::unique_ptr<Listeners> listeners;
@@ -31,7 +31,7 @@ struct Bench {
     std::vector<os::Fd> clients;
     int left = 0;
 
-    explicit Bench(worker::WakeUp wake_up = worker::WakeUp::one)
+    explicit ListenerBench(worker::WakeUp wake_up = worker::WakeUp::one)
     {
         auto made = shm::Arena::make();
         REQUIRE(made);
@@ -53,9 +53,9 @@ struct Bench {
         events.self = this;
         events.on_connection = [](void* self, os::Fd socket, const sockaddr_storage&, const std::string& text) {
             CHECK(text == "here");
-            static_cast<Bench*>(self)->accepted.push_back(std::move(socket));
+            static_cast<ListenerBench*>(self)->accepted.push_back(std::move(socket));
         };
-        events.on_left = [](void* self, const std::string&) { ++static_cast<Bench*>(self)->left; };
+        events.on_left = [](void* self, const std::string&) { ++static_cast<ListenerBench*>(self)->left; };
         listeners = std::make_unique<Listeners>(*event_loop, arena->regions().rows[0], 0, events, wake_up);
         ipc::ListenerSlots shared{"here", {}};
         for (const os::Fd& slot : slots) {
@@ -95,7 +95,7 @@ TEST_CASE("a worker accepts on its own slot first, on its siblings' once it has 
 {
     for (const worker::WakeUp wake_up :
          {worker::WakeUp::one, worker::WakeUp::all}) { // the second where EPOLLEXCLUSIVE does not work
-        Bench bench(wake_up);
+        ListenerBench bench(wake_up);
         bench.listeners->apply({"here"});
         bench.connect(40); // the kernel spreads them over both slots
         bench.run(50);
@@ -110,7 +110,7 @@ TEST_CASE("a worker accepts on its own slot first, on its siblings' once it has 
 
 TEST_CASE("a paused worker accepts nothing, a resumed one all that waited")
 {
-    Bench bench;
+    ListenerBench bench;
     bench.listeners->apply({"here"});
     bench.listeners->join_siblings();
     bench.listeners->pause();
@@ -125,7 +125,7 @@ TEST_CASE("a paused worker accepts nothing, a resumed one all that waited")
 
 TEST_CASE("a removed address is served until it is quiet, then left")
 {
-    Bench bench;
+    ListenerBench bench;
     bench.listeners->apply({"here"});
     bench.listeners->join_siblings();
     bench.connect(3);
@@ -144,13 +144,13 @@ TEST_CASE("a removed address is served until it is quiet, then left")
 
 TEST_CASE("a worker that leaves takes what waits only if nobody else will")
 {
-    Bench alone;
+    ListenerBench alone;
     alone.listeners->apply({"here"});
     alone.connect(5);
     alone.listeners->leave(ipc::DrainRest::accept);
     CHECK(alone.accepted.size() == 5);
 
-    Bench among;
+    ListenerBench among;
     among.listeners->apply({"here"});
     among.connect(5);
     among.listeners->leave(ipc::DrainRest::leave_to_siblings);
@@ -160,7 +160,7 @@ TEST_CASE("a worker that leaves takes what waits only if nobody else will")
 
 TEST_CASE("further slots of an address are watched at once")
 {
-    Bench bench;
+    ListenerBench bench;
     bench.listeners->apply({"here"});
     bench.listeners->join_siblings();
     sockaddr_storage storage{};
@@ -178,7 +178,7 @@ TEST_CASE("further slots of an address are watched at once")
 
 TEST_CASE("addresses that were never applied are forgotten")
 {
-    Bench bench;
+    ListenerBench bench;
     bench.listeners->drop_pending();
     bench.listeners->apply({"here"});
     bench.connect(2);

@@ -18,19 +18,19 @@ using namespace ladle;
 
 namespace {
 
-using Lines = std::vector<std::pair<std::string, std::string>>;
+using FieldLines = std::vector<std::pair<std::string, std::string>>;
 
 /// A request as the router sees it.
-struct Asked {
+struct AskedRoute {
     std::string path = "/";
-    Lines fields = {};
+    FieldLines fields = {};
     std::string scheme = "http";
     std::string client = "192.0.2.1";
 };
 
 /// The fields of a request, with the text that they stand in.
 struct OwnFields {
-    explicit OwnFields(const Lines& lines)
+    explicit OwnFields(const FieldLines& lines)
     {
         for (const auto& [name, value] : lines) {
             text += name + value;
@@ -60,7 +60,7 @@ struct OneRoute {
     {
     }
 
-    bool takes(const Asked& asked) const
+    bool takes(const AskedRoute& asked) const
     {
         const OwnFields own(asked.fields);
         const worker::RouteQuery query{"a.test", asked.path, "", "GET", own.fields, asked.scheme, asked.client};
@@ -195,7 +195,7 @@ TEST_CASE("route: of many expressions the first in file order is taken, as if ea
     }
     const auto config = test::load_good(toml);
     const worker::Router router(*config);
-    const OwnFields none(Lines{});
+    const OwnFields none(FieldLines{});
     for (int i = 0; i < 50; ++i) {
         for (const std::string& path : {fmt::format("/p{}/a.x{}", i, i), fmt::format("/q.x{}", i), fmt::format("/b{0}a{0}/z", i)}) {
             std::string expected = "default";
@@ -232,7 +232,7 @@ TEST_CASE("split: the shares are kept to, and a client stays where it is when th
 {
     config::Route route;
     route.split = {{0, 95}, {1, 5}};
-    const OwnFields none(Lines{});
+    const OwnFields none(FieldLines{});
     int canaries = 0;
     std::set<int> before;
     for (int i = 0; i < 20'000; ++i) {
@@ -255,7 +255,7 @@ TEST_CASE("split: IPv6 clients count by /64, and a cookie or a header comes befo
 {
     config::Route route;
     route.split = {{0, 1}, {1, 1}};
-    const OwnFields none(Lines{});
+    const OwnFields none(FieldLines{});
     std::map<std::uint32_t, int> seen;
     for (int i = 0; i < 64; ++i) {
         ++seen[worker::choose_share(route, fmt::format("2001:db8::{:x}", i + 1), none.fields)];
@@ -264,12 +264,12 @@ TEST_CASE("split: IPv6 clients count by /64, and a cookie or a header comes befo
     route.split_by = {config::SplitKey::Kind::cookie, "sid"};
     seen.clear();
     for (int i = 0; i < 64; ++i) {
-        const OwnFields cookie(Lines{{"Cookie", fmt::format("x=1; sid={}", i)}});
+        const OwnFields cookie(FieldLines{{"Cookie", fmt::format("x=1; sid={}", i)}});
         ++seen[worker::choose_share(route, "10.0.0.1", cookie.fields)];
         CHECK(worker::choose_share(route, "10.0.0.1", cookie.fields) == worker::choose_share(route, "10.0.0.2", cookie.fields));
     }
     CHECK(seen.size() == 2);
     route.split_by = {config::SplitKey::Kind::header, "x-user"};
-    const OwnFields header(Lines{{"X-User", "7"}});
+    const OwnFields header(FieldLines{{"X-User", "7"}});
     CHECK(worker::choose_share(route, "10.0.0.1", header.fields) == worker::choose_share(route, "10.0.0.2", header.fields));
 }

@@ -11,7 +11,7 @@ using shm::PurgeState;
 
 namespace {
 
-shm::CacheView put(shm::CacheStore& store, std::string_view url, std::span<const std::uint64_t> tags = {},
+shm::CacheView put_object(shm::CacheStore& store, std::string_view url, std::span<const std::uint64_t> tags = {},
                    std::string_view variant = {})
 {
     shm::CacheObject object;
@@ -32,10 +32,10 @@ TEST_CASE("purge: of a URL, its tag, its prefix or all; what came later stays")
         return bool(store.find(store.name(url, variant)).view);
     };
     const auto put_all = [&] {
-        put(store, "http://a/x/1", tags);
-        put(store, "http://a/x/1", tags, "gzip");
-        put(store, "http://a/x/2");
-        put(store, "http://b/");
+        put_object(store, "http://a/x/1", tags);
+        put_object(store, "http://a/x/1", tags, "gzip");
+        put_object(store, "http://a/x/2");
+        put_object(store, "http://b/");
     };
     put_all();
     CHECK(store.purges().purge_url("http://a/x/1", PurgeKind::hard));
@@ -79,7 +79,7 @@ TEST_CASE("purge: a soft one makes stale, in every process, again and again")
     auto arena = make_arena(8);
     shm::CacheStore store(arena, 0);
     shm::CacheStore other(arena, 1);
-    put(store, "http://a/");
+    put_object(store, "http://a/");
     CHECK_FALSE(store.find(store.name("http://a/")).soft_purged);
     CHECK(other.purges().purge_url("http://a/", PurgeKind::soft));
     for (int i = 0; i < 3; ++i) {
@@ -88,7 +88,7 @@ TEST_CASE("purge: a soft one makes stale, in every process, again and again")
     }
     CHECK(store.purges().purge_tag("unrelated", PurgeKind::hard));
     CHECK(store.find(store.name("http://a/")).soft_purged);
-    put(store, "http://a/");
+    put_object(store, "http://a/");
     CHECK_FALSE(store.find(store.name("http://a/")).soft_purged);
 }
 
@@ -96,10 +96,10 @@ TEST_CASE("purge: a full table forgets no purge, and purges what is older than w
 {
     auto arena = make_arena(8);
     shm::CacheStore store(arena, 0);
-    put(store, "http://old/");
+    put_object(store, "http://old/");
     CHECK(store.purges().purge_url("http://first/", PurgeKind::hard));
     const std::uint64_t after_first = store.purges().epoch();
-    put(store, "http://new/");
+    put_object(store, "http://new/");
     const std::uint64_t count = 2 * shm::kPurgeSets * shm::kPurgeWays;
     for (std::uint64_t i = 0; i < count; ++i) {
         REQUIRE(store.purges().purge_url("http://u/" + std::to_string(i), PurgeKind::hard));
@@ -112,7 +112,7 @@ TEST_CASE("purge: a full table forgets no purge, and purges what is older than w
     CHECK(store.purges().state("http://first/", {}, after_first - 1) == PurgeState::hard);
     CHECK_FALSE(store.find(store.name("http://old/")).view); // the safe side
     CHECK(store.purges().state("http://new/", {}, store.purges().epoch()) == PurgeState::none);
-    put(store, "http://new/");
+    put_object(store, "http://new/");
     CHECK(store.find(store.name("http://new/")).view);
 }
 

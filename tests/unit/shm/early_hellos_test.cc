@@ -11,7 +11,7 @@ using namespace ladle;
 
 namespace {
 
-constexpr std::uint64_t kNow = 1'700'000'000;
+constexpr std::uint64_t kHelloTime = 1'700'000'000;
 
 /// Hashes that share a set, with marks of their own.
 std::uint64_t hash_in_set(std::uint64_t set, std::uint64_t mark)
@@ -24,31 +24,31 @@ std::uint64_t hash_in_set(std::uint64_t set, std::uint64_t mark)
 TEST_CASE("early data: a hello is let in once, as long as OpenSSL would let it")
 {
     const auto table = std::make_unique<shm::EarlyHellos>();
-    CHECK(shm::admit_hello(*table, 12345, kNow));
+    CHECK(shm::admit_hello(*table, 12345, kHelloTime));
     for (std::uint64_t later = 0; later <= shm::kEarlyWindowS; ++later) {
-        CHECK_FALSE(shm::admit_hello(*table, 12345, kNow + later));
+        CHECK_FALSE(shm::admit_hello(*table, 12345, kHelloTime + later));
     }
-    CHECK(shm::admit_hello(*table, 12345, kNow + shm::kEarlyWindowS + 1));
-    CHECK_FALSE(shm::admit_hello(*table, 12345, kNow + shm::kEarlyWindowS + 1));
+    CHECK(shm::admit_hello(*table, 12345, kHelloTime + shm::kEarlyWindowS + 1));
+    CHECK_FALSE(shm::admit_hello(*table, 12345, kHelloTime + shm::kEarlyWindowS + 1));
 }
 
 TEST_CASE("early data: where the clock is set back, what came before counts as new")
 {
     const auto table = std::make_unique<shm::EarlyHellos>();
-    CHECK(shm::admit_hello(*table, 12345, kNow));
-    CHECK_FALSE(shm::admit_hello(*table, 12345, kNow - 3600));
+    CHECK(shm::admit_hello(*table, 12345, kHelloTime));
+    CHECK_FALSE(shm::admit_hello(*table, 12345, kHelloTime - 3600));
 }
 
 TEST_CASE("early data: a set has so many places, and they are free again when their time is over")
 {
     const auto table = std::make_unique<shm::EarlyHellos>();
     for (std::uint64_t mark = 1; mark <= shm::kEarlyWays; ++mark) {
-        CHECK(shm::admit_hello(*table, hash_in_set(7, mark), kNow));
+        CHECK(shm::admit_hello(*table, hash_in_set(7, mark), kHelloTime));
     }
-    CHECK_FALSE(shm::admit_hello(*table, hash_in_set(7, 100), kNow));
-    CHECK(shm::admit_hello(*table, hash_in_set(8, 100), kNow));
-    CHECK_FALSE(shm::admit_hello(*table, hash_in_set(7, 1), kNow));
-    CHECK(shm::admit_hello(*table, hash_in_set(7, 100), kNow + shm::kEarlyWindowS + 1));
+    CHECK_FALSE(shm::admit_hello(*table, hash_in_set(7, 100), kHelloTime));
+    CHECK(shm::admit_hello(*table, hash_in_set(8, 100), kHelloTime));
+    CHECK_FALSE(shm::admit_hello(*table, hash_in_set(7, 1), kHelloTime));
+    CHECK(shm::admit_hello(*table, hash_in_set(7, 100), kHelloTime + shm::kEarlyWindowS + 1));
 }
 
 TEST_CASE("early data: of workers that bring the same hello at once, one at the most is let in")
@@ -63,7 +63,7 @@ TEST_CASE("early data: of workers that bring the same hello at once, one at the 
             while (ready.load() < 2 * (round + 1)) {
             }
             const std::uint64_t hash = hash_in_set(round % shm::kEarlySets, round + 1);
-            admitted[round] += shm::admit_hello(*table, hash, kNow) ? 1 : 0;
+            admitted[round] += shm::admit_hello(*table, hash, kHelloTime) ? 1 : 0;
         }
     };
     std::thread other(bring);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/shm/purge_log.h"
+#include "tests/unit/scratch_folder.h"
 #include "tests/unit/shm/cache_testing.h"
 
 #include <doctest/doctest.h>
@@ -16,28 +17,16 @@ using shm::PurgeState;
 
 namespace {
 
-struct Folder {
-    std::string path;
-    os::Fd fd;
-    Folder()
-    {
-        char name[] = "/tmp/ladle-purges-XXXXXX";
-        REQUIRE(::mkdtemp(name) != nullptr);
-        path = name;
-        fd.reset(::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-};
-
 /// Purges in one life, with the line in the log.
-void purge(const Folder& folder, shm::PurgeTable& table, shm::PurgeSubject subject, const std::string& text, PurgeKind kind)
+void purge(const test::ScratchFolder& folder, shm::PurgeTable& table, shm::PurgeSubject subject, const std::string& text,
+           PurgeKind kind)
 {
     REQUIRE((subject == shm::PurgeSubject::url ? table.purge_url(text, kind) : table.purge_tag(text, kind)));
     REQUIRE(shm::append_purge(folder.fd.get(), shm::to_line({table.epoch(), subject, kind, text}), false) == 0);
 }
 
 /// The table of the next life, after a crash; nothing where the folder is not believed.
-std::optional<std::uint64_t> restore(const Folder& folder, shm::PurgeTable& next)
+std::optional<std::uint64_t> restore(const test::ScratchFolder& folder, shm::PurgeTable& next)
 {
     const auto base = shm::read_purge_base(folder.fd.get());
     if (!base || base->seed != 42 || !shm::restore_purges(folder.fd.get(), *base, next)) {
@@ -69,7 +58,7 @@ TEST_CASE("a line of the purge log comes back, and no damaged one does")
 
 TEST_CASE("purges are in force again after a crash, and spare what was fetched after them")
 {
-    Folder folder;
+    test::ScratchFolder folder;
     auto arena = make_arena(8);
     shm::PurgeTable table(arena, 0);
     REQUIRE(table.purge_url("http://a/before", PurgeKind::hard));
@@ -97,7 +86,7 @@ TEST_CASE("purges are in force again after a crash, and spare what was fetched a
 
 TEST_CASE("a purge log that is not whole is not believed; a line that was being written is no loss")
 {
-    Folder folder;
+    test::ScratchFolder folder;
     auto arena = make_arena(8);
     shm::PurgeTable table(arena, 0);
     REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
@@ -125,7 +114,7 @@ TEST_CASE("a purge log that is not whole is not believed; a line that was being 
 
 TEST_CASE("a log begun anew loses no purge, wherever it is interrupted")
 {
-    Folder folder;
+    test::ScratchFolder folder;
     auto arena = make_arena(8);
     shm::PurgeTable table(arena, 0);
     REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);
@@ -159,7 +148,7 @@ TEST_CASE("a log begun anew loses no purge, wherever it is interrupted")
 
 TEST_CASE("whoever cannot append takes the base away")
 {
-    Folder folder;
+    test::ScratchFolder folder;
     auto arena = make_arena(8);
     shm::PurgeTable table(arena, 0);
     REQUIRE(shm::write_purge_base(folder.fd.get(), table, 42, 1) == 0);

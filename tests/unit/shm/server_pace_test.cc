@@ -12,11 +12,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kPaceSecond = 1'000'000'000;
 
 struct Paced {
     std::unique_ptr<shm::ServerHealth> health = std::make_unique<shm::ServerHealth>();
-    std::uint64_t now = 5'000 * kSecond;
+    std::uint64_t now = 5'000 * kPaceSecond;
 
     void answer(std::chrono::nanoseconds time, int times = 1, std::uint64_t apart = 1'000'000)
     {
@@ -77,9 +77,9 @@ TEST_CASE("pace: a slow first answer is soon one of many")
 TEST_CASE("pace: few answers count by the time between them")
 {
     Paced server;
-    server.answer(5ms, 40, kSecond);
+    server.answer(5ms, 40, kPaceSecond);
     CHECK(server.typical_ms() > 4.5);
-    server.answer(80ms, 20, 4 * kSecond);
+    server.answer(80ms, 20, 4 * kPaceSecond);
     CHECK(server.typical_ms() > 70);
 }
 
@@ -88,12 +88,12 @@ TEST_CASE("pace: what nobody asks becomes quicker in our eyes, after five second
     Paced server;
     server.answer(64ms, 600);
     const double before = server.typical_ms();
-    server.now += 5 * kSecond - 1'000'000;
+    server.now += 5 * kPaceSecond - 1'000'000;
     CHECK(server.typical_ms() == doctest::Approx(before).epsilon(0.01));
-    server.now += 10 * kSecond;
+    server.now += 10 * kPaceSecond;
     CHECK(server.typical_ms() == doctest::Approx(before / 4).epsilon(0.05));
     CHECK(server.peak_ms() == doctest::Approx(16).epsilon(0.05));
-    server.now += 3'000'000 * kSecond;
+    server.now += 3'000'000 * kPaceSecond;
     CHECK(server.typical_ms() < 0.001);
     CHECK(server.typical_ms() > 0); // it is still known
 }
@@ -102,7 +102,7 @@ TEST_CASE("pace: failures make a server slow in our eyes, one alone does not, an
 {
     Paced quick;
     quick.answer(4ms, 400);
-    quick.fail(1, 2 * kSecond);
+    quick.fail(1, 2 * kPaceSecond);
     CHECK(quick.typical_ms() < 8);
     quick.answer(4ms, 100);
     quick.fail(100);
@@ -137,7 +137,7 @@ TEST_CASE("pace: many workers write at once, and a clock that was read earlier d
     for (std::thread& worker : workers) {
         worker.join();
     }
-    server.now += 2 * kSecond;
+    server.now += 2 * kPaceSecond;
     CHECK(server.typical_ms() == doctest::Approx(10).epsilon(0.02));
     CHECK(server.peak_ms() == doctest::Approx(10).epsilon(0.02));
 }

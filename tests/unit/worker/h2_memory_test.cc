@@ -13,7 +13,7 @@ using namespace ladle::worker;
 
 namespace {
 
-constexpr loop::Nanos kSecond = 1'000'000'000;
+constexpr loop::Nanos kH2Second = 1'000'000'000;
 
 } // namespace
 
@@ -32,9 +32,9 @@ TEST_CASE("h2 memory: what is made at the beginning rests with what stands in it
     memory.may_rest();
     auto* later = static_cast<char*>(functions.malloc(5, functions.mem_user_data));
     std::memcpy(later, "later", 5);
-    Resting::rest_unused(100 * kSecond);
-    Resting::rest_unused(102 * kSecond);
-    Resting::rest_unused(104 * kSecond);
+    Resting::rest_unused(100 * kH2Second);
+    Resting::rest_unused(102 * kH2Second);
+    Resting::rest_unused(104 * kH2Second);
     CHECK(std::string(later, 5) == "later");
     memory.use();
     CHECK(std::string(pieces[3], 3000) == std::string(3000, 'e'));

@@ -34,8 +34,8 @@ config::Cidr range_v6(const char* text, unsigned bits)
 }
 
 /// A worker's parts around one request from `peer`; 10.0.0.0/9 and fd00::/8 are trusted.
-struct Bench {
-    explicit Bench(const char* peer) : arena(std::move(*shm::Arena::make())), loop(std::move(*loop::Loop::make()))
+struct IdentifyBench {
+    explicit IdentifyBench(const char* peer) : arena(std::move(*shm::Arena::make())), loop(std::move(*loop::Loop::make()))
     {
         auto made = std::make_shared<config::Config>();
         made->forwarded_from = {range_v4("10.0.0.0", 9), range_v6("fd00::", 8)};
@@ -76,17 +76,17 @@ struct Bench {
 
 TEST_CASE("a stranger is who it is, whatever it says")
 {
-    Bench bench("192.0.2.1");
+    IdentifyBench bench("192.0.2.1");
     CHECK(bench.address_with("X-Forwarded-For: 10.1.1.1\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-Proto: https\r\n") == "192.0.2.1");
     CHECK(bench.request->scheme == "http");
     CHECK_FALSE(bench.request->is_trusted_peer);
-    CHECK(Bench("10.128.0.1").address_with("X-Forwarded-For: 1.2.3.4\r\n") == "10.128.0.1"); // just outside the range
-    CHECK(Bench("unix:").address_with("X-Forwarded-For: 1.2.3.4\r\n") == "unix:");
+    CHECK(IdentifyBench("10.128.0.1").address_with("X-Forwarded-For: 1.2.3.4\r\n") == "10.128.0.1"); // just outside the range
+    CHECK(IdentifyBench("unix:").address_with("X-Forwarded-For: 1.2.3.4\r\n") == "unix:");
 }
 
 TEST_CASE("of a trusted peer's chain, the last hop that is not trusted is the client")
 {
-    Bench bench("10.1.2.3");
+    IdentifyBench bench("10.1.2.3");
     CHECK(bench.address_with("") == "10.1.2.3");
     CHECK(bench.address_with("X-Forwarded-For: 192.0.2.9\r\n") == "192.0.2.9");
     CHECK(bench.address_with("X-Forwarded-For: 6.6.6.6, 192.0.2.9, 10.0.0.5\r\n") == "192.0.2.9");
@@ -102,7 +102,7 @@ TEST_CASE("of a trusted peer's chain, the last hop that is not trusted is the cl
 
 TEST_CASE("what stands before a hop that nobody can name is not believed")
 {
-    Bench bench("10.1.2.3");
+    IdentifyBench bench("10.1.2.3");
     CHECK(bench.address_with("X-Forwarded-For: 6.6.6.6, unknown\r\n") == "10.1.2.3");
     CHECK(bench.address_with("X-Forwarded-For: 6.6.6.6, _hidden, 10.0.0.5\r\n") == "10.0.0.5");
     CHECK(bench.address_with("Forwarded: for=6.6.6.6, proto=https, for=10.0.0.5\r\n") == "10.0.0.5");
@@ -111,14 +111,14 @@ TEST_CASE("what stands before a hop that nobody can name is not believed")
 
 TEST_CASE("an IPv6 peer and mapped addresses are matched by their ranges")
 {
-    CHECK(Bench("fd12::1").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "192.0.2.9");
-    CHECK(Bench("fe80::1").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "fe80::1");
-    CHECK(Bench("::ffff:10.0.0.9").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "192.0.2.9");
+    CHECK(IdentifyBench("fd12::1").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "192.0.2.9");
+    CHECK(IdentifyBench("fe80::1").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "fe80::1");
+    CHECK(IdentifyBench("::ffff:10.0.0.9").address_with("X-Forwarded-For: 192.0.2.9\r\n") == "192.0.2.9");
 }
 
 TEST_CASE("a good request id is taken over, any other is made")
 {
-    Bench bench("192.0.2.1");
+    IdentifyBench bench("192.0.2.1");
     CHECK(bench.identify_with("X-Request-Id: abc-123_x.y~z\r\n").id == "abc-123_x.y~z");
     const std::string first = bench.identify_with("X-Request-Id: a b\r\n").id;
     const std::string second = bench.identify_with("X-Request-Id: " + std::string(129, 'a') + "\r\n").id;

@@ -25,8 +25,8 @@ constexpr std::uint64_t kMega = 1 << 20;
 constexpr std::uint32_t kBucket = 7;
 
 /// What a worker gives its spools, with a real folder.
-struct Bench {
-    explicit Bench(config::Budget limits) : arena(std::move(*shm::Arena::make())), row(arena.regions().rows[0])
+struct SpoolBench {
+    explicit SpoolBench(config::Budget limits) : arena(std::move(*shm::Arena::make())), row(arena.regions().rows[0])
     {
         row.pid = 1;
         row.role = shm::Role::worker;
@@ -40,7 +40,7 @@ struct Bench {
         parts.emplace(SpoolParts{*loop, *budget, jobs.get(), directory.get()});
         wake.emplace(*loop);
     }
-    ~Bench()
+    ~SpoolBench()
     {
         pump();
         ::rmdir(path.c_str());
@@ -96,7 +96,7 @@ std::size_t take(Spool& spool, std::uint64_t& at, std::size_t most)
     return n;
 }
 
-void drain(Bench& bench, Spool& spool, std::uint64_t& at)
+void drain(SpoolBench& bench, Spool& spool, std::uint64_t& at)
 {
     for (int idle = 0; !spool.is_drained() && idle < 5000;) {
         idle = take(spool, at, 100'000) > 0 ? 0 : idle + 1;
@@ -109,7 +109,7 @@ void drain(Bench& bench, Spool& spool, std::uint64_t& at)
 }
 
 /// A producer and a consumer whose speeds change at random.
-void pass_through(Bench& bench, Spool& spool, unsigned seed, std::uint64_t total, std::uint64_t& at)
+void pass_through(SpoolBench& bench, Spool& spool, unsigned seed, std::uint64_t total, std::uint64_t& at)
 {
     std::mt19937 random(seed);
     std::uint_fast32_t eager = 50;
@@ -135,7 +135,7 @@ void pass_through(Bench& bench, Spool& spool, unsigned seed, std::uint64_t total
     REQUIRE(spool.size() >= total);
 }
 
-void check_all_given_back(const Bench& bench)
+void check_all_given_back(const SpoolBench& bench)
 {
     CHECK(bench.value(shm::Metric::spool_memory_bytes) == 0);
     CHECK(bench.value(shm::Metric::spool_disk_bytes) == 0);
@@ -154,7 +154,7 @@ TEST_CASE("a spool gives back in order what it was given, on any budget")
     for (const config::Budget& limits : budgets) {
         for (int round = 0; round < 3; ++round) {
             CAPTURE(seed);
-            Bench bench(limits);
+            SpoolBench bench(limits);
             {
                 Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
                 std::uint64_t at = 0;
@@ -168,7 +168,7 @@ TEST_CASE("a spool gives back in order what it was given, on any budget")
 
 TEST_CASE("what a spool holds stays within its budget and a read")
 {
-    Bench bench(limits_of(kMega, 2 * kMega));
+    SpoolBench bench(limits_of(kMega, 2 * kMega));
     Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
     for (int i = 0; i < 2000; ++i) {
         if (spool.has_room()) {
@@ -193,7 +193,7 @@ TEST_CASE("what a spool holds stays within its budget and a read")
 TEST_CASE("a spool that keeps all can be read twice, from memory and disk")
 {
     for (const std::uint64_t memory : {std::uint64_t{64} * kMega, kMega, std::uint64_t{0}}) {
-        Bench bench(limits_of(memory, 64 * kMega));
+        SpoolBench bench(limits_of(memory, 64 * kMega));
         {
             Spool spool(*bench.parts, kBucket, *bench.wake, Keep::all);
             for (int i = 0; i < 80; ++i) {
@@ -222,7 +222,7 @@ TEST_CASE("a spool that keeps all can be read twice, from memory and disk")
 
 TEST_CASE("a spool can stop keeping before it was read")
 {
-    Bench bench(limits_of(kMega, kMega));
+    SpoolBench bench(limits_of(kMega, kMega));
     {
         Spool spool(*bench.parts, kBucket, *bench.wake, Keep::all);
         while (spool.has_room()) {
@@ -241,7 +241,7 @@ TEST_CASE("a spool can stop keeping before it was read")
 
 TEST_CASE("a spool keeps the beginning of a body for as long as it is short")
 {
-    Bench bench(limits_of(kMega, kMega));
+    SpoolBench bench(limits_of(kMega, kMega));
     {
         Spool spool(*bench.parts, kBucket, *bench.wake, Keep::beginning);
         append(spool, 10000);
@@ -262,7 +262,7 @@ TEST_CASE("a spool keeps the beginning of a body for as long as it is short")
 
 TEST_CASE("a disk that refuses is no error: bodies wait in memory")
 {
-    Bench bench(limits_of(0, 64 * kMega));
+    SpoolBench bench(limits_of(0, 64 * kMega));
     struct sigaction ignore = {};
     ignore.sa_handler = SIG_IGN;
     ::sigaction(SIGXFSZ, &ignore, nullptr);
@@ -288,7 +288,7 @@ TEST_CASE("a disk that refuses is no error: bodies wait in memory")
 
 TEST_CASE("a folder that takes no files is no error, however much passes")
 {
-    Bench bench(limits_of(0, 64 * kMega));
+    SpoolBench bench(limits_of(0, 64 * kMega));
     bench.parts->directory = ::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     {
         Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
@@ -306,7 +306,7 @@ TEST_CASE("a folder that takes no files is no error, however much passes")
 
 TEST_CASE("a spool may go while its file jobs are under way")
 {
-    Bench bench(limits_of(0, 64 * kMega));
+    SpoolBench bench(limits_of(0, 64 * kMega));
     for (int i = 0; i < 20; ++i) {
         Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
         append(spool, 400'000);
@@ -394,7 +394,7 @@ TEST_CASE("spool: where thousands of requests hold buffers, each may have little
 {
     static shm::Arena arena = std::move(*shm::Arena::make()); // what counts blocks stays known to them
     set_block_metrics(arena.regions().rows[0]);
-    Bench bench(limits_of(0, 0));
+    SpoolBench bench(limits_of(0, 0));
     Spool spool(*bench.parts, kBucket, *bench.wake, Keep::until_taken);
     CHECK(spool.room(0, 64 << 10) == 16 << 10);
     CHECK(BlockRef::make()->capacity > 15 << 10);

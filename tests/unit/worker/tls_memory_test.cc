@@ -16,7 +16,7 @@ using namespace ladle::worker;
 
 namespace {
 
-constexpr loop::Nanos kSecond = 1'000'000'000;
+constexpr loop::Nanos kTlsSecond = 1'000'000'000;
 
 /// A certificate of our own making, good for nothing but this.
 void use_certificate(SSL_CTX& settings)
@@ -82,12 +82,12 @@ TEST_CASE("tls memory: one that nobody uses rests, and wakes as it was" * doctes
         CHECK(pair.ask("before") == "before");
         SSL* const place = pair.server->get();
         pair.server->may_rest();
-        for (loop::Nanos now = 10 * kSecond; now < 40 * kSecond; now += 10 * kSecond) {
+        for (loop::Nanos now = 10 * kTlsSecond; now < 40 * kTlsSecond; now += 10 * kTlsSecond) {
             Resting::rest_unused(now); // it was used
             CHECK_FALSE(pair.server->is_resting());
-            Resting::rest_unused(now + kSecond / 2); // too soon
+            Resting::rest_unused(now + kTlsSecond / 2); // too soon
             CHECK_FALSE(pair.server->is_resting());
-            Resting::rest_unused(now + kSecond);
+            Resting::rest_unused(now + kTlsSecond);
             CHECK(pair.server->is_resting());
             CHECK(pair.ask("after " + std::to_string(now)) == "after " + std::to_string(now));
             CHECK_FALSE(pair.server->is_resting());
@@ -100,8 +100,8 @@ TEST_CASE("tls memory: one whose handshake is under way does not rest" * doctest
 {
     const SslSettingsPtr settings(SSL_CTX_new(TLS_server_method()));
     const RestingSsl ssl(make_ssl(*settings));
-    Resting::rest_unused(100 * kSecond);
-    Resting::rest_unused(200 * kSecond);
+    Resting::rest_unused(100 * kTlsSecond);
+    Resting::rest_unused(200 * kTlsSecond);
     CHECK_FALSE(ssl.is_resting());
 }
 
@@ -116,11 +116,11 @@ TEST_CASE("tls memory: some rest at a time, all in the end, and they end while t
     const auto resting = [&many] {
         return std::count_if(many.begin(), many.end(), [](const auto& ssl) { return ssl->is_resting(); });
     };
-    loop::Nanos now = 100 * kSecond;
-    for (int tick = 0; tick < 3; ++tick, now += kSecond / 10) {
+    loop::Nanos now = 100 * kTlsSecond;
+    for (int tick = 0; tick < 3; ++tick, now += kTlsSecond / 10) {
         Resting::rest_unused(now);
     }
-    now += kSecond;
+    now += kTlsSecond;
     Resting::rest_unused(now);
     CHECK(resting() > 0);
     CHECK(resting() < 1000);

@@ -10,7 +10,7 @@ using namespace ladle::worker;
 
 namespace {
 
-const std::string kSites = R"~(
+const std::string kTlsSites = R"~(
 [upstream.app]
 servers = ["127.0.0.1:1"]
 [site."plain.test"]
@@ -39,8 +39,8 @@ listen = "https://127.0.0.1:8443"
 tls = { cert = "c.pem", key = "file:c.key" }
 )~";
 
-struct Bench {
-    std::shared_ptr<const config::Config> config = test::load_good(kSites, {{"c.pem", "a certificate"}, {"c.key", "a key"}});
+struct AcceptorBench {
+    std::shared_ptr<const config::Config> config = test::load_good(kTlsSites, {{"c.pem", "a certificate"}, {"c.key", "a key"}});
     Router router{*config};
     std::unique_ptr<shm::Regions> regions = std::make_unique<shm::Regions>();
     std::unique_ptr<TlsAcceptor> acceptor = std::move(*TlsAcceptor::make(*config, router, *regions, regions->rows[0]));
@@ -56,7 +56,7 @@ struct Bench {
 
 TEST_CASE("tls: the site is found by the name that the client asks for")
 {
-    const Bench bench;
+    const AcceptorBench bench;
     CHECK(bench.site("www.example.com") == "www.example.com");
     CHECK(bench.site("WWW.Example.COM") == "www.example.com");
     CHECK(bench.site("www.example.com.") == "www.example.com");
@@ -68,7 +68,7 @@ TEST_CASE("tls: the site is found by the name that the client asks for")
 
 TEST_CASE("tls: whoever asks for another name, or for none, gets the first site with TLS on that address")
 {
-    const Bench bench;
+    const AcceptorBench bench;
     for (const char* name : {"", "nobody.test", "example.com", "plain.test", "elsewhere.test", "\xff\xfe", "*", "x.com"}) {
         CHECK(bench.site(name) == "first.test");
     }
@@ -77,12 +77,12 @@ TEST_CASE("tls: whoever asks for another name, or for none, gets the first site 
 
 TEST_CASE("tls: a site without TLS on a plain address has nothing to present")
 {
-    CHECK(Bench().site("plain.test", "127.0.0.1:80") == "first.test"); // never asked for there: nobody shakes hands
+    CHECK(AcceptorBench().site("plain.test", "127.0.0.1:80") == "first.test"); // never asked for there: nobody shakes hands
 }
 
 TEST_CASE("tls: a certificate that cannot be parsed is none, and is not kept")
 {
-    const Bench bench;
+    const AcceptorBench bench;
     CertificateStore store;
     CHECK(store.find(bench.config->sites.at(1).tls->certificates.at(0)) == nullptr);
     CHECK(store.size() == 0);

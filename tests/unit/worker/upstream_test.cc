@@ -14,7 +14,7 @@ using namespace ladle::worker;
 namespace {
 
 constexpr auto kRound = config::Balance::round_robin;
-constexpr auto kLeast = config::Balance::least_busy;
+constexpr auto kLeastBusy = config::Balance::least_busy;
 
 } // namespace
 
@@ -36,7 +36,7 @@ TEST_CASE("round_robin is one order over all workers")
 
 TEST_CASE("least_busy takes the fewest in flight for its weight, over all workers")
 {
-    Bench bench(kLeast, {1, 1});
+    Bench bench(kLeastBusy, {1, 1});
     bench.upstream->begin_request(0);
     CHECK(bench.choices(4) == "bbbb");
     bench.other->begin_request(1);
@@ -48,7 +48,7 @@ TEST_CASE("least_busy takes the fewest in flight for its weight, over all worker
     const std::string idle = bench.choices(10);
     CHECK(std::count(idle.begin(), idle.end(), 'a') == 5);
 
-    Bench weighted(kLeast, {3, 1});
+    Bench weighted(kLeastBusy, {3, 1});
     std::map<std::uint32_t, int> taken;
     for (int i = 0; i < 40; ++i) {
         const std::uint32_t member = weighted.upstream->choose({}, weighted.now).member;
@@ -61,7 +61,7 @@ TEST_CASE("least_busy takes the fewest in flight for its weight, over all worker
 
 TEST_CASE("max_conn counts all workers, and a dead one's requests are gone with its row")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1}, 1);
         bench.other->begin_request(0);
         CHECK(bench.choices(3) == "bbb");
@@ -70,7 +70,7 @@ TEST_CASE("max_conn counts all workers, and a dead one's requests are gone with 
         shm::retire_row(bench.arena.regions(), 1);
         CHECK(bench.choices(2) == "aa");
     }
-    Bench single(kLeast, {1}, 1);
+    Bench single(kLeastBusy, {1}, 1);
     single.upstream->begin_request(0);
     CHECK(single.choices(1) == "=");
     single.upstream->end_request(0);
@@ -79,19 +79,19 @@ TEST_CASE("max_conn counts all workers, and a dead one's requests are gone with 
 
 TEST_CASE("what was tried is not chosen again")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1, 1});
         CHECK(bench.choices(3, 0b011) == "ccc");
         CHECK(bench.choices(1, 0b111) == "-");
     }
-    CHECK(Bench(kLeast, {1}).choices(1, 1) == "-");
+    CHECK(Bench(kLeastBusy, {1}).choices(1, 1) == "-");
 }
 
-constexpr loop::Nanos kSecond = 1'000'000'000;
+constexpr loop::Nanos kBenchSecond = 1'000'000'000;
 
 TEST_CASE("requests of an old configuration neither blame nor follow a server that has been given the place of theirs")
 {
-    Bench bench(kLeast, {1, 1});
+    Bench bench(kLeastBusy, {1, 1});
     shm::ServerTable& table = bench.arena.regions().servers;
     const auto index = static_cast<std::uint32_t>(shm::find_server(table, "app", "10.0.0.1:80"));
     shm::free_server(table, index);
@@ -115,13 +115,13 @@ TEST_CASE("requests of an old configuration neither blame nor follow a server th
     CHECK(bench.upstream->take_retry(bench.now));
     CHECK(entry.health.retries == 0);
     entry.health.order = shm::ServerOrder::down;
-    entry.health.out_until_ns = bench.now + kSecond;
+    entry.health.out_until_ns = bench.now + kBenchSecond;
     CHECK(bench.choices(1, 0b10) == "a");
 }
 
 TEST_CASE("a server that takes no connections rests, longer each time, but never so that none is left")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1});
         const auto refuse = [&](std::uint32_t member) {
             return bench.upstream->report_failure(member, shm::ServerFailure::connect, bench.now);
@@ -130,16 +130,16 @@ TEST_CASE("a server that takes no connections rests, longer each time, but never
         CHECK_FALSE(refuse(0)); // what was under way fails as well
         CHECK(bench.choices(3) == "bbb");
         CHECK(bench.other->choose({}, bench.now).member == 1); // all workers know it
-        bench.now += kSecond;
+        bench.now += kBenchSecond;
         CHECK(bench.choices(4).find('a') != std::string::npos);
         CHECK(refuse(0));
-        bench.now += 2 * kSecond - 1;
+        bench.now += 2 * kBenchSecond - 1;
         CHECK(bench.choices(3) == "bbb");
         for (int i = 0; i < 50; ++i) {
-            bench.now += 10 * kSecond;
+            bench.now += 10 * kBenchSecond;
             CHECK(refuse(0));
         }
-        bench.now += 10 * kSecond - 1;
+        bench.now += 10 * kBenchSecond - 1;
         CHECK(bench.choices(3) == "bbb");
         CHECK(bench.choices(2, 0b10) == "aa"); // resting is better than nothing
         CHECK(refuse(1));
@@ -151,7 +151,7 @@ TEST_CASE("a server that takes no connections rests, longer each time, but never
 
 TEST_CASE("five failures in a row eject a server, each time for longer, and it comes back on trial")
 {
-    Bench bench(kLeast, {1, 1});
+    Bench bench(kLeastBusy, {1, 1});
     const auto fail = [&](std::uint32_t member) {
         bench.upstream->begin_request(member);
         bench.upstream->end_request(member);
@@ -162,14 +162,14 @@ TEST_CASE("five failures in a row eject a server, each time for longer, and it c
     }
     bench.upstream->report_success(0, 1, bench.now);
     for (int i = 0; i < 4; ++i) {
-        bench.now += 20 * kSecond; // longer than `within`: they are not compared with the requests between them
+        bench.now += 20 * kBenchSecond; // longer than `within`: they are not compared with the requests between them
         CHECK_FALSE(fail(0));
     }
     CHECK(fail(0));
     CHECK(bench.choices(3) == "bbb");
     bench.upstream->report_success(0, 1, bench.now); // begun before
     CHECK(bench.choices(3) == "bbb");
-    bench.now += 30 * kSecond - 1;
+    bench.now += 30 * kBenchSecond - 1;
     CHECK(bench.choices(3) == "bbb");
     bench.now += 1;
     CHECK(bench.choices(4).find('a') != std::string::npos);
@@ -177,7 +177,7 @@ TEST_CASE("five failures in a row eject a server, each time for longer, and it c
     CHECK(bench.choices(4) == "bbbb"); // until that one has ended well it gets no other
     bench.other->end_request(0);
     CHECK(fail(0)); // and not five this time
-    bench.now += 60 * kSecond - 1;
+    bench.now += 60 * kBenchSecond - 1;
     CHECK(bench.choices(3) == "bbb");
     bench.now += 1;
     bench.upstream->report_success(0, 1, bench.now);
@@ -187,24 +187,24 @@ TEST_CASE("five failures in a row eject a server, each time for longer, and it c
 
 TEST_CASE("an ejection never lasts longer than `longest`, and is short again after a good time")
 {
-    Bench bench(kLeast, {1, 1, 1});
+    Bench bench(kLeastBusy, {1, 1, 1});
     bench.settings.eject.failures = 1;
     bench.settings.eject.longest = std::chrono::seconds(100);
     for (int i = 0; i < 10; ++i) {
         CHECK(bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now));
-        bench.now += 100 * kSecond;
+        bench.now += 100 * kBenchSecond;
         CHECK(bench.choices(9).find('a') != std::string::npos);
     }
-    bench.now += 31 * kSecond;
+    bench.now += 31 * kBenchSecond;
     bench.upstream->report_success(0, 1, bench.now);
     CHECK(bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now));
-    bench.now += 30 * kSecond;
+    bench.now += 30 * kBenchSecond;
     CHECK(bench.choices(9).find('a') != std::string::npos);
 }
 
 TEST_CASE("half of the requests failing ejects as well, a few among many do not")
 {
-    Bench bench(kLeast, {1, 1, 1, 1});
+    Bench bench(kLeastBusy, {1, 1, 1, 1});
     const auto ask = [&](std::uint32_t member, bool is_good) {
         bench.upstream->begin_request(member);
         bench.upstream->end_request(member);
@@ -228,7 +228,7 @@ TEST_CASE("half of the requests failing ejects as well, a few among many do not"
 
 TEST_CASE("no more servers are ejected than `max`, and never the last one")
 {
-    Bench bench(kLeast, {1, 1, 1, 1});
+    Bench bench(kLeastBusy, {1, 1, 1, 1});
     bench.settings.eject.failures = 1;
     CHECK(bench.upstream->report_failure(0, shm::ServerFailure::reset, bench.now));
     CHECK(bench.upstream->report_failure(1, shm::ServerFailure::reset, bench.now));
@@ -237,11 +237,11 @@ TEST_CASE("no more servers are ejected than `max`, and never the last one")
     CHECK(bench.upstream->report_failure(2, shm::ServerFailure::reset, bench.now));
     CHECK_FALSE(bench.upstream->report_failure(3, shm::ServerFailure::reset, bench.now));
     CHECK(bench.choices(3) == "ddd");
-    Bench single(kLeast, {1});
+    Bench single(kLeastBusy, {1});
     single.settings.eject = {1, std::chrono::seconds(10), 50, std::chrono::seconds(30), std::chrono::seconds(30), 100};
     CHECK_FALSE(single.upstream->report_failure(0, shm::ServerFailure::reset, single.now));
     CHECK(single.choices(2) == "aa");
-    Bench never(kLeast, {1, 1});
+    Bench never(kLeastBusy, {1, 1});
     never.settings.eject.failures = 0;
     CHECK_FALSE(never.upstream->report_failure(0, shm::ServerFailure::connect, never.now));
     CHECK(never.choices(8).find('a') != std::string::npos);
@@ -249,7 +249,7 @@ TEST_CASE("no more servers are ejected than `max`, and never the last one")
 
 TEST_CASE("what checks have found down is not chosen, unless all are; a backup only without any other")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1, 1});
         bench.settings.servers[2].is_backup = true;
         const auto set = [&](std::uint32_t member, shm::Verdict verdict) {
@@ -286,7 +286,7 @@ TEST_CASE("a server that the operator took out is not even chosen when all are o
 
 TEST_CASE("the share of a server that came back grows from a tenth to the whole")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1});
         bench.settings.slow_start = std::chrono::seconds(10);
         bench.upstream->members()[0].entry->health.back_ns = bench.now;
@@ -295,9 +295,9 @@ TEST_CASE("the share of a server that came back grows from a tenth to the whole"
             return std::count(taken.begin(), taken.end(), 'a');
         };
         const auto first = share();
-        bench.now += 5 * kSecond;
+        bench.now += 5 * kBenchSecond;
         const auto middle = share();
-        bench.now += 5 * kSecond;
+        bench.now += 5 * kBenchSecond;
         const auto last = share();
         CHECK(first > 40);
         CHECK(first < 260);
@@ -309,7 +309,7 @@ TEST_CASE("the share of a server that came back grows from a tenth to the whole"
 
 TEST_CASE("while the others are full a server that starts slowly is chosen all the same")
 {
-    for (const auto balance : {kRound, kLeast}) {
+    for (const auto balance : {kRound, kLeastBusy}) {
         Bench bench(balance, {1, 1}, 1);
         bench.settings.slow_start = std::chrono::seconds(10);
         bench.upstream->members()[0].entry->health.back_ns = bench.now;
@@ -320,7 +320,7 @@ TEST_CASE("while the others are full a server that starts slowly is chosen all t
 
 TEST_CASE("another server is one that has room, while nobody waits")
 {
-    Bench bench(kLeast, {1, 1}, 1);
+    Bench bench(kLeastBusy, {1, 1}, 1);
     CHECK(bench.upstream->has_other(members_of(0b01), bench.now));
     bench.upstream->begin_request(1);
     CHECK_FALSE(bench.upstream->has_other(members_of(0b01), bench.now));
@@ -356,7 +356,7 @@ TEST_CASE("of many servers those in order are taken, by weight, the less busy on
 {
     std::vector<std::uint32_t> weights(100, 1);
     weights[7] = 50;
-    Bench bench(kLeast, weights);
+    Bench bench(kLeastBusy, weights);
     for (std::uint32_t at = 0; at < 100; ++at) {
         bench.upstream->members()[at].entry->health.verdict = at % 2 == 0 && at != 42 ? shm::Verdict::down : shm::Verdict::up;
     }
@@ -380,7 +380,7 @@ TEST_CASE("of many servers those in order are taken, by weight, the less busy on
 
 TEST_CASE("retries are a part of the requests, over all workers, and a few in any case")
 {
-    Bench bench(kLeast, {1, 1});
+    Bench bench(kLeastBusy, {1, 1});
     const auto count = [&](Upstream& upstream) {
         int taken = 0;
         while (taken < 10'000 && upstream.take_retry(bench.now)) {
@@ -395,13 +395,13 @@ TEST_CASE("retries are a part of the requests, over all workers, and a few in an
     }
     CHECK(count(*bench.other) == 200);
     CHECK(count(*bench.upstream) == 0);
-    bench.now += 200 * kSecond; // without any request
+    bench.now += 200 * kBenchSecond; // without any request
     CHECK(count(*bench.upstream) < 40);
 }
 
 TEST_CASE("the queue is bounded, in order, and its oldest is told when a place is free")
 {
-    Bench bench(kLeast, {1}, 1);
+    Bench bench(kLeastBusy, {1}, 1);
     bench.settings.queue_size = 2;
     loop::Wake first(*bench.loop);
     loop::Wake second(*bench.loop);
@@ -426,7 +426,7 @@ TEST_CASE("the queue is bounded, in order, and its oldest is told when a place i
 
 TEST_CASE("a lease counts one request, wherever it is moved")
 {
-    Bench bench(kLeast, {1});
+    Bench bench(kLeastBusy, {1});
     const auto in_flight = [&] { return shm::in_flight(bench.arena.regions(), bench.upstream->members()[0].server->index()); };
     {
         Lease lease(*bench.upstream, 0);
@@ -443,7 +443,7 @@ TEST_CASE("a lease counts one request, wherever it is moved")
 
 TEST_CASE("a place in the table that went to another server brings none of the old one's state")
 {
-    Bench bench(kLeast, {1});
+    Bench bench(kLeastBusy, {1});
     const std::shared_ptr<Server> old = bench.servers.find(0, "one");
     CHECK(bench.servers.find(0, "one") == old);
     CHECK(bench.servers.find(0, "two") != old);
