@@ -31,9 +31,9 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, sticky), sizeof(StickyKey),
           offsetof(Regions, staples), sizeof(Staple), offsetof(Regions, early_hellos), sizeof(ProcessRow),
           offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
-          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, client_spool_kib),
+          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, waiting), offsetof(ProcessRow, client_spool_kib),
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
-          offsetof(ServerEntry, health), sizeof(ServerHealth), offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
+          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), sizeof(ServerHealth), offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
           offsetof(ServerHealth, evidence),
           offsetof(Regions, rows_end), offsetof(ServerEntry, key)}) {
         mix(v);
@@ -75,6 +75,9 @@ void clear_row(ProcessRow& row) noexcept
         cell.store(0, std::memory_order_relaxed);
     }
     for (auto& cell : row.in_flight) {
+        cell.store(0, std::memory_order_relaxed);
+    }
+    for (auto& cell : row.waiting) {
         cell.store(0, std::memory_order_relaxed);
     }
     for (auto& cell : row.client_spool_kib) {
@@ -167,12 +170,17 @@ std::uint64_t total(const Regions& regions, Metric metric) noexcept
     return sum;
 }
 
+std::uint32_t rows_end(const Regions& regions) noexcept
+{
+    const std::uint32_t known = regions.rows_end.load(std::memory_order_relaxed);
+    return known == 0 || known > kMaxProcesses ? kMaxProcesses : known;
+}
+
 std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept
 {
     std::uint32_t sum = 0;
     // Every choice of a server asks this: rows that nobody has had are not looked at.
-    const std::uint32_t known = regions.rows_end.load(std::memory_order_relaxed);
-    const std::uint32_t end = known == 0 || known > kMaxProcesses ? kMaxProcesses : known;
+    const std::uint32_t end = rows_end(regions);
     for (std::uint32_t i = 0; i < end; ++i) {
         const ProcessRow& row = regions.rows[i];
         if (row.pid.load(std::memory_order_relaxed) != 0) {
@@ -204,6 +212,9 @@ void retire_row(Regions& regions, std::uint32_t index) noexcept
     // after.
     row.pid.store(0, std::memory_order_release);
     clear_row(row);
+    for (ServerEntry& entry : regions.servers.entries) {
+        ServerGate::open_for(entry, index);
+    }
 }
 
 } // namespace ladle::shm

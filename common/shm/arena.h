@@ -62,6 +62,9 @@ private:
 /// Sum of a metric over all rows and, for counters, the retired row.
 std::uint64_t total(const Regions& regions, Metric metric) noexcept;
 
+/// Rows from here on are free.
+std::uint32_t rows_end(const Regions& regions) noexcept;
+
 /// Requests in flight on a server, all processes together.
 std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept;
 

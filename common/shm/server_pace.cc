@@ -57,6 +57,13 @@ struct Reading {
     std::int64_t level;
 };
 
+/// A level after so many ticks without an answer.
+std::int64_t forgive(std::int64_t level, std::int64_t idle) noexcept
+{
+    const std::int64_t beyond = std::clamp<std::int64_t>(idle - kTicksPer5s, 0, kTicksPer5s * 64);
+    return std::max<std::int64_t>(level - beyond * kDoubling / kTicksPer5s, 0);
+}
+
 Reading read(std::uint64_t word, std::uint64_t now_ns) noexcept
 {
     if (word == 0) {
@@ -65,9 +72,7 @@ Reading read(std::uint64_t word, std::uint64_t now_ns) noexcept
     const std::uint64_t passed = ((now_ns >> kTickShift) - (word >> kTickAt)) & kTickMask;
     // A worker whose clock was read a moment earlier: no time has passed.
     const auto ticks = passed > kTickMask / 2 ? std::int64_t{0} : static_cast<std::int64_t>(passed);
-    const std::int64_t idle = std::clamp<std::int64_t>(ticks - kTicksPer5s, 0, kTicksPer5s * 64);
-    const auto level = static_cast<std::int64_t>(word & kLevelMask);
-    return {ticks, word >> kLevelBits & kCountMask, std::max<std::int64_t>(level - idle * kDoubling / kTicksPer5s, 0)};
+    return {ticks, word >> kLevelBits & kCountMask, static_cast<std::int64_t>(word & kLevelMask)};
 }
 
 /// The part that what comes now has in a mean over kMemory.
@@ -88,19 +93,22 @@ void change(std::atomic<std::uint64_t>& word, std::uint64_t now_ns, Step step) n
 {
     std::uint64_t seen = word.load(kUnordered);
     for (;;) {
-        const Reading reading = read(seen, now_ns);
+        Reading reading = read(seen, now_ns);
+        reading.level = forgive(reading.level, reading.ticks);
         const auto level = static_cast<std::uint64_t>(std::clamp<std::int64_t>(step(reading), 0, to_level(kLongest)));
         const std::uint64_t count = std::min(reading.count + 1, kCountMask);
-        const std::uint64_t packed = ((now_ns >> kTickShift) & kTickMask) << kTickAt | count << kLevelBits | level;
+        // Never backwards, where another worker's clock was read later: what passed between the two would count twice.
+        const std::uint64_t tick = reading.ticks == 0 && seen != 0 ? seen >> kTickAt : (now_ns >> kTickShift) & kTickMask;
+        const std::uint64_t packed = tick << kTickAt | count << kLevelBits | level;
         if (word.compare_exchange_weak(seen, packed, kUnordered)) {
             return;
         }
     }
 }
 
-std::uint64_t time_of(Reading now, std::uint64_t least_count) noexcept
+Pace pace_of(Reading now, std::uint64_t least_count) noexcept
 {
-    return now.count < least_count ? 0 : std::max<std::uint64_t>(to_time(now.level), 1);
+    return now.count < least_count ? Pace{} : Pace{now.ticks, now.level};
 }
 
 } // namespace
@@ -128,14 +136,24 @@ void add_failed_pace(ServerHealth& health, std::uint64_t now_ns) noexcept
     });
 }
 
-std::uint64_t typical_time(const ServerHealth& health, std::uint64_t now_ns) noexcept
+Pace typical_pace(const ServerHealth& health, std::uint64_t now_ns) noexcept
 {
-    return time_of(read(health.typical.load(kUnordered), now_ns), kLeastAnswers);
+    return pace_of(read(health.typical.load(kUnordered), now_ns), kLeastAnswers);
 }
 
-std::uint64_t peak_time(const ServerHealth& health, std::uint64_t now_ns) noexcept
+Pace peak_pace(const ServerHealth& health, std::uint64_t now_ns) noexcept
 {
-    return time_of(read(health.peak.load(kUnordered), now_ns), 1);
+    return pace_of(read(health.peak.load(kUnordered), now_ns), 1);
+}
+
+bool is_forgiven(const Pace& pace, std::int64_t least_idle) noexcept
+{
+    return pace.idle - least_idle > kTicksPer5s;
+}
+
+std::uint64_t time_of(const Pace& pace, std::int64_t least_idle) noexcept
+{
+    return pace.is_known() ? std::max<std::uint64_t>(to_time(forgive(pace.level, pace.idle - least_idle)), 1) : 0;
 }
 
 } // namespace ladle::shm

@@ -11,14 +11,16 @@
 // peak:    what one answer took, sinking towards those that follow over 10 s ("peak EWMA", as Finagle has it): nervous on purpose.
 //
 // A failure is no answer: it counts as if it had taken longer than what is known, so that a server that fails at once does not draw
-// requests by looking quick and idle. Of a server that nobody asks the time halves every 5 s after the first 5, so that it is
-// asked again, a little at first. The logarithm is linear between powers of two: no call into libm, and within 9 %.
+// requests by looking quick and idle. Of a server that has not been asked for 5 s longer than another one the time halves every 5 s,
+// until it counts as good as the quickest that is asked, and no better: else, when it is back, it would get everything until
+// its first answer. The logarithm is linear between powers of two: no call into libm, and within 9 %.
 #pragma once
 
 #include "common/shm/server_health.h"
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 
 namespace ladle::shm {
 
@@ -27,8 +29,19 @@ void add_pace(ServerHealth& health, std::chrono::nanoseconds time, std::uint64_t
 /// Counts a request that failed.
 void add_failed_pace(ServerHealth& health, std::uint64_t now_ns) noexcept;
 
-/// In ns; 0 = nothing is known.
-std::uint64_t typical_time(const ServerHealth& health, std::uint64_t now_ns) noexcept;
-std::uint64_t peak_time(const ServerHealth& health, std::uint64_t now_ns) noexcept;
+struct Pace {
+    std::int64_t idle = std::numeric_limits<std::int64_t>::max(); ///< 2^20 ns since the last answer; that much = nothing is known
+    std::int64_t level = 0;
+
+    bool is_known() const noexcept { return idle != std::numeric_limits<std::int64_t>::max(); }
+};
+
+Pace typical_pace(const ServerHealth& health, std::uint64_t now_ns) noexcept;
+Pace peak_pace(const ServerHealth& health, std::uint64_t now_ns) noexcept;
+
+/// Whether the server has not been asked for so much longer than the one with the least `idle` that its time is no news.
+bool is_forgiven(const Pace& pace, std::int64_t least_idle) noexcept;
+/// In ns, halved where it is forgiven; 0 = nothing is known.
+std::uint64_t time_of(const Pace& pace, std::int64_t least_idle = 0) noexcept;
 
 } // namespace ladle::shm

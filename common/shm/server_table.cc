@@ -12,6 +12,7 @@ namespace ladle::shm {
 namespace {
 
 constexpr int kReadTries = 64;
+constexpr unsigned kGateTries = 2000;
 
 bool has_key(const ServerEntry& entry, std::string_view upstream, std::string_view server_text) noexcept
 {
@@ -205,6 +206,27 @@ void repair_after_caretaker(ServerTable& table) noexcept
             entry.seq.store(seq + 1, std::memory_order_release);
         }
     }
+}
+
+ServerGate::ServerGate(ServerEntry& entry, std::uint32_t row) noexcept : entry_(entry)
+{
+    for (unsigned attempt = 0; attempt < kGateTries && !is_held_; ++attempt) {
+        std::uint32_t nobody = 0;
+        is_held_ = entry.gate.compare_exchange_weak(nobody, row + 1, std::memory_order_acquire, std::memory_order_relaxed);
+    }
+}
+
+ServerGate::~ServerGate()
+{
+    if (is_held_) {
+        entry_.gate.store(0, std::memory_order_release);
+    }
+}
+
+void ServerGate::open_for(ServerEntry& entry, std::uint32_t row) noexcept
+{
+    std::uint32_t holder = row + 1;
+    entry.gate.compare_exchange_strong(holder, 0, std::memory_order_acq_rel);
 }
 
 } // namespace ladle::shm

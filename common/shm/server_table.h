@@ -54,6 +54,8 @@ struct ServerEntry {
     std::atomic<std::uint32_t> address_version; ///< counts changes of the set of addresses: kept connections are looked at again
     std::atomic<std::uint64_t> requests;     ///< sent to it, by all workers
     std::atomic<std::uint64_t> turns;        ///< of round_robin, counted in the entry of an upstream's first server
+    std::atomic<std::uint32_t> tickets;      ///< of requests that wait, likewise
+    std::atomic<std::uint32_t> gate;         ///< 1 + the row of the process that counts (ServerGate); 0 = nobody
     ServerHealth health;
     std::uint32_t key_length;
     char key[kServerKeyBytes];
@@ -62,6 +64,26 @@ struct ServerEntry {
 struct ServerTable {
     std::atomic<std::uint32_t> orders; ///< counts changes of orders and weights
     ServerEntry entries[kMaxServers];
+};
+
+/// Lets one process at a time count what a server with a limit has in flight and add its own request: without it two that decide in
+/// the same instant would both find the last place free. Held for the time of a sum; that of a process that died is opened by the
+/// master, so a server waits for nobody for long.
+class ServerGate {
+public:
+    /// Tries for some microseconds; false where another process holds it for longer, as it is stopped.
+    ServerGate(ServerEntry& entry, std::uint32_t row) noexcept;
+    ~ServerGate();
+    ServerGate(const ServerGate&) = delete;
+    ServerGate& operator=(const ServerGate&) = delete;
+    explicit operator bool() const noexcept { return is_held_; }
+
+    /// After the death of that row's process.
+    static void open_for(ServerEntry& entry, std::uint32_t row) noexcept;
+
+private:
+    ServerEntry& entry_;
+    bool is_held_ = false;
 };
 
 /// Whether the entry is still this server's: a reload may have given it to another one.

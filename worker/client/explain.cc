@@ -95,7 +95,7 @@ void explain_servers(Request& request, ipc::Explanation& out)
     for (std::uint32_t index = 0; index < upstream.members().size(); ++index) {
         const config::UpstreamServer& server = *upstream.members()[index].settings;
         out.servers.push_back(
-            {server.text, server.weight, choice.outcome == Upstream::Outcome::chosen && choice.member == index});
+            {server.text, upstream.weight_of(index), choice.outcome == Upstream::Outcome::chosen && choice.member == index});
     }
 }
 

@@ -15,6 +15,8 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr unsigned kMostLost = 4; // places of which another worker took the last, before the request waits
+
 /// Waits until some member has room, or for the queue's timeout. Nothing = look again.
 loop::Task<std::optional<Answer>> wait_in_queue(Request& request, Upstream& upstream, QueuePlace& place)
 {
@@ -59,16 +61,22 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
     const Preference preference = preference_of(request, upstream);
-    for (;;) {
+    for (unsigned lost = 0;;) {
         // Who has waited longer goes first, whatever else woke this one.
-        const bool has_turn = !upstream.has_queue() || upstream.is_oldest(queue.place);
-        const Upstream::Choice choice = has_turn ? upstream.choose(tried, request.parts.loop.now(), preference)
-                                                 : Upstream::Choice{Upstream::Outcome::all_full, 0};
+        const loop::Nanos now = request.parts.loop.now();
+        const bool may_choose = upstream.has_turn(queue.place, now) || upstream.may_pass(preference, tried, now);
+        const Upstream::Choice choice = may_choose ? upstream.choose(tried, now, preference)
+                                                   : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
-            turn.member = choice.member;
-            turn.lease = Lease(upstream, choice.member);
-            request.server_text = upstream.members()[choice.member].settings->text;
-            co_return std::nullopt;
+            turn.lease = upstream.take(choice, now);
+            if (!turn.lease && ++lost < kMostLost) {
+                continue; // another worker has taken its last place: it counts as full now
+            }
+            if (turn.lease) {
+                turn.member = choice.member;
+                request.server_text = upstream.members()[choice.member].settings->text;
+                co_return std::nullopt;
+            }
         }
         if (choice.outcome == Upstream::Outcome::none_left) {
             co_return Answer{502, Reason::no_server};

@@ -3,8 +3,6 @@
 // The choice among an upstream's servers: who may be chosen, and the methods.
 #include "worker/upstream/upstream.h"
 
-#include "common/shm/server_pace.h"
-
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -17,6 +15,7 @@ constexpr std::uint32_t kMostTurns = 4096;
 constexpr std::uint64_t kLeastShare = 10; // percent, at the beginning of a slow start
 constexpr unsigned kMostDraws = 8;        // for two that differ, before one will do
 constexpr unsigned kMostSlots = 32;       // of a key, likewise
+constexpr std::size_t kMostTurnsLooked = 64; // for an idle one
 constexpr loop::Nanos kTrial = 5'000'000'000;
 constexpr std::uint64_t kLeastTime = 1'000'000; // least_busy: below it servers are equally quick
 constexpr std::uint64_t kOnce = 16;             // the unit of slowness()
@@ -32,7 +31,7 @@ std::uint64_t mix(std::uint64_t key, std::uint64_t round) noexcept
     return z ^ z >> 31;
 }
 
-/// How much slower than the quickest. What is less than twice as slow may be chance, or other requests: it is as quick.
+/// How much slower than the quickest (kUnknown = nobody's time is known). What is less than twice as slow may be chance, or other requests: it is as quick.
 std::uint64_t slowness(std::uint64_t time, std::uint64_t quickest) noexcept
 {
     return time == 0 || time / 2 < quickest ? kOnce : std::min(time * kOnce / quickest, kMostTimes * kOnce);
@@ -129,14 +128,20 @@ bool Upstream::works(const Member& member, loop::Nanos now) const noexcept
         return true; // nothing is known of it any more
     }
     const shm::ServerHealth& health = member.entry->health;
-    const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
-    if (out_until > now || health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
+    if (health.out_until_ns.load(std::memory_order_relaxed) > now ||
+        health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
         return false;
     }
-    // Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel.
-    const bool is_on_trial = out_until != 0 && now - out_until < kTrial &&
-                             health.failures_in_row.load(std::memory_order_relaxed) >= settings_.eject.failures;
-    return !is_on_trial || shm::in_flight(regions_, member.server->index()) == 0;
+    return !is_on_trial(member, now) || shm::in_flight(regions_, member.server->index()) == 0;
+}
+
+/// Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel.
+bool Upstream::is_on_trial(const Member& member, loop::Nanos now) const noexcept
+{
+    const shm::ServerHealth& health = member.entry->health;
+    const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
+    return out_until != 0 && out_until <= now && now - out_until < kTrial &&
+           health.failures_in_row.load(std::memory_order_relaxed) >= settings_.eject.failures;
 }
 
 bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept
@@ -214,12 +219,17 @@ Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Pre
         if (tier == Tier::any && !settings_.panics) {
             break;
         }
-        const Search search{tried, now, tier, turn, method == config::Balance::hash ? preference.key : std::nullopt};
+        const Search search{tried, now, tier, turn, method == config::Balance::hash ? preference.key : std::nullopt, purpose};
         choice = choose_in(method, search);
         const bool may_be_shy = tier == Tier::normal && choice.outcome == Outcome::all_full; // who is starting may have room
         if (choice.outcome != Outcome::none_left && !may_be_shy) {
             if (tier == Tier::any && tried.size() == 0 && purpose == Purpose::request) {
                 row_.add(shm::Metric::server_panics);
+            }
+            choice.is_panic = tier == Tier::any;
+            if (tier == Tier::any && preference.member && choice.outcome == Outcome::chosen && is_usable(*preference.member, search) &&
+                load_of(*preference.member) != kFull) {
+                choice.member = *preference.member; // as good as any other, and its client is known there
             }
             break;
         }
@@ -248,25 +258,26 @@ Upstream::Choice Upstream::choose_in(config::Balance method, const Search& searc
 /// What the method looks at.
 Upstream::Candidate Upstream::candidate(config::Balance method, std::uint32_t member, loop::Nanos now) const noexcept
 {
-    const shm::ServerHealth& health = members_[member].entry->health;
-    std::uint64_t time = 0;
-    if (!members_[member].has_entry()) {
-        return {member, load_of(member), time};
+    Candidate one{member, load_of(member), weight_of(member), {}};
+    if (members_[member].has_entry() && method != config::Balance::random) {
+        const shm::ServerHealth& health = members_[member].entry->health;
+        one.pace = method == config::Balance::latency ? shm::peak_pace(health, now) : shm::typical_pace(health, now);
     }
-    if (method == config::Balance::least_busy) {
-        time = shm::typical_time(health, now);
-        time = time == 0 ? 0 : std::max(time, kLeastTime);
-    } else if (method == config::Balance::latency) {
-        time = shm::peak_time(health, now);
-    }
-    return {member, load_of(member), time};
+    return one;
+}
+
+/// How busy, for its weight and its slowness. What is idle and quick costs nothing, whatever its weight: else a heavier one would get
+/// all that comes one at a time.
+std::uint64_t Upstream::cost_of(const Candidate& one, std::uint64_t slowness) noexcept
+{
+    return one.load == 0 && slowness == kOnce ? 0 : (std::uint64_t{one.load} + 1) * slowness * 1'000'000 / one.weight;
 }
 
 Upstream::Choice Upstream::choose_least_busy(const Search& search)
 {
     Choice best{Outcome::none_left, 0};
     candidates_.clear();
-    std::uint64_t quickest = kUnknown;
+    std::int64_t least_idle = shm::Pace{}.idle;
     for (std::size_t i = 0; i < members_.size(); ++i) {
         const auto at = static_cast<std::uint32_t>((i + search.turn) % members_.size());
         if (!is_usable(at, search)) {
@@ -276,33 +287,65 @@ Upstream::Choice Upstream::choose_least_busy(const Search& search)
         const Candidate one = candidate(config::Balance::least_busy, at, search.now);
         if (one.load != kFull) {
             candidates_.push_back(one);
-            quickest = one.time != 0 ? std::min(quickest, one.time) : quickest;
+            least_idle = std::min(least_idle, one.pace.idle);
+        }
+    }
+    const auto time_of = [least_idle](const Candidate& one) {
+        return one.pace.is_known() ? std::max(shm::time_of(one.pace, least_idle), kLeastTime) : 0;
+    };
+    std::uint64_t quickest = kUnknown;
+    for (const Candidate& one : candidates_) {
+        if (one.pace.is_known() && !shm::is_forgiven(one.pace, least_idle)) {
+            quickest = std::min(quickest, time_of(one));
         }
     }
     std::uint64_t least = kUnknown;
-    for (const Candidate& one : candidates_) {
-        const std::uint64_t cost =
-            (std::uint64_t{one.load} + 1) * slowness(one.time, quickest) * 1'000'000 / weight_of(one.member);
-        if (cost < least) {
+    std::size_t idle = 0;
+    for (Candidate& one : candidates_) {
+        one.cost = cost_of(one, slowness(time_of(one), quickest));
+        idle += one.cost == 0 ? 1 : 0;
+        if (one.cost < least) {
             best = {Outcome::chosen, one.member};
-            least = cost;
+            least = one.cost;
         }
     }
-    return best;
+    return idle > 1 ? Choice{Outcome::chosen, next_idle(search.turn, best.member)} : best;
 }
 
-/// Whether the second of two that were drawn is to be preferred. Their weights counted when they were drawn.
+/// Of several candidates that cost nothing the one whose turn it is, by weight.
+std::uint32_t Upstream::next_idle(std::uint64_t turn, std::uint32_t fallback) const noexcept
+{
+    for (std::size_t i = 0; i < std::min<std::size_t>(turns_.size(), kMostTurnsLooked); ++i) {
+        const std::uint32_t member = turns_[(turn + i) % turns_.size()];
+        for (const Candidate& one : candidates_) {
+            if (one.member == member && one.cost == 0) {
+                return member;
+            }
+        }
+    }
+    return fallback;
+}
+
+/// Whether the second of two that were drawn is to be preferred. Where both are idle their weights counted when they were drawn.
 bool Upstream::is_better(config::Balance method, const Candidate& second, const Candidate& first) noexcept
 {
-    const auto cost = [method](const Candidate& one, const Candidate& other) {
-        const std::uint64_t load = std::uint64_t{one.load} + 1;
-        if (method == config::Balance::latency) {
-            return load * (one.time != 0 ? one.time : std::max<std::uint64_t>(other.time, 1)); // untried: as quick as the other one
+    const std::int64_t least_idle = std::min(first.pace.idle, second.pace.idle);
+    std::uint64_t times[] = {shm::time_of(first.pace, least_idle), shm::time_of(second.pace, least_idle)};
+    const bool are_forgiven[] = {shm::is_forgiven(first.pace, least_idle), shm::is_forgiven(second.pace, least_idle)};
+    for (const unsigned one : {0u, 1u}) {
+        if (times[one] == 0 || (are_forgiven[one] && first.pace.is_known() && second.pace.is_known())) {
+            times[one] = std::max(times[one], times[1 - one]); // untried, or not asked for long: as quick as the other at best
         }
-        const std::uint64_t quickest = other.time != 0 && one.time != 0 ? std::min(one.time, other.time) : kUnknown;
-        return load * slowness(one.time, quickest);
-    };
-    return cost(second, first) < cost(first, second);
+    }
+    const bool are_idle = first.load == 0 && second.load == 0;
+    if (method == config::Balance::latency) {
+        const auto cost = [&](const Candidate& one, std::uint64_t time) {
+            return are_idle ? time : (std::uint64_t{one.load} + 1) * std::max<std::uint64_t>(time, 1) * 16 / one.weight;
+        };
+        return cost(second, times[1]) < cost(first, times[0]);
+    }
+    const std::uint64_t quickest = std::max(std::min(times[0], times[1]), kLeastTime);
+    return cost_of(second, slowness(times[1], quickest)) < cost_of(first, slowness(times[0], quickest));
 }
 
 Upstream::Choice Upstream::choose_of_two(config::Balance method, const Search& search)
@@ -325,11 +368,18 @@ Upstream::Choice Upstream::choose_of_two(config::Balance method, const Search& s
     return found != 0 ? Choice{Outcome::chosen, best.member} : choose_least_busy(search);
 }
 
+/// In turn. Where some are passed over the order goes on behind the one that is chosen, for all workers: else who stands behind one
+/// that is out would get the requests of both.
 Upstream::Choice Upstream::choose_round_robin(const Search& search)
 {
-    return first_of(
-        turns_.size(), [&](std::size_t i) { return turns_[(search.turn + i) % turns_.size()]; },
+    std::size_t passed = 0;
+    const Choice choice = first_of(
+        turns_.size(), [&](std::size_t i) { return turns_[(search.turn + (passed = i)) % turns_.size()]; },
         [&](std::uint32_t at) { return is_usable(at, search); }, [&](std::uint32_t at) { return load_of(at) != kFull; });
+    if (choice.outcome == Outcome::chosen && passed != 0 && search.purpose == Purpose::request) {
+        members_.front().entry->turns.fetch_add(passed, std::memory_order_relaxed);
+    }
+    return choice;
 }
 
 /// From member `begin` on, in the file's order.

@@ -61,6 +61,7 @@ public:
     std::shared_ptr<Server> find(std::uint32_t index, const std::string& text);
     /// Closes all kept connections: the worker drains.
     void close_kept();
+    loop::Loop& loop() const noexcept { return loop_; }
 
 private:
     loop::Loop& loop_;

@@ -3,6 +3,9 @@
 
 #include "common/http/cache_control.h"
 #include "common/http/cookies.h"
+#include "common/http/date.h"
+
+#include <ctime>
 
 namespace ladle::worker {
 
@@ -10,19 +13,37 @@ namespace {
 
 using http::FieldName;
 
-/// Whether a cache in front of us may give the response to others: theirs would be this client's cookie.
-/// Not so of what only has no lifetime of its own (heuristics), or pages of most applications would set no cookie.
+/// Whether these directives, for one kind of caches, let them give the response to others (RFC 9111 §3, §3.5).
+bool let_share(const http::ResponseDirectives& directives, bool is_authorized) noexcept
+{
+    const bool is_fresh = directives.max_age.value_or(0) > 0 && (!is_authorized || directives.must_revalidate);
+    return (directives.is_public || directives.s_maxage.is_given() || is_fresh) && !directives.no_store && !directives.is_private;
+}
+
+/// Whether a cache in front of us may give the response to others: theirs would be this client's cookie. Whatever field lets one,
+/// as we do not know whom it heeds. Not so of what only has no lifetime of its own (heuristics), or pages of most applications
+/// would set no cookie.
 bool may_be_shared(const Request& request) noexcept
 {
     const http::Fields& response = request.response.fields;
-    http::ResponseDirectives directives;
+    const bool is_authorized = request.head.fields.has(FieldName::authorization);
+    http::ResponseDirectives plain;
+    bool is_expiring = false;
+    const std::int64_t now_s = ::time(nullptr);
     for (const http::Field& field : response) {
         if (field.id == FieldName::cache_control) {
-            http::read_cache_control(response.value(field), directives);
+            http::read_cache_control(response.value(field), plain);
+        } else if (field.id == FieldName::expires) {
+            is_expiring = is_expiring || http::parse_date(response.value(field), now_s).value_or(0) > now_s;
         }
     }
-    const bool is_fresh = directives.max_age.value_or(0) > 0 && !request.head.fields.has(FieldName::authorization); // RFC 9111 §3.5
-    return (directives.is_public || directives.s_maxage.is_given() || is_fresh) && !directives.no_store && !directives.is_private;
+    if (is_expiring && !plain.max_age.is_given() && !plain.no_cache && !is_authorized && !plain.no_store && !plain.is_private) {
+        return true;
+    }
+    http::ResponseDirectives of_cdns;
+    http::ResponseDirectives of_surrogates;
+    return let_share(plain, is_authorized) || (http::read_cdn_cache_control(response, of_cdns) && let_share(of_cdns, is_authorized)) ||
+           (http::read_surrogate_control(response, of_surrogates) && let_share(of_surrogates, is_authorized));
 }
 
 } // namespace

@@ -2,7 +2,7 @@
 #include "worker/upstream/upstream.h"
 
 #include "common/base/assert.h"
-#include "common/shm/server_pace.h"
+#include "common/os/log.h"
 #include "worker/tls/sticky_value.h"
 
 #include <algorithm>
@@ -15,11 +15,13 @@ constexpr std::uint64_t kFirstRest = 1'000'000'000;
 constexpr std::uint64_t kLongestRest = 10'000'000'000;
 constexpr std::uint32_t kMostGrowth = 1000; // that an ejection grows
 constexpr loop::Nanos kSettleEvery = 1'000'000'000;
+constexpr std::chrono::milliseconds kLook{1};
+constexpr loop::Nanos kAlive = 500'000'000; // since a worker's heartbeat, which comes every 100 ms
 
 } // namespace
 
 Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Regions& regions, shm::ProcessRow& row)
-    : settings_(settings), regions_(regions), row_(row),
+    : settings_(settings), regions_(regions), row_(row), loop_(servers.loop()),
       random_((regions.header.seed ^ static_cast<std::uint64_t>(&row - regions.rows + 1) * 0x9E3779B97F4A7C15) | 1)
 {
     for (const config::UpstreamServer& server : settings.servers) {
@@ -43,6 +45,7 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
     make_turns();
     make_tables();
     candidates_.reserve(members_.size());
+    has_limits_ = std::ranges::any_of(settings.servers, [](const config::UpstreamServer& server) { return server.max_conn != 0; });
 }
 
 std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const noexcept
@@ -53,7 +56,7 @@ std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const
 
 bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
 {
-    if (has_queue()) {
+    if (has_limits_ && is_anyone_before(0, now)) {
         return false; // it would wait there for one of the others, and all behind it for this one
     }
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
@@ -83,22 +86,91 @@ void Upstream::end_request(std::uint32_t member) noexcept
     stir_queue();
 }
 
+Lease Upstream::take(const Choice& choice, loop::Nanos now) noexcept
+{
+    const Member& one = members_[choice.member];
+    if (!one.has_entry()) {
+        return {*this, choice.member};
+    }
+    const std::uint32_t most = !choice.is_panic && is_on_trial(one, now) ? 1 : one.settings->max_conn;
+    if (most == 0) {
+        return {*this, choice.member};
+    }
+    const shm::ServerGate gate(*one.entry, number_of_row());
+    if (!gate || shm::in_flight(regions_, one.server->index()) >= most) {
+        return {};
+    }
+    begin_request(choice.member);
+    return {*this, choice.member, Lease::Begun::yes};
+}
+
 bool Upstream::enqueue(QueuePlace& place) noexcept
 {
     if (queued_ >= settings_.queue_size) {
         return false;
     }
-    ++queued_;
+    if (queued_++ == 0 && !look_.start(loop_, kLook, loop::Timer::Repeat::every, &Upstream::on_look, this)) {
+        os::log(os::Level::error, "no timer for the requests that wait for a server", {}); // they look at each tick of the loop
+    }
     row_.add(shm::Metric::server_queue);
+    std::atomic<std::uint32_t>& tickets = members_.front().entry->tickets;
+    do {
+        place.ticket = tickets.fetch_add(1, std::memory_order_relaxed);
+    } while (place.ticket == 0);
     place.insert_before(queue_);
+    show_oldest();
     return true;
 }
 
 void Upstream::leave_queue(QueuePlace& place) noexcept
 {
     place.unlink();
-    --queued_;
+    if (--queued_ == 0) {
+        look_.stop();
+    }
     row_.subtract(shm::Metric::server_queue);
+    show_oldest();
+}
+
+/// To the other workers.
+void Upstream::show_oldest() noexcept
+{
+    const std::uint32_t ticket = queue_.is_linked() ? static_cast<QueuePlace*>(queue_.next)->ticket : 0;
+    row_.waiting[members_.front().server->index()].store(ticket, std::memory_order_relaxed);
+}
+
+/// In any worker that is alive. Ticket 0 is behind all.
+bool Upstream::is_anyone_before(std::uint32_t ticket, loop::Nanos now) const noexcept
+{
+    const std::uint32_t index = members_.front().server->index();
+    const std::uint32_t end = shm::rows_end(regions_);
+    for (std::uint32_t i = 0; i < end; ++i) {
+        const shm::ProcessRow& row = regions_.rows[i];
+        const std::uint32_t other = row.waiting[index].load(std::memory_order_relaxed);
+        const bool is_earlier = other != 0 && (ticket == 0 || static_cast<std::int32_t>(other - ticket) < 0);
+        if (is_earlier && row.pid.load(std::memory_order_relaxed) != 0 &&
+            (&row == &row_ || row.heartbeat_ns.load(std::memory_order_relaxed) + kAlive > now)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Upstream::has_turn(const QueuePlace& place, loop::Nanos now) const noexcept
+{
+    return !has_limits_ || !is_anyone_before(place.is_linked() ? place.ticket : 0, now);
+}
+
+bool Upstream::may_pass(const Preference& preference, const Tried& tried, loop::Nanos now) const noexcept
+{
+    return preference.member && !tried.has(*preference.member) &&
+           order_of(members_[*preference.member]) == shm::ServerOrder::drain && keeps_clients(*preference.member, now) &&
+           load_of(*preference.member) != kFull;
+}
+
+void Upstream::on_look(void* self)
+{
+    static_cast<Upstream*>(self)->stir_queue();
 }
 
 void Upstream::stir_queue() noexcept
@@ -151,6 +223,9 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
                                          std::uint64_t{evidence.failures} * 100 >= std::uint64_t{rules.rate} * evidence.requests);
         if (!is_convicted || !may_eject(member, now)) {
             return false;
+        }
+        if (in_row < rules.failures) {
+            health.failures_in_row.store(rules.failures, std::memory_order_relaxed); // convicted by rate: its return is a trial as well
         }
         times = &health.ejections;
         const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostGrowth);

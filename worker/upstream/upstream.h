@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Upstream: one named group of servers in a configuration, and the choice among them. Counts of requests in flight are exact over
-// all workers (each writes its own process row, a choice sums them), so least_busy means the whole proxy's load and max_conn holds
-// for the whole proxy, to within one request per worker that decides in the same instant. Requests that find every server at its
-// max_conn wait in a bounded queue, oldest first.
+// all workers (each writes its own process row, a choice sums them), so least_busy means the whole proxy's load, and max_conn holds
+// for the whole proxy (a lease of a server with a limit is taken behind its ServerGate). Requests that find every server at its
+// max_conn wait in a bounded queue, the oldest of all workers first: each has a ticket, each worker's row shows its oldest one, and
+// who waits looks every kLook whether it is the next and there is room, as nothing else tells a worker of what another one ended.
 //
 // The methods (choose.cc), all on what every worker sees:
 //   least_busy   the fewest in flight for the weight; of a server that takes twice as long as the quickest or more they count as
@@ -23,6 +24,7 @@
 
 #include "common/config/config.h"
 #include "common/loop/task.h"
+#include "common/shm/server_pace.h"
 #include "worker/upstream/maglev.h"
 #include "worker/upstream/server_set.h"
 
@@ -78,7 +80,10 @@ private:
 /// A request that waits for a server below its max_conn.
 struct QueuePlace : loop::Link {
     loop::Wake* wake = nullptr;
+    std::uint32_t ticket = 0;
 };
+
+class Lease;
 
 class Upstream {
 public:
@@ -86,11 +91,14 @@ public:
 
     const config::Upstream& settings() const noexcept { return settings_; }
     std::vector<Member>& members() noexcept { return members_; }
+    /// The operator's, where one was ordered, or the file's.
+    std::uint32_t weight_of(std::uint32_t member) const noexcept;
 
     enum class Outcome : std::uint8_t { chosen, all_full, none_left };
     struct Choice {
         Outcome outcome;
         std::uint32_t member;
+        bool is_panic = false; ///< none is in order
     };
     enum class Purpose : std::uint8_t { request, explanation };
     /// Picks a member that is not in `tried`. For an explanation nothing is counted.
@@ -100,6 +108,8 @@ public:
     /// The member that a sticky cookie of this value names.
     std::optional<std::uint32_t> find_sticky(std::string_view value) const noexcept;
 
+    /// A hold on the chosen member; an empty one where its last place has just been taken.
+    Lease take(const Choice& choice, loop::Nanos now) noexcept;
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;
     /// Ends it and tells the oldest waiter.
@@ -108,8 +118,10 @@ public:
     /// Takes the last place; false if the queue is full.
     bool enqueue(QueuePlace& place) noexcept;
     void leave_queue(QueuePlace& place) noexcept;
-    bool has_queue() const noexcept { return queued_ != 0; }
-    bool is_oldest(const QueuePlace& place) const noexcept { return queue_.next == &place; }
+    /// Whether nobody, in any worker, has waited for longer than the place; than one that is not in the queue, whether nobody waits.
+    bool has_turn(const QueuePlace& place, loop::Nanos now) const noexcept;
+    /// Whether the request need not wait for those that do: its client's server drains, so they may not go there, and has room.
+    bool may_pass(const Preference& preference, const Tried& tried, loop::Nanos now) const noexcept;
     /// Lets the oldest waiter look again: another worker may have made room.
     void stir_queue() noexcept;
     /// Each tick of the loop.
@@ -144,23 +156,26 @@ private:
         loop::Nanos now;
         Tier tier;
         std::uint64_t turn; ///< where it begins
-        std::optional<std::uint64_t> key{};
+        std::optional<std::uint64_t> key;
+        Purpose purpose;
     };
     /// One of those that a search compares.
     struct Candidate {
         std::uint32_t member = 0;
         std::uint32_t load = 0; ///< requests in flight; kFull = no more
-        std::uint64_t time = 0; ///< ns; 0 = not known, or not asked
+        std::uint32_t weight = 1;
+        shm::Pace pace;
+        std::uint64_t cost = 0;
     };
 
     bool is_usable(std::uint32_t member, const Search& search) noexcept;
     static shm::ServerOrder order_of(const Member& member) noexcept;
     bool works(const Member& member, loop::Nanos now) const noexcept;
+    bool is_on_trial(const Member& member, loop::Nanos now) const noexcept;
     bool is_in_order(const Member& member, loop::Nanos now) const noexcept;
     bool takes_part(const Member& member, const Search& search) noexcept;
     void note_success(shm::ServerHealth& health, loop::Nanos now) const noexcept;
     bool may_eject(std::uint32_t member, loop::Nanos now) const noexcept;
-    std::uint32_t weight_of(std::uint32_t member) const noexcept;
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
     Choice choose_in(config::Balance method, const Search& search);
@@ -170,15 +185,22 @@ private:
     Choice choose_next(std::uint32_t begin, const Search& search);
     Choice choose_by_hash(const Search& search);
     static bool is_better(config::Balance method, const Candidate& second, const Candidate& first) noexcept;
+    static std::uint64_t cost_of(const Candidate& one, std::uint64_t slowness) noexcept;
+    std::uint32_t next_idle(std::uint64_t turn, std::uint32_t fallback) const noexcept;
     Candidate candidate(config::Balance method, std::uint32_t member, loop::Nanos now) const noexcept;
     void make_turns();
     void make_tables();
     void settle_budget(loop::Nanos now) noexcept;
+    std::uint32_t number_of_row() const noexcept { return static_cast<std::uint32_t>(&row_ - regions_.rows); }
+    bool is_anyone_before(std::uint32_t ticket, loop::Nanos now) const noexcept;
+    void show_oldest() noexcept;
+    static void on_look(void* self);
     std::uint32_t random() noexcept;
 
     const config::Upstream& settings_;
     shm::Regions& regions_;
     shm::ProcessRow& row_;
+    loop::Loop& loop_;
     std::vector<Member> members_;
     std::vector<std::uint32_t> turns_; ///< round_robin: one smooth weighted round, as member numbers
     std::array<Maglev, 2> tables_;     ///< hash: of the servers, and of their backups
@@ -188,6 +210,8 @@ private:
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
+    bool has_limits_ = false; ///< some member has a max_conn: requests may wait
+    loop::Timer look_; ///< runs while somebody waits
     loop::Link queue_;
     std::uint32_t queued_ = 0;
 };
@@ -200,6 +224,8 @@ public:
     {
         upstream.begin_request(member);
     }
+    enum class Begun : std::uint8_t { yes };
+    Lease(Upstream& upstream, std::uint32_t member, Begun) noexcept : upstream_(&upstream), member_(member) {}
     Lease(Lease&& other) noexcept : upstream_(std::exchange(other.upstream_, nullptr)), member_(other.member_) {}
     Lease& operator=(Lease&& other) noexcept
     {
@@ -211,6 +237,7 @@ public:
         return *this;
     }
     ~Lease() { end(); }
+    explicit operator bool() const noexcept { return upstream_ != nullptr; }
     void end() noexcept
     {
         if (upstream_ != nullptr) {

@@ -32,8 +32,8 @@ struct Paced {
             shm::add_failed_pace(*health, now);
         }
     }
-    double typical_ms() const { return static_cast<double>(shm::typical_time(*health, now)) / 1e6; }
-    double peak_ms() const { return static_cast<double>(shm::peak_time(*health, now)) / 1e6; }
+    double typical_ms() const { return static_cast<double>(shm::time_of(shm::typical_pace(*health, now))) / 1e6; }
+    double peak_ms() const { return static_cast<double>(shm::time_of(shm::peak_pace(*health, now))) / 1e6; }
 };
 
 } // namespace

@@ -251,7 +251,99 @@ TEST_CASE("latency prefers the server that answers sooner, and tries what it doe
         bench.now += kSecond;
         answer(0, 10ms);
     }
-    CHECK(bench.shares(1000)[1] > 900); // long ago: it may have become quicker
+    CHECK(bench.shares(1000)[1] > 400); // long ago: it may have become as quick
+}
+
+TEST_CASE("a server that has not been asked for long counts as quick as the quickest, never quicker: it gets its share, not all")
+{
+    for (const auto balance : {kLeast, kLatency, kRandom}) {
+        for (const std::size_t servers : {3u, 20u}) { // all compared, or two of them
+            Bench bench(balance, std::vector<std::uint32_t>(servers, 1));
+            const auto answer_all = [&](std::uint32_t from) {
+                for (std::uint32_t member = from; member < servers; ++member) {
+                    for (int i = 0; i < 20; ++i) {
+                        bench.upstream->report_success(member, 100'000'000, bench.now);
+                    }
+                }
+            };
+            answer_all(0);
+            for (int second = 0; second < 60; ++second) {
+                bench.now += kSecond;
+                answer_all(1);
+            }
+            std::vector<std::uint32_t> in_flight(servers, 0);
+            for (std::size_t i = 0; i < 10 * servers; ++i) {
+                const std::uint32_t member = bench.upstream->choose({}, bench.now).member;
+                bench.upstream->begin_request(member);
+                ++in_flight[member];
+            }
+            CHECK(in_flight[0] >= 7);
+            CHECK(in_flight[0] <= 13);
+        }
+    }
+}
+
+TEST_CASE("a slow server that nobody asked while nobody asked any stays slow")
+{
+    Bench bench(kLeast, {1, 1});
+    for (int i = 0; i < 20; ++i) {
+        bench.upstream->report_success(0, 1'000'000'000, bench.now);
+        bench.upstream->report_success(1, 10'000'000, bench.now);
+    }
+    bench.now += 3600 * kSecond;
+    CHECK(bench.choices(6) == "bbbbbb");
+}
+
+TEST_CASE("weights hold under load, whether all are compared or two, and one at a time")
+{
+    const auto fill = [](Bench& bench, int requests) {
+        std::map<std::uint32_t, int> in_flight;
+        for (int i = 0; i < requests; ++i) {
+            const std::uint32_t member = bench.upstream->choose({}, bench.now).member;
+            bench.upstream->begin_request(member);
+            ++in_flight[member];
+        }
+        return in_flight;
+    };
+    for (const auto balance : {kLeast, kRandom, kLatency}) {
+        Bench two(balance, {3, 1});
+        CHECK(std::abs(fill(two, 400)[0] - 300) <= 20);
+        std::vector<std::uint32_t> weights(20, 1);
+        weights[0] = 20;
+        Bench many(balance, weights);
+        CHECK(std::abs(fill(many, 3900)[0] - 2000) <= 300);
+        Bench idle(balance, {1, 1, 2});
+        CHECK(std::abs(idle.shares(4000)[2] - 2000) <= 200);
+        CHECK(std::abs(idle.shares(4000)[0] - 1000) <= 200);
+    }
+}
+
+TEST_CASE("round_robin: what would have gone to a server that is out goes to all others alike")
+{
+    Bench bench(config::Balance::round_robin, {1, 1, 1, 1});
+    bench.health(0).verdict = shm::Verdict::down;
+    CHECK(bench.choices(9) == "bcdbcdbcd");
+    bench.health(1).order = shm::ServerOrder::drain;
+    std::map<std::uint32_t, int> shares = bench.shares(100);
+    CHECK(shares[2] == 50);
+    CHECK(shares[3] == 50);
+    const std::uint64_t turns = bench.upstream->members()[0].entry->turns;
+    bench.health(2).verdict = bench.health(3).verdict = shm::Verdict::down;
+    bench.settings.panics = false;
+    CHECK(bench.choices(4) == "----");
+    CHECK(bench.upstream->members()[0].entry->turns == turns + 4); // nothing that is passed over without a choice counts
+}
+
+TEST_CASE("in a panic clients stay where they are known")
+{
+    Bench bench(kLeast, {1, 1, 1});
+    for (std::uint32_t member = 0; member < 3; ++member) {
+        bench.health(member).verdict = shm::Verdict::down;
+    }
+    CHECK(bench.choices(6, 0, {std::nullopt, 1}) == "bbbbbb");
+    CHECK(bench.choices(1, 0b010, {std::nullopt, 1}) != "b"); // it has failed this request
+    bench.health(1).order = shm::ServerOrder::down;
+    CHECK(bench.choices(6, 0, {std::nullopt, 1}).find('b') == std::string::npos);
 }
 
 TEST_CASE("least_busy: a server that takes ten times as long counts as ten times as busy; half as long again does not count")

@@ -399,29 +399,101 @@ TEST_CASE("retries are a part of the requests, over all workers, and a few in an
     CHECK(count(*bench.upstream) < 40);
 }
 
-TEST_CASE("the queue is bounded, in order, and its oldest is told when a place is free")
+TEST_CASE("the queue is bounded, and the oldest of all workers is next")
 {
     Bench bench(kLeastBusy, {1}, 1);
     bench.settings.queue_size = 2;
-    loop::Wake first(*bench.loop);
-    loop::Wake second(*bench.loop);
+    bench.row.heartbeat_ns = bench.other_row.heartbeat_ns = bench.now;
+    loop::Wake wake(*bench.loop);
     QueuePlace a;
     QueuePlace b;
     QueuePlace c;
-    a.wake = &first;
-    b.wake = &second;
-    CHECK_FALSE(bench.upstream->has_queue());
-    CHECK(bench.upstream->enqueue(a));
+    QueuePlace newcomer;
+    a.wake = b.wake = c.wake = newcomer.wake = &wake;
+    CHECK(bench.upstream->has_turn(newcomer, bench.now));
+    CHECK(bench.other->enqueue(a));
+    CHECK_FALSE(bench.upstream->has_turn(newcomer, bench.now)); // somebody waits, if in another worker
     CHECK(bench.upstream->enqueue(b));
-    CHECK_FALSE(bench.upstream->enqueue(c));
+    CHECK(bench.upstream->enqueue(c));
+    CHECK_FALSE(bench.upstream->enqueue(newcomer));
     CHECK(bench.row.value(shm::Metric::server_queue) == 2);
-    CHECK(bench.upstream->is_oldest(a));
-    CHECK_FALSE(bench.upstream->is_oldest(b));
-    bench.upstream->leave_queue(a);
-    CHECK(bench.upstream->is_oldest(b));
+    CHECK(bench.other->has_turn(a, bench.now));
+    CHECK_FALSE(bench.upstream->has_turn(b, bench.now));
+    bench.other->leave_queue(a);
+    CHECK(bench.upstream->has_turn(b, bench.now));
+    CHECK_FALSE(bench.upstream->has_turn(c, bench.now));
     bench.upstream->leave_queue(b);
+    CHECK(bench.upstream->has_turn(c, bench.now));
+    bench.upstream->leave_queue(c);
     CHECK(bench.row.value(shm::Metric::server_queue) == 0);
-    CHECK_FALSE(bench.upstream->has_queue());
+    CHECK(bench.other->has_turn(newcomer, bench.now));
+}
+
+TEST_CASE("nobody waits for a worker that does not move or is no more")
+{
+    Bench bench(kLeastBusy, {1}, 1);
+    bench.row.heartbeat_ns = bench.other_row.heartbeat_ns = bench.now;
+    loop::Wake wake(*bench.loop);
+    QueuePlace a;
+    a.wake = &wake;
+    REQUIRE(bench.other->enqueue(a));
+    CHECK_FALSE(bench.upstream->has_turn({}, bench.now));
+    CHECK(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    bench.row.heartbeat_ns = bench.other_row.heartbeat_ns = bench.now + kBenchSecond;
+    CHECK_FALSE(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    shm::retire_row(bench.arena.regions(), 1);
+    CHECK(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    bench.other->leave_queue(a);
+}
+
+TEST_CASE("the last place of a server is taken once, whoever has found it free")
+{
+    Bench bench(kLeastBusy, {1}, 1);
+    const Upstream::Choice mine = bench.upstream->choose({}, bench.now);
+    const Upstream::Choice theirs = bench.other->choose({}, bench.now);
+    REQUIRE(mine.outcome == Upstream::Outcome::chosen);
+    REQUIRE(theirs.outcome == Upstream::Outcome::chosen);
+    const Lease lease = bench.upstream->take(mine, bench.now);
+    CHECK(lease);
+    CHECK_FALSE(bench.other->take(theirs, bench.now));
+}
+
+TEST_CASE("the gate of a server is one process's, and that of a dead one is opened")
+{
+    Bench bench(kLeastBusy, {1}, 1);
+    shm::ServerEntry& entry = *bench.upstream->members()[0].entry;
+    const Upstream::Choice choice = bench.upstream->choose({}, bench.now);
+    entry.gate = 2; // the other one died in it
+    CHECK_FALSE(bench.upstream->take(choice, bench.now));
+    shm::retire_row(bench.arena.regions(), 1);
+    CHECK(bench.upstream->take(choice, bench.now));
+    CHECK(entry.gate == 0);
+}
+
+TEST_CASE("a server that returns from an ejection by rate is on trial as well")
+{
+    Bench bench(kLeastBusy, {1, 1});
+    bench.settings.eject.failures = 3;
+    bench.settings.eject.time = std::chrono::seconds(10);
+    const auto fail = [&] { return bench.upstream->report_failure(0, shm::ServerFailure::bad_status, bench.now); };
+    const auto answer = [&] { bench.upstream->report_success(0, 1'000'000, bench.now); };
+    bool is_ejected = false;
+    for (int i = 0; i < 20 && !is_ejected; ++i) {
+        bench.upstream->begin_request(0);
+        bench.upstream->end_request(0);
+        is_ejected = fail();
+        if (!is_ejected) {
+            answer();
+        }
+    }
+    REQUIRE(is_ejected);
+    bench.now += 11 * kBenchSecond;
+    const Upstream::Choice choice{Upstream::Outcome::chosen, 0};
+    const Lease trial = bench.upstream->take(choice, bench.now);
+    CHECK(trial);
+    CHECK_FALSE(bench.other->take(choice, bench.now));
+    CHECK(bench.other->take({Upstream::Outcome::chosen, 0, true}, bench.now)); // without any other
+    CHECK(bench.choices(6) == "bbbbbb");
 }
 
 TEST_CASE("a lease counts one request, wherever it is moved")
