@@ -140,7 +140,8 @@ std::string render_servers(const json& servers)
         }
         const std::string text = server["server"];
         const std::string state = server.value("state", "");
-        append(out, "  {:<28} {}{}  {}{}, weight {}, in flight {}, requests {} ({} %){}\n", server["upstream"].get<std::string>(), text,
+        append(out, "  {:<28} {}{}  {}{}, weight {}, in flight {}, requests {} ({} %){}\n",
+               server["upstream"].get<std::string>(), text,
                addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
                server.value("backup", false) ? ", backup" : "", server.value("weight", 1), server.value("in_flight", 0),
                server.value("requests", std::uint64_t{0}), server.value("share_percent", std::uint64_t{0}),

@@ -86,9 +86,11 @@ void Builder::build_balance(Upstream& upstream, const Inherited& table, const st
     }
     const HashKey& key = upstream.hash_key;
     if (upstream.balance == Balance::hash && key.kind == HashKey::Kind::cookie && key.name == upstream.sticky_cookie) {
-        findings_.error(sticky->place, path + ".sticky",
-                        fmt::format("the cookie \"{}\" is the key of `balance`, and this one is made here: no server would ever set it", key.name),
-                        "give it another name");
+        findings_.error(
+            sticky->place, path + ".sticky",
+            fmt::format("the cookie \"{}\" is the key of `balance`, and this one is made here: no server would ever set it",
+                        key.name),
+            "give it another name");
     }
 }
 

@@ -31,9 +31,11 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, sticky), sizeof(StickyKey),
           offsetof(Regions, staples), sizeof(Staple), offsetof(Regions, early_hellos), sizeof(ProcessRow),
           offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
-          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, waiting), offsetof(ProcessRow, client_spool_kib),
+          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight),
+          offsetof(ProcessRow, waiting), offsetof(ProcessRow, client_spool_kib),
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
-          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), sizeof(ServerHealth), offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
+          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), sizeof(ServerHealth),
+          offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
           offsetof(ServerHealth, evidence),
           offsetof(Regions, rows_end), offsetof(ServerEntry, key)}) {
         mix(v);

@@ -11,8 +11,8 @@
 // peak:    what one answer took, sinking towards those that follow over 10 s ("peak EWMA", as Finagle has it): nervous on purpose.
 //
 // A failure is no answer: it counts as if it had taken longer than what is known, so that a server that fails at once does not draw
-// requests by looking quick and idle. Of a server that has not been asked for 5 s longer than another one the time halves every 5 s,
-// until it counts as good as the quickest that is asked, and no better: else, when it is back, it would get everything until
+// requests by looking quick and idle. Of a server that has not been asked for 5 s longer than another one the time halves every
+// 5 s, until it counts as good as the quickest that is asked, and no better: else, when it is back, it would get everything until
 // its first answer. The logarithm is linear between powers of two: no call into libm, and within 9 %.
 #pragma once
 

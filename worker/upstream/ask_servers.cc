@@ -65,8 +65,8 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
         // Who has waited longer goes first, whatever else woke this one.
         const loop::Nanos now = request.parts.loop.now();
         const bool may_choose = upstream.has_turn(queue.place, now) || upstream.may_pass(preference, tried, now);
-        const Upstream::Choice choice = may_choose ? upstream.choose(tried, now, preference)
-                                                   : Upstream::Choice{Upstream::Outcome::all_full, 0};
+        const Upstream::Choice choice =
+            may_choose ? upstream.choose(tried, now, preference) : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
             turn.lease = upstream.take(choice, now);
             if (!turn.lease && ++lost < kMostLost) {

@@ -31,7 +31,8 @@ std::uint64_t mix(std::uint64_t key, std::uint64_t round) noexcept
     return z ^ z >> 31;
 }
 
-/// How much slower than the quickest (kUnknown = nobody's time is known). What is less than twice as slow may be chance, or other requests: it is as quick.
+/// How much slower than the quickest (kUnknown = nobody's time is known). What is less than twice as slow may be chance, or other
+/// requests: it is as quick.
 std::uint64_t slowness(std::uint64_t time, std::uint64_t quickest) noexcept
 {
     return time == 0 || time / 2 < quickest ? kOnce : std::min(time * kOnce / quickest, kMostTimes * kOnce);
@@ -227,8 +228,8 @@ Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Pre
                 row_.add(shm::Metric::server_panics);
             }
             choice.is_panic = tier == Tier::any;
-            if (tier == Tier::any && preference.member && choice.outcome == Outcome::chosen && is_usable(*preference.member, search) &&
-                load_of(*preference.member) != kFull) {
+            if (tier == Tier::any && preference.member && choice.outcome == Outcome::chosen &&
+                is_usable(*preference.member, search) && load_of(*preference.member) != kFull) {
                 choice.member = *preference.member; // as good as any other, and its client is known there
             }
             break;
@@ -266,8 +267,8 @@ Upstream::Candidate Upstream::candidate(config::Balance method, std::uint32_t me
     return one;
 }
 
-/// How busy, for its weight and its slowness. What is idle and quick costs nothing, whatever its weight: else a heavier one would get
-/// all that comes one at a time.
+/// How busy, for its weight and its slowness. What is idle and quick costs nothing, whatever its weight: else a heavier one would
+/// get all that comes one at a time.
 std::uint64_t Upstream::cost_of(const Candidate& one, std::uint64_t slowness) noexcept
 {
     return one.load == 0 && slowness == kOnce ? 0 : (std::uint64_t{one.load} + 1) * slowness * 1'000'000 / one.weight;

@@ -42,7 +42,8 @@ bool may_be_shared(const Request& request) noexcept
     }
     http::ResponseDirectives of_cdns;
     http::ResponseDirectives of_surrogates;
-    return let_share(plain, is_authorized) || (http::read_cdn_cache_control(response, of_cdns) && let_share(of_cdns, is_authorized)) ||
+    return let_share(plain, is_authorized) ||
+           (http::read_cdn_cache_control(response, of_cdns) && let_share(of_cdns, is_authorized)) ||
            (http::read_surrogate_control(response, of_surrogates) && let_share(of_surrogates, is_authorized));
 }
 

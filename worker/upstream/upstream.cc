@@ -225,7 +225,8 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
             return false;
         }
         if (in_row < rules.failures) {
-            health.failures_in_row.store(rules.failures, std::memory_order_relaxed); // convicted by rate: its return is a trial as well
+            health.failures_in_row.store(rules.failures,
+                                         std::memory_order_relaxed); // convicted by rate: its return is a trial as well
         }
         times = &health.ejections;
         const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostGrowth);

@@ -118,7 +118,8 @@ public:
     /// Takes the last place; false if the queue is full.
     bool enqueue(QueuePlace& place) noexcept;
     void leave_queue(QueuePlace& place) noexcept;
-    /// Whether nobody, in any worker, has waited for longer than the place; than one that is not in the queue, whether nobody waits.
+    /// Whether nobody, in any worker, has waited for longer than the place; than one that is not in the queue, whether nobody
+    /// waits.
     bool has_turn(const QueuePlace& place, loop::Nanos now) const noexcept;
     /// Whether the request need not wait for those that do: its client's server drains, so they may not go there, and has room.
     bool may_pass(const Preference& preference, const Tried& tried, loop::Nanos now) const noexcept;
@@ -210,8 +211,8 @@ private:
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
-    bool has_limits_ = false; ///< some member has a max_conn: requests may wait
-    loop::Timer look_; ///< runs while somebody waits
+    bool has_limits_ = false;          ///< some member has a max_conn: requests may wait
+    loop::Timer look_;                 ///< runs while somebody waits
     loop::Link queue_;
     std::uint32_t queued_ = 0;
 };

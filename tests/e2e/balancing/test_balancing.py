@@ -34,6 +34,14 @@ def test_round_robin_takes_turns(ladle, origin):
     assert ask(proxy, 30) == {"a": 10, "b": 10, "c": 10}
 
 
+def test_round_robin_passes_over_a_server_that_is_out(ladle, origin):
+    """What would have gone to a server that is out goes to all others alike, not to the next one."""
+    servers = [origin(named(name)).text for name in "abcd"]
+    proxy = group(ladle, servers, workers=2, balance="round_robin")
+    assert proxy.command("upstream", "app", "server", servers[0], "down").returncode == 0
+    assert ask(proxy, 60) == {"b": 20, "c": 20, "d": 20}
+
+
 def test_round_robin_honours_weights(ladle, origin):
     """A server of weight 3 gets three times as many, spread out."""
     servers = [{"address": origin(named("a")).text, "weight": 3}, {"address": origin(named("b")).text, "weight": 1}]
@@ -41,9 +49,10 @@ def test_round_robin_honours_weights(ladle, origin):
 
 
 def test_least_busy_is_the_default_and_spreads_when_idle(ladle, origin):
-    """With nothing in flight, least_busy does not send everything to one server."""
-    answers = ask(group(ladle, [origin(named(name)).text for name in "ab"]), 40)
-    assert answers["a"] >= 10 and answers["b"] >= 10
+    """With nothing in flight least_busy takes turns, by weight, before it knows that one of the servers is slower."""
+    assert ask(group(ladle, [origin(named(name)).text for name in "ab"]), 14) == {"a": 7, "b": 7}
+    servers = [{"address": origin(named(name)).text, "weight": weight} for name, weight in (("a", 1), ("b", 1), ("c", 2))]
+    assert ask(group(ladle, servers), 12) == {"a": 3, "b": 3, "c": 6}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -88,28 +97,44 @@ def test_least_busy_honours_weights(ladle, origin):
     assert abs(counts[0] - 12) <= 1
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_max_conn_is_kept_and_the_rest_waits(ladle, origin, workers):
-    """Never more than max_conn requests at a server (all workers together, give or take a race); the others wait their turn."""
-    running, most, lock = [0], [0], threading.Lock()
+class Counting:
+    """A server's answers, and how many of them it had under way at once at most."""
 
-    def count(request):
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        time.sleep(0.05)
-        with lock:
-            running[0] -= 1
+    def __init__(self, seconds):
+        self.seconds, self.running, self.most, self.lock = seconds, 0, 0, threading.Lock()
+
+    def __call__(self, request):
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.running -= 1
         return reply()
-    proxy = group(ladle, [origin(count).text], workers=workers, max_conn=2, queue={"size": 100, "timeout": "10s"})
+
+
+def ask_at_once(proxy, clients, count):
+    """The statuses of so many requests of each client, over connections of their own."""
     statuses = []
-    threads = [threading.Thread(target=lambda: statuses.append(proxy.get().status)) for _ in range(16)]
+
+    def run():
+        for _ in range(count):
+            statuses.append(proxy.get().status)
+    threads = [threading.Thread(target=run) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 16
-    assert most[0] <= 2 + (workers - 1)
+    return statuses
+
+
+@pytest.mark.parametrize("workers,max_conn", [(1, 2), (4, 2), (4, 1)])
+def test_max_conn_is_kept_and_the_rest_waits(ladle, origin, workers, max_conn):
+    """Never more than max_conn requests at a server, of all workers together; the others wait their turn, and all are answered."""
+    server = Counting(0.005)
+    proxy = group(ladle, [origin(server).text], workers=workers, max_conn=max_conn, queue={"size": 100, "timeout": "20s"})
+    assert ask_at_once(proxy, 24, 10) == [200] * 240
+    assert server.most == max_conn
 
 
 def test_a_full_queue_is_503(ladle, origin):
@@ -117,10 +142,10 @@ def test_a_full_queue_is_503(ladle, origin):
     go = threading.Event()
 
     def hold(request):
-        go.wait(10)
+        go.wait(20)
         return reply()
     server = origin(hold)
-    proxy = group(ladle, [server.text], max_conn=1, queue={"size": 1, "timeout": "400ms"})
+    proxy = group(ladle, [server.text], max_conn=1, queue={"size": 1, "timeout": "3s"})
     first = threading.Thread(target=proxy.get)
     first.start()
     server.wait_requests(1)
@@ -128,14 +153,40 @@ def test_a_full_queue_is_503(ladle, origin):
     waiter = threading.Thread(target=lambda: statuses.append(proxy.get().status))
     started = time.monotonic()
     waiter.start()
-    time.sleep(0.1)
+    waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 1, "it to wait", 2.5, every=0.01)
     assert proxy.get().status == 503
-    assert time.monotonic() - started < 0.35
+    assert not statuses
     waiter.join()
-    assert statuses == [503] and time.monotonic() - started >= 0.35
+    assert statuses == [503] and time.monotonic() - started >= 2.9
     go.set()
     first.join()
     assert {line["reason"] for line in proxy.access_log(3)} == {"queue_full", "queue_timeout", "ok"}
+
+
+def test_a_client_of_a_draining_server_does_not_wait_for_another(ladle, origin):
+    """With one server drained and idle and the other one full, who has the cookie of the first is answered while others wait."""
+    go = threading.Event()
+
+    def hold(request):
+        if request.target == "/hold":
+            go.wait(20)
+        return reply(request.target.encode())
+    servers = [origin(hold), origin(hold)]
+    proxy = group(ladle, [server.text for server in servers], max_conn=1, sticky="srv", queue={"size": 10, "timeout": "20s"})
+    first = proxy.get()
+    home = 0 if servers[0].requests else 1
+    cookie = next(value for name, value in first.headers if name.lower() == "set-cookie").split(";")[0]
+    assert proxy.command("upstream", "app", "server", servers[home].text, "drain").returncode == 0
+    others = [threading.Thread(target=proxy.get, args=("/hold",)) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 1, "one of them to wait")
+    with proxy.client() as client:
+        assert client.request("GET", "/mine", [("Cookie", cookie)]).body == b"/mine"
+    assert proxy.status()["metrics"]["server_queue"] == 1
+    go.set()
+    for thread in others:
+        thread.join()
 
 
 def test_a_server_that_refuses_is_passed_over(ladle, origin):

@@ -81,9 +81,9 @@ def test_hash_without_the_key_goes_to_the_least_busy(ladle, origin):
     """Requests that have no such header are spread like those of least_busy."""
     proxy = group(ladle, [origin(named(name)).text for name in "ab"], balance={"method": "hash", "key": "header:X-User"})
     with proxy.client() as client:
-        answers = Counter(spread(client, [("/", [])] * 40))
-        assert len(set(spread(client, [("/", [("X-User", "")])] * 20))) == 2  # an empty one is none
-    assert answers["a"] >= 10 and answers["b"] >= 10
+        answers = Counter(spread(client, [("/", [])] * 10))
+        assert Counter(spread(client, [("/", [("X-User", "")])] * 4)) == {"a": 2, "b": 2}  # an empty one is none
+    assert answers == {"a": 5, "b": 5}
 
 
 def test_hash_is_the_same_after_a_restart_and_explain_shows_it(ladle, origin):
@@ -158,8 +158,8 @@ def late(name, seconds):
 
 @pytest.mark.parametrize("balance", ["latency", "least_busy"])
 def test_a_server_that_is_much_slower_gets_few_requests(ladle, origin, balance):
-    """One of three servers takes ten times as long: once that is known, all workers leave it alone although it is idle."""
-    servers = [origin(late("slow", 0.3)), *(origin(late("quick", 0.03)) for _ in range(2))]
+    """One of three servers takes fifty times as long: once that is known, all workers leave it alone although it is idle."""
+    servers = [origin(late("slow", 1.5)), *(origin(late("quick", 0.03)) for _ in range(2))]
     proxy = group(ladle, [server.text for server in servers], workers=2, balance=balance)
     with proxy.client() as client:
         spread(client, [("/", [])] * 50)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.harness import waiting
 from tests.harness.origin import reply
 
 
@@ -159,6 +160,34 @@ def test_what_shared_caches_may_keep_carries_no_cookie(ladle, origin):
     controls = iter(["public", "s-maxage=60", "max-age=60", "public, no-store", "private, max-age=60", "max-age=0"])
     proxy = group(ladle, [origin(lambda request: reply(headers=[("Cache-Control", next(controls))])).text])
     assert [cookie_of(ask(proxy)) is not None for _ in range(6)] == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("lines, more, is_set", [
+    ([("Expires", "Fri, 01 Jan 2038 00:00:00 GMT")], [], False),
+    ([("Expires", "Thu, 01 Jan 1998 00:00:00 GMT")], [], True),
+    ([("Expires", "0")], [], True),
+    ([("Expires", "Fri, 01 Jan 2038 00:00:00 GMT"), ("Cache-Control", "max-age=0")], [], True),
+    ([("CDN-Cache-Control", "max-age=60"), ("Cache-Control", "private")], [], False),
+    ([("Surrogate-Control", "max-age=60")], [], False),
+    ([("Cache-Control", "max-age=60")], [("Authorization", "Basic eA==")], True),
+    ([("Cache-Control", "max-age=60, must-revalidate")], [("Authorization", "Basic eA==")], False)],
+    ids=["Expires", "expired", "no date", "max-age before Expires", "CDN-Cache-Control", "Surrogate-Control", "Authorization", "must-revalidate"])
+def test_whatever_lets_a_cache_share_the_response_counts(ladle, origin, lines, more, is_set):
+    """A cache before us may heed Expires, CDN-Cache-Control or Surrogate-Control, and must-revalidate in spite of Authorization."""
+    proxy = group(ladle, [origin(reply(headers=lines)).text])
+    assert (cookie_of(ask(proxy, more=more)) is not None) == is_set
+
+
+def test_checks_that_are_wrong_about_all_servers_move_no_client(ladle, origin):
+    """With every server down by its checks clients stay with their server, and keep their cookie."""
+    def answer(name):
+        return lambda request: reply(name.encode(), status=500 if request.target == "/healthz" else 200)
+    proxy = group(ladle, [origin(answer(name)).text for name in "abc"], health={"path": "/healthz", "interval": "100ms", "fall": 1})
+    waiting.until(lambda: all(server["state"] == "down" for server in proxy.status()["servers"]), "all to be down")
+    first = ask(proxy)
+    for _ in range(8):
+        again = ask(proxy, f"srv={cookie_of(first)}")
+        assert again.body == first.body and cookie_of(again) is None
 
 
 def test_over_tls_the_cookie_is_secure(ladle, origin):

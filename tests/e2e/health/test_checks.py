@@ -89,9 +89,9 @@ def test_a_server_that_fails_its_check_gets_no_request(ladle, pair, bad, last):
 def test_a_server_that_refuses_is_found_down_without_a_request(ladle, origin):
     """A server that nobody listens at goes down by its checks alone, after `fall` of them, and before the first result it counts as up."""
     dead = f"127.0.0.1:{waiting.free_port()}"
-    proxy = group(ladle, [dead, origin(Switch("b")).text], {**FAST, "interval": "2s"})
+    proxy = group(ladle, [dead, origin(Switch("b")).text], {**FAST, "interval": "5s"})
     assert states(proxy) == ["up", "up"]
-    wait_states(proxy, "down", "up")
+    wait_states(proxy, "down", "up", deadline=20)
     text = proxy.command("status").stdout
     assert "check: connect: Connection refused" in text and "refused, refused" in text
 

@@ -46,7 +46,7 @@ def test_an_order_holds_at_once_and_over_a_reload(pair, away, back, shown):
     proxy.configure({"upstream": {"app": {"queue": {"size": 7}}}})
     assert proxy.reload().returncode == 0
     assert ask(proxy) == {"b": 20} and state(proxy) == shown
-    assert f"{shown}, in flight 0" in proxy.command("status").stdout
+    assert f"{shown}, weight 1, in flight 0" in proxy.command("status").stdout
     order(proxy, a, back)
     assert ask(proxy) == {"a": 10, "b": 10} and state(proxy) == "up"
 

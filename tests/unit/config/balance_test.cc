@@ -79,4 +79,7 @@ TEST_CASE("config: sticky is the name of a cookie")
     }
     CHECK_FALSE(load_text(group("sticky = {}")).config);
     CHECK_FALSE(load_text(group("sticky = true")).config);
+    const std::string by_cookie = "balance = { method = \"hash\", key = \"cookie:sid\" }\n";
+    CHECK_FALSE(load_text(group(by_cookie + "sticky = \"sid\"")).config); // it is made here: no server would ever set it
+    CHECK(load_text(group(by_cookie + "sticky = \"srv\"")).config);
 }
