@@ -5,6 +5,7 @@
 #include "common/shm/disk_files.h"
 #include "common/shm/purge_log.h"
 #include "master/cache_keys.h"
+#include "master/order_words.h"
 
 #include <fmt/format.h>
 
@@ -52,12 +53,6 @@ bool is_true(const json& request, const char* name)
 {
     const auto found = request.find(name);
     return found != request.end() && found->is_boolean() && found->get<bool>();
-}
-
-std::string text_of(const json& request, const char* name)
-{
-    const auto found = request.find(name);
-    return found != request.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 /// "1 URL", "2 prefixes"; appended where there are some.

@@ -74,6 +74,7 @@ Result<void> Master::start_fresh()
                 {{"file", warning.file}, {"line", warning.line}, {"message", warning.message}});
     }
     running_ = std::move(loaded.running);
+    apply_kept_changes();
     auto identity = find_identity(*running_.config);
     if (!identity) {
         return std::unexpected(identity.error());
@@ -116,6 +117,21 @@ Result<void> Master::open_arena_and_servers()
     provide_sticky_key(arena_->regions().sticky, *running_.config);
     open_orders();
     return {};
+}
+
+/// Those of a master that has crashed: one that was replaced hands over what it ran.
+void Master::apply_kept_changes()
+{
+    changes_.open(running_.config->server.admin + ".servers");
+    if (changes_.text().empty()) {
+        return;
+    }
+    LoadedFile changed = load_changed(running_, changes_.text(), 1);
+    if (!changed.running.config) {
+        os::log(os::Level::error, "servers that were added or removed are as the file has them", {{"reason", explain(changed)}});
+        return changes_.close();
+    }
+    running_ = std::move(changed.running);
 }
 
 void Master::open_orders()
@@ -205,6 +221,7 @@ Result<void> Master::take_over()
     }
     provide_sticky_key(arena_->regions().sticky, *running_.config);
     open_orders();
+    changes_.open(running_.config->server.admin + ".servers");
     adopt_cache(*handover, is_same_layout);
     adopt_listeners(*handover);
     make_parts();
@@ -355,7 +372,8 @@ void Master::make_parts()
     supervisor_ = std::make_unique<Supervisor>(*loop_, options_.roles, std::move(events));
     explainer_ = std::make_unique<Explainer>(*supervisor_, *control_);
     reload_ = std::make_unique<Reload>(ReloadParts{*loop_, *arena_, listeners_, *supervisor_, running_, options_.config_path,
-                                                   [this](const config::Config& config) { return open_logs(config); }},
+                                                   [this](const config::Config& config) { return open_logs(config); },
+                                                   [this] { return changes_.text(); }},
                                        [this](LogFiles logs) { on_commit(std::move(logs)); });
     for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
         auto signal = std::make_unique<loop::Signal>();

@@ -18,8 +18,9 @@
 #include "master/listeners.h"
 #include "master/log_files.h"
 #include "master/reload.h"
-#include "master/server_orders.h"
 #include "master/running.h"
+#include "master/server_changes.h"
+#include "master/server_orders.h"
 #include "master/supervisor.h"
 #include "master/tls_status.h"
 #include "master/upgrade.h"
@@ -85,6 +86,8 @@ private:
     void hold(ControlServer::Id id, const nlohmann::json& request);
     void list_cache(ControlServer::Id id, const nlohmann::json& request);
     void reload(ControlServer::Id id);
+    void change_servers(ControlServer::Id id, const nlohmann::json& request);
+    void apply_kept_changes();
     void reopen_logs(ControlServer::Id id);
     void send_logs();
     void upgrade(ControlServer::Id id);
@@ -130,6 +133,7 @@ private:
     CertificateBook certificates_;
     FileWatch files_;
     ServerOrders orders_;
+    ServerChanges changes_;
     unsigned ticks_ = 0;
 };
 

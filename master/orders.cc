@@ -5,12 +5,17 @@
 
 #include "common/os/log.h"
 #include "master/notify.h"
+#include "master/order_words.h"
 #include "master/status.h"
+
+#include <fmt/format.h>
 
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace ladle::master {
@@ -69,6 +74,9 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     }
     if (command == "upgrade") {
         return upgrade(id);
+    }
+    if (const std::string action = text_of(request, "action"); command == "server" && (action == "add" || action == "remove")) {
+        return change_servers(id, request);
     }
     if (command == "server") {
         return control_->answer(id, orders_.give(arena_->regions(), *running_.config, request));
@@ -140,6 +148,29 @@ void Master::reload(ControlServer::Id id)
                               {"since", to_iso(running_.since)},
                               {"generation", running_.config->generation},
                               {"file", options_.config_path}});
+    });
+}
+
+void Master::change_servers(ControlServer::Id id, const nlohmann::json& request)
+{
+    if (upgrade_->is_running() || reload_->is_running()) {
+        return control_->answer(id, refuse("not now: ladle is reloading or being upgraded"));
+    }
+    nlohmann::json answer = changes_.propose(*running_.config, request);
+    if (!answer["ok"]) {
+        return control_->answer(id, answer);
+    }
+    reload_->rebuild([this, id, answer = std::move(answer)](const ReloadResult& result) mutable {
+        last_reload_ = result;
+        if (!result.is_applied) {
+            changes_.take_back();
+            answer = refuse(result.message);
+            answer["text"] = result.diagnostics;
+        } else if (!changes_.commit()) {
+            answer["message"] =
+                fmt::format("{} (not kept over an upgrade: {})", answer["message"].get<std::string>(), strerrordesc_np(errno));
+        }
+        control_->answer(id, answer);
     });
 }
 
@@ -239,6 +270,7 @@ void Master::finish_stop()
     }
     cache_.close();
     orders_.close();
+    changes_.close();
     control_->close();
     if (options_.on_started && !start_failure_.empty()) {
         options_.on_started(start_failure_);

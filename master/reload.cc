@@ -75,7 +75,7 @@ void Reload::cancel()
 void Reload::begin()
 {
     notify::reloading();
-    begin_with(load_file(parts_.config_path, parts_.running.config->generation + 1));
+    begin_with(load_file(parts_.config_path, parts_.running.config->generation + 1, parts_.server_changes()));
 }
 
 void Reload::renew(const RenewedFiles& renewed, Done done)
@@ -84,6 +84,14 @@ void Reload::renew(const RenewedFiles& renewed, Done done)
     notify::reloading();
     asking_.push_back(std::move(done));
     begin_with(load_renewed(parts_.running, renewed, parts_.running.config->generation + 1));
+}
+
+void Reload::rebuild(Done done)
+{
+    LADLE_ASSERT(!is_running());
+    notify::reloading();
+    asking_.push_back(std::move(done));
+    begin_with(load_changed(parts_.running, parts_.server_changes(), parts_.running.config->generation + 1));
 }
 
 void Reload::begin_with(LoadedFile loaded)

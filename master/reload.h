@@ -42,6 +42,7 @@ struct ReloadParts {
     Running& running;
     const std::string& config_path;
     std::function<Result<LogFiles>(const config::Config&)> open_logs;
+    std::function<std::string()> server_changes; ///< what was changed beside the file
 };
 
 class Reload {
@@ -56,6 +57,8 @@ public:
     void request(Done done);
     /// Begins one to what runs already, but for these files. Not while one is running.
     void renew(const RenewedFiles& renewed, Done done);
+    /// Begins one to what runs already, with the server changes as they are now. Not while one is running.
+    void rebuild(Done done);
     bool is_running() const { return phase_ != Phase::none; }
     /// The proxy stops: whoever asked is told so, and nothing is begun any more.
     void cancel();

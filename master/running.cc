@@ -34,15 +34,9 @@ LoadedFile load_from(Files& files, const std::string& path, std::uint64_t genera
     return loaded;
 }
 
-} // namespace
-
-LoadedFile load_file(const std::string& path, std::uint64_t generation)
-{
-    config::DiskFiles files;
-    return load_from(files, path, generation);
-}
-
-LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std::uint64_t generation)
+/// What runs, with something changed in what it was made from.
+template <typename Change>
+LoadedFile load_again(const Running& running, std::uint64_t generation, Change change)
 {
     const auto bundle = config::open_bundle(running.bundle.get());
     if (!bundle) {
@@ -51,11 +45,32 @@ LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std
         return loaded;
     }
     config::Recording recording = bundle->files.recording();
-    for (const auto& [path, text] : renewed) {
-        recording.kept[path] = text;
-    }
+    change(recording);
     config::BundleFiles files(std::move(recording));
     return load_from(files, bundle->main_path, generation);
+}
+
+} // namespace
+
+LoadedFile load_file(const std::string& path, std::uint64_t generation, const std::string& server_changes)
+{
+    config::DiskFiles files(server_changes);
+    return load_from(files, path, generation);
+}
+
+LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std::uint64_t generation)
+{
+    return load_again(running, generation, [&renewed](config::Recording& recording) {
+        for (const auto& [path, text] : renewed) {
+            recording.kept[path] = text;
+        }
+    });
+}
+
+LoadedFile load_changed(const Running& running, const std::string& server_changes, std::uint64_t generation)
+{
+    return load_again(running, generation,
+                      [&server_changes](config::Recording& recording) { recording.set_server_changes(server_changes); });
 }
 
 std::string explain(const LoadedFile& loaded)

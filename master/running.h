@@ -31,14 +31,16 @@ struct LoadedFile {
     std::string failure;                         ///< of the bundle; empty = none
 };
 
-/// Reads and checks `path` and makes its bundle.
-LoadedFile load_file(const std::string& path, std::uint64_t generation);
+/// Reads and checks `path` and makes its bundle, with what was changed of servers beside it (common/config/server_changes.h).
+LoadedFile load_file(const std::string& path, std::uint64_t generation, const std::string& server_changes = {});
 
 /// New texts of files that a configuration keeps, by path.
 using RenewedFiles = std::map<std::string, config::SharedText>;
 
 /// The configuration that runs, with new texts of some of the files that it keeps; nothing else is read again.
 LoadedFile load_renewed(const Running& running, const RenewedFiles& renewed, std::uint64_t generation);
+/// The same, with other changes of servers.
+LoadedFile load_changed(const Running& running, const std::string& server_changes, std::uint64_t generation);
 
 /// "2 errors: not applied" and the diagnostics before it, as `check` prints them.
 std::string explain(const LoadedFile& loaded);

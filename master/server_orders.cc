@@ -2,19 +2,15 @@
 #include "master/server_orders.h"
 
 #include "common/loop/loop.h"
-#include "common/os/fd.h"
 #include "common/os/log.h"
-#include "common/os/memory_file.h"
+#include "master/kept_file.h"
+#include "master/order_words.h"
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 namespace ladle::master {
@@ -23,74 +19,18 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMostFile = 4 << 20;
 constexpr std::uint64_t kMostWeight = 1000;
-
-json refuse(std::string message)
-{
-    return {{"ok", false}, {"message", std::move(message)}};
-}
-
-/// A member of whatever was written there; the fallback where it is missing, or something else.
-std::string text_of(const json& from, const char* key)
-{
-    return from.contains(key) && from[key].is_string() ? from[key].get<std::string>() : std::string();
-}
-std::uint64_t number_of(const json& from, const char* key, std::uint64_t fallback)
-{
-    return from.contains(key) && from[key].is_number_unsigned() ? from[key].get<std::uint64_t>() : fallback;
-}
-
-/// The upstream of that name, or null.
-const config::Upstream* find_upstream(const config::Config& config, const std::string& name)
-{
-    const auto at =
-        std::find_if(config.upstreams.begin(), config.upstreams.end(), [&](const auto& one) { return one.name == name; });
-    return at == config.upstreams.end() ? nullptr : &*at;
-}
-
-bool has_server(const config::Upstream& upstream, const std::string& text)
-{
-    return std::any_of(upstream.servers.begin(), upstream.servers.end(), [&](const auto& one) { return one.text == text; });
-}
-
-std::string list_servers(const config::Upstream& upstream)
-{
-    std::string out;
-    for (const config::UpstreamServer& server : upstream.servers) {
-        out += (out.empty() ? "" : ", ") + server.text;
-    }
-    return out;
-}
-
-bool write_all(int fd, const std::string& text)
-{
-    for (std::size_t at = 0; at < text.size();) {
-        const ssize_t written = ::write(fd, text.data() + at, text.size() - at);
-        if (written <= 0) {
-            return false;
-        }
-        at += static_cast<std::size_t>(written);
-    }
-    return true;
-}
 
 } // namespace
 
 void ServerOrders::open(std::string path)
 {
     path_ = std::move(path);
-    const os::Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!file) {
+    const auto text = read_kept_file(path_, "orders about servers");
+    if (!text) {
         return;
     }
-    struct stat found {};
-    if (::fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode) || found.st_uid != ::geteuid()) {
-        os::log(os::Level::warning, "orders about servers are not read: their file is another user's", {{"file", path_}});
-        return;
-    }
-    const auto text = os::read_whole(file.get(), kMostFile);
-    const json saved = text ? parse_json(*text) : json();
+    const json saved = parse_json(*text);
     if (!saved.is_array()) {
         os::log(os::Level::warning, "orders about servers are lost: their file is damaged", {{"file", path_}});
         return;
@@ -125,10 +65,7 @@ bool ServerOrders::save() const
                        {"order", static_cast<unsigned>(order.order)},
                        {"weight", order.weight}});
     }
-    const std::string fresh = path_ + ".new";
-    ::unlink(fresh.c_str()); // what a crash has left, or somebody else
-    const os::Fd file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    return file && write_all(file.get(), all.dump(1) + "\n") && ::rename(fresh.c_str(), path_.c_str()) == 0;
+    return write_kept_file(path_, all.dump(1) + "\n");
 }
 
 void ServerOrders::put(shm::Regions& regions, const Name& name, const Order& order)

@@ -103,6 +103,7 @@ void add_health(json& server, const config::Upstream& upstream, const config::Up
     const std::uint32_t weight = health.weight.load(std::memory_order_relaxed);
     add_state(server, upstream, health, now);
     server["backup"] = settings.is_backup;
+    server["added"] = settings.is_added;
     server["weight"] = weight != 0 ? weight : settings.weight;
     server["failures"] = failures_to_json(health);
     server["ejections"] = health.ejected.load(std::memory_order_relaxed);
@@ -140,11 +141,11 @@ std::string render_servers(const json& servers)
         }
         const std::string text = server["server"];
         const std::string state = server.value("state", "");
-        append(out, "  {:<28} {}{}  {}{}, weight {}, in flight {}, requests {} ({} %){}\n",
-               server["upstream"].get<std::string>(), text,
-               addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
-               server.value("backup", false) ? ", backup" : "", server.value("weight", 1), server.value("in_flight", 0),
-               server.value("requests", std::uint64_t{0}), server.value("share_percent", std::uint64_t{0}),
+        append(out, "  {:<28} {}{}  {}{}, weight {}, in flight {}, requests {} ({} %){}\n", server["upstream"].get<std::string>(),
+               text, addresses.empty() || addresses == text ? "" : " (" + addresses + ")", state,
+               std::string(server.value("backup", false) ? ", backup" : "") + (server.value("added", false) ? ", added" : ""),
+               server.value("weight", 1), server.value("in_flight", 0), server.value("requests", std::uint64_t{0}),
+               server.value("share_percent", std::uint64_t{0}),
                server.value("name_state", "") == "failed"       ? ", name does not resolve"
                : server.value("name_state", "") == "unresolved" ? ", name not resolved yet"
                                                                 : "");

@@ -5,6 +5,7 @@
 
 #include "common/config/checker.h"
 #include "common/config/names.h"
+#include "common/config/server_changes.h"
 #include "common/config/values.h"
 
 #include <fmt/format.h>
@@ -70,9 +71,43 @@ void Builder::build_upstreams()
         for (const Node* item : good_items(servers)) {
             add_server(upstream, *item, table, path, seen);
         }
+        change_servers(upstream, table, path, seen);
         build_upstream_tls(upstream, node.find("tls"), *servers, path);
         build_balance(upstream, table, path);
         build_health(upstream, table, path);
+    }
+}
+
+/// What the operator has changed while the proxy ran. The file may have changed since: what it says already, or what does not fit
+/// any more, is passed over.
+void Builder::change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path,
+                             const std::map<std::string, Place>& seen)
+{
+    for (const ServerChange& change : parse_server_changes(files_.server_changes())) {
+        Parsed<UpstreamServer> server = parse_server(change.server);
+        if (change.upstream != upstream.name || !server) {
+            continue;
+        }
+        const auto found = std::ranges::find(upstream.servers, server->text, &UpstreamServer::text);
+        if (change.is_removal && found != upstream.servers.end() && upstream.servers.size() > 1) {
+            upstream.servers.erase(found);
+            --server_count_;
+        }
+        if (change.is_removal || found != upstream.servers.end()) {
+            continue;
+        }
+        const auto pick = [&](std::uint32_t changed, std::string_view key) {
+            return changed != 0 ? changed : static_cast<std::uint32_t>(defaults.number("upstream", key));
+        };
+        server->weight = pick(change.weight, "weight");
+        server->max_conn = pick(change.max_conn, "max_conn");
+        server->is_backup = change.is_backup;
+        server->is_added = !seen.contains(server->text);
+        if (++server_count_ == kMaxServers + 1) {
+            findings_.error({}, path + ".servers", fmt::format("there are more than {} servers", kMaxServers),
+                            fmt::format("{} was added by a command", server->text));
+        }
+        upstream.servers.push_back(std::move(*server));
     }
 }
 

@@ -108,6 +108,8 @@ private:
     void build_health(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_check(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_retry(Retry& retry, const Inherited& table, const std::string& path);
+    void change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path,
+                        const std::map<std::string, Place>& seen);
     void add_server(Upstream& upstream, const Node& item, const Inherited& defaults, const std::string& path,
                     std::map<std::string, Place>& seen);
     /// What a site's or route's `upstream` names; makes one for a URL. nullopt (reported) where there is none.

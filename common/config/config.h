@@ -147,6 +147,7 @@ struct UpstreamServer {
     std::uint32_t weight = 1;  ///< 1..1000
     std::uint32_t max_conn = 0; ///< requests in flight, all workers together; 0 = no limit
     bool is_backup = false;    ///< used only when no other server of the upstream can be
+    bool is_added = false;     ///< by a command, not by the file
 };
 
 enum class CheckKind : std::uint8_t { http, tcp, grpc };

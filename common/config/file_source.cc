@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/config/file_source.h"
 
+#include "common/config/server_changes.h"
+
 #include "common/os/fd.h"
 
 #include <fcntl.h>
@@ -81,6 +83,20 @@ SharedText share(std::string text)
 }
 
 } // namespace
+
+std::string Recording::server_changes() const
+{
+    const auto found = files.find(std::string(kServerChanges));
+    return found == files.end() ? std::string() : found->second;
+}
+
+void Recording::set_server_changes(const std::string& text)
+{
+    files.erase(std::string(kServerChanges));
+    if (!text.empty()) {
+        files[std::string(kServerChanges)] = text;
+    }
+}
 
 Result<std::string> DiskFiles::read(const std::string& path)
 {

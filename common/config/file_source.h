@@ -32,6 +32,8 @@ public:
     /// What a path is on this machine now.
     enum class Folder : std::uint8_t { unknown, missing, not_a_folder, in_memory, on_disk };
     virtual Folder look_at_folder(const std::string& path) = 0;
+    /// What was changed of upstreams beside the files, see server_changes.h; empty = nothing.
+    virtual std::string server_changes() const = 0;
 };
 
 /// Everything that one load() asked for, with the answers. Failures are not kept: a load that saw one makes no bundle.
@@ -39,16 +41,22 @@ struct Recording {
     std::map<std::string, std::string> files;
     std::map<std::string, std::vector<std::string>> expansions;
     std::map<std::string, SharedText> kept;
+
+    /// That which stands among the files as kServerChanges.
+    std::string server_changes() const;
+    void set_server_changes(const std::string& text);
 };
 
 /// The disk, recorded. Paths are used as given (relative ones from the working folder). No side effects.
 class DiskFiles final : public FileSource {
 public:
+    explicit DiskFiles(const std::string& server_changes = {}) { recording_.set_server_changes(server_changes); }
     Result<std::string> read(const std::string& path) override;
     using FileSource::keep;
     Result<SharedText> keep(const std::string& path, std::size_t most_bytes) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string& path) override;
+    std::string server_changes() const override { return recording_.server_changes(); }
     const Recording& recording() const { return recording_; }
 
 private:
@@ -65,6 +73,7 @@ public:
     Result<SharedText> keep(const std::string& path, std::size_t most_bytes) override;
     Result<std::vector<std::string>> expand(const std::string& pattern) override;
     Folder look_at_folder(const std::string&) override { return Folder::unknown; } ///< who recorded has looked
+    std::string server_changes() const override { return recording_.server_changes(); }
     const Recording& recording() const { return recording_; }
 
 private:

@@ -45,6 +45,7 @@ int order(const CommandOptions& options, const nlohmann::json& request)
         return complain(*reason);
     }
     if (!answer.value("ok", false)) {
+        fmt::print(stderr, "{}", answer.value("text", ""));
         return complain(answer.value("message", "it did not work"));
     }
     fmt::print("ladle: {}\n", answer.value("message", "done"));

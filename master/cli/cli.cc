@@ -160,15 +160,19 @@ void add_running_commands(CommandLine& line)
 
 void add_upstream_command(CommandLine& line)
 {
-    CLI::App* command = line.add("upstream", "Take a server out of its upstream or back, or change its share.",
+    CLI::App* command = line.add("upstream", "Add or remove a server of an upstream, take it out or back, or change its share.",
                                  [&line] { return order_server(line.options, line.server); });
     command->add_option("NAME", line.server.upstream, "the upstream")->required();
     command->add_option("server", line.server_word, "the word \"server\"")->required()->check(CLI::IsMember({"server"}));
     command->add_option("ADDRESS", line.server.server, "the server, as ladle status shows it")->required();
-    command->add_option("ACTION", line.server.action, "drain, down, resume, up or weight")
+    command->add_option("ACTION", line.server.action, "drain, down, resume, up, weight, add or remove")
         ->required()
-        ->check(CLI::IsMember({"drain", "down", "resume", "up", "weight"}));
-    command->add_option("N", line.server.weight, "the weight; 0 is the configured one")->check(CLI::Range(0, 1000));
+        ->check(CLI::IsMember({"drain", "down", "resume", "up", "weight", "add", "remove"}));
+    command->add_option("N", line.server.weight, "the weight; 0 is the configured one, of add the upstream's")
+        ->check(CLI::Range(0, 1000));
+    command->add_option("--max-conn", line.server.max_conn, "of add: requests in flight at the most")
+        ->check(CLI::Range(1, 1000000));
+    command->add_flag("--backup", line.server.is_backup, "of add: used only when no other server can be");
 }
 
 void add_cache_commands(CommandLine& line)

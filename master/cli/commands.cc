@@ -120,8 +120,13 @@ int reopen(const CommandOptions& options)
 
 int order_server(const CommandOptions& options, const ServerChoice& choice)
 {
-    if ((choice.action == "weight") != choice.weight.has_value()) {
-        fmt::print(stderr, "ladle: {}\n", choice.weight ? "only weight takes a number" : "which weight? A number from 1 to 1000");
+    const bool adds = choice.action == "add";
+    const char* mistake = choice.action == "weight" && !choice.weight           ? "which weight? A number from 1 to 1000"
+                          : choice.weight && choice.action != "weight" && !adds ? "only weight and add take a number"
+                          : (choice.max_conn || choice.is_backup) && !adds      ? "only add takes --max-conn and --backup"
+                                                                                : nullptr;
+    if (mistake != nullptr) {
+        fmt::print(stderr, "ladle: {}\n", mistake);
         return 2;
     }
     look_at_master(options);
@@ -129,7 +134,9 @@ int order_server(const CommandOptions& options, const ServerChoice& choice)
                            {"upstream", choice.upstream},
                            {"server", choice.server},
                            {"action", choice.action},
-                           {"weight", choice.weight.value_or(0)}});
+                           {"weight", choice.weight.value_or(0)},
+                           {"max_conn", choice.max_conn.value_or(0)},
+                           {"backup", choice.is_backup}});
 }
 
 int status(const CommandOptions& options, Format format)

@@ -40,7 +40,9 @@ struct ServerChoice {
     std::string upstream;
     std::string server;
     std::string action;
-    std::optional<std::uint32_t> weight; ///< of "weight", and of it alone
+    std::optional<std::uint32_t> weight;   ///< of "weight", where it must be, and of "add"
+    std::optional<std::uint32_t> max_conn; ///< of "add"
+    bool is_backup = false;                ///< likewise
 };
 int order_server(const CommandOptions& options, const ServerChoice& choice);
 

@@ -110,3 +110,83 @@ def test_mistakes_are_told(pair):
     order(proxy, a, "weight", code=2)
     order(proxy, a, "drain", "3", code=2)
     assert state(proxy) == "up"
+
+
+def shown(proxy):
+    return {server["server"]: server for server in proxy.status()["servers"]}
+
+
+def test_a_server_is_added_and_removed_while_all_serve(pair, origin):
+    """add and remove need no file: every worker follows, a reload of the file keeps them, status shows them, remove undoes add."""
+    proxy, (a, b) = pair
+    c = origin(named("c"))
+    assert "added" in order(proxy, c, "add", "2")
+    assert ask(proxy) == {"a": 5, "b": 5, "c": 10}
+    assert shown(proxy)[c.text]["added"] and shown(proxy)[c.text]["weight"] == 2 and not shown(proxy)[a.text]["added"]
+    assert "up, added, weight 2" in proxy.command("status").stdout
+    proxy.configure({"upstream": {"app": {"queue": {"size": 7}}}})
+    assert proxy.reload().returncode == 0
+    assert ask(proxy) == {"a": 5, "b": 5, "c": 10}
+    assert "removed" in order(proxy, a, "remove")
+    assert proxy.reload().returncode == 0
+    assert ask(proxy, 21) == {"b": 7, "c": 14} and a.text not in shown(proxy)
+    order(proxy, c, "remove")
+    order(proxy, a, "add")
+    assert ask(proxy) == {"a": 10, "b": 10}
+    assert not any(server["added"] for server in proxy.status()["servers"])
+
+
+def test_changes_of_servers_outlive_an_upgrade_and_a_crash_and_go_with_a_stop(pair, origin):
+    """The next program has the same servers, also where the master was killed; a stop ends it."""
+    proxy, (a, b) = pair
+    c = origin(named("c"))
+    order(proxy, c, "add", "--backup")
+    order(proxy, a, "remove")
+    assert proxy.command("upgrade").returncode == 0
+    waiting.until(lambda: proxy.status()["state"] == "serving", "the upgrade's end", 20)
+    assert shown(proxy)[c.text]["backup"] and set(shown(proxy)) == {b.text, c.text}
+    assert ask(proxy, 6) == {"b": 6}
+    assert proxy.reload().returncode == 0
+    assert set(shown(proxy)) == {b.text, c.text}
+    proxy.process.kill()
+    proxy.process.wait(20)
+    proxy.start()
+    assert set(shown(proxy)) == {b.text, c.text}
+    proxy.process.terminate()
+    proxy.process.wait(20)
+    proxy.start()
+    assert set(shown(proxy)) == {a.text, b.text}
+
+
+def test_requests_of_a_server_that_is_removed_are_finished(ladle, origin):
+    """A request under way at a server that is removed gets its answer."""
+    import threading
+    go = threading.Event()
+    slow, other = origin(lambda request: go.wait(10) and reply(b"slow")), origin(named("other"))
+    proxy = ladle(settings={"upstream": {"app": {"servers": [slow.text]}}, "site": {"*": {"upstream": "app"}}})
+    got = []
+    client = threading.Thread(target=lambda: got.append(proxy.get().body))
+    client.start()
+    waiting.until(lambda: slow.requests, "the request to arrive")
+    order(proxy, other, "add")
+    order(proxy, slow, "remove")
+    assert ask(proxy, 4) == {"other": 4}
+    go.set()
+    client.join()
+    assert got == [b"slow"]
+
+
+def test_changes_that_cannot_be_are_refused(pair, origin):
+    """What is there already, is not there, is the last, or does not fit the upstream: a clear word, and nothing changes."""
+    proxy, (a, b) = pair
+    assert "has the server" in order(proxy, a, "add", code=1)
+    assert "has no server" in proxy.command("upstream", "app", "server", "10.9.9.9:1", "remove").stderr
+    assert "no [upstream" in proxy.command("upstream", "none", "server", a.text, "add").stderr
+    assert proxy.command("upstream", "app", "server", "not a server", "add").returncode == 1
+    refused = proxy.command("upstream", "app", "server", f"https://{a.text.replace('127.0.0.1', '127.0.0.2')}", "add")
+    assert refused.returncode == 1 and "over TLS and some are not" in refused.stderr + refused.stdout
+    order(proxy, a, "drain", "--backup", code=2)
+    order(proxy, a, "remove")
+    assert "it comes back as it stands there" in order(proxy, a, "add", "5", code=1)
+    assert "last server" in order(proxy, b, "remove", code=1)
+    assert ask(proxy, 4) == {"b": 4}

@@ -4,6 +4,7 @@
 #include "common/base/json.h"
 #include "common/config/bundle.h"
 #include "common/config/docs.h"
+#include "common/config/server_changes.h"
 #include "common/config/settings_table.h"
 #include "tests/unit/config/loading.h"
 #include "tests/unit/scratch_folder.h"
@@ -203,4 +204,45 @@ TEST_CASE("docs: a table's default lies in its range, and its schema exists")
             CHECK(config::fallback_number(setting) <= bounds.greatest);
         }
     }
+}
+
+TEST_CASE("server changes: what is written is read again; what is none is left out")
+{
+    const std::vector<config::ServerChange> changes{{"app", "10.0.0.1:80", false, 5, 7, true},
+                                                    {"my app", "unix:/run/a b", true, 0, 0, false}};
+    CHECK(config::parse_server_changes(config::to_text(changes)) == changes);
+    for (const char* bad : {"", "add", "add\ta\tb\t1\t1", "add\ta\tb\t1\t1\t\t", "put\ta\tb\t1\t1\t", "add\t\tb\t1\t1\t",
+                            "add\ta\t\t1\t1\t", "add\ta\tb\t-1\t1\t", "add\ta\tb\t1001\t1\t", "add\ta\tb\t1\tx\t"}) {
+        CHECK(config::parse_server_changes(bad).empty());
+    }
+    CHECK(config::parse_server_changes("nonsense\nadd\ta\tb\t0\t0\t").size() == 1);
+}
+
+TEST_CASE("server changes: they are in the upstreams, in the bundle too, and the last server stays")
+{
+    const test::ScratchFolder folder;
+    const std::string path = folder.write("ladle.toml", "[site.\"*\"]\nupstream = \"app\"\n[upstream.app]\nweight = 2\n"
+                                                        "servers = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\n");
+    config::DiskFiles files(config::to_text({{"app", "10.0.0.3:80", false, 0, 9, false},
+                                             {"app", "10.0.0.1:80", true, 0, 0, false},
+                                             {"app", "10.0.0.2:80", false, 7, 0, false},
+                                             {"none", "10.0.0.4:80", false, 0, 0, false}}));
+    const config::LoadResult loaded = config::load(files, path);
+    REQUIRE(loaded.config);
+    const auto bundle = config::make_bundle(files.recording(), path, 1);
+    REQUIRE(bundle);
+    for (const auto& config : {loaded.config, config::load_bundle(bundle->get()).config}) {
+        REQUIRE(config);
+        const std::vector<config::UpstreamServer>& servers = config->upstreams.at(0).servers;
+        REQUIRE(servers.size() == 2);
+        CHECK(servers[0].text == "10.0.0.2:80"); // the file's own: as it stands there
+        CHECK(servers[0].weight == 2);
+        CHECK_FALSE(servers[0].is_added);
+        CHECK(servers[1].text == "10.0.0.3:80");
+        CHECK(servers[1].weight == 2);
+        CHECK(servers[1].max_conn == 9);
+        CHECK(servers[1].is_added);
+    }
+    config::DiskFiles none(config::to_text({{"app", "10.0.0.1:80", true, 0, 0, false}, {"app", "10.0.0.2:80", true, 0, 0, false}}));
+    CHECK(config::load(none, path).config->upstreams.at(0).servers.size() == 1);
 }
