@@ -7,6 +7,7 @@
 #include "worker/cache/look_up.h"
 #include "worker/cache/settle.h"
 #include "worker/client/connection.h"
+#include "worker/request/copy_request.h"
 #include "worker/upstream/ask_servers.h"
 
 #include <memory>
@@ -34,34 +35,6 @@ private:
     Request request_;
     Turn turn_;
 };
-
-/// The same request once more; it shares the block that the texts stand in.
-void copy_request(const Request& from, Request& to)
-{
-    const config::RequestLimits& limits = from.live->config->request_limits;
-    to.listen = from.listen;
-    to.head_block = from.head_block;
-    std::ignore = to.head.parse(from.head.text(), {limits.head_bytes, limits.uri_bytes}); // it was good the first time
-    for (std::size_t i = 0; i < to.head.fields.size(); ++i) {
-        to.head.fields.begin()[i].is_dropped = from.head.fields.begin()[i].is_dropped;
-    }
-    to.target = from.target;
-    to.authority = from.authority;
-    to.host = from.host;
-    to.path = from.path;
-    to.is_trusted_peer = from.is_trusted_peer;
-    to.client_address = from.client_address;
-    to.is_encrypted = from.is_encrypted;
-    to.scheme = from.scheme;
-    to.forwarded_host = from.forwarded_host;
-    to.id = from.id;
-    to.client_bucket = from.client_bucket;
-    to.site = from.site;
-    to.route = from.route;
-    to.sent_target = from.sent_target;
-    to.upstream = from.upstream;
-    to.client.peer_text = from.client.peer_text;
-}
 
 void copy_visit(const CacheVisit& from, CacheVisit& to)
 {

@@ -49,7 +49,7 @@ bool CacheWaiter::has_news() const noexcept
 Cache::Cache(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics, os::Fd files,
              std::vector<os::Fd> bells)
     : loop_(loop), number_(row), metrics_(metrics), files_(std::move(files)), bells_(std::move(bells)), store_(arena, row),
-      stir_(&Cache::on_stir, this), reap_(&Cache::on_reap, this)
+      stir_(&Cache::on_stir, this), errands_(loop)
 {
 }
 
@@ -69,16 +69,7 @@ Cache::~Cache()
     if (disk_) {
         disk_->stop(); // what it writes lies in objects that errands hold
     }
-    destroy_all(errands_);
-    destroy_all(ended_);
-}
-
-void Cache::destroy_all(loop::Link& errands) noexcept
-{
-    while (errands.is_linked()) {
-        const std::unique_ptr<Errand> errand(static_cast<Errand*>(errands.next));
-        errand->main_ = {};
-    }
+    errands_.clear();
 }
 
 void Cache::set_disk(std::unique_ptr<DiskTier> disk) noexcept
@@ -179,36 +170,6 @@ std::expected<shm::CacheFill, shm::CacheRefusal> Cache::begin(const shm::CacheOb
         }
         unlink_dead_files(store_, files_.get(), kDeadFilesAtOnce);
     }
-}
-
-void Cache::start(std::unique_ptr<Errand> errand)
-{
-    ++errand_count_;
-    Errand& started = *errand.release(); // owned by the list from here on
-    started.insert_before(errands_);
-    started.main_ = started.run();
-    started.main_.start();
-}
-
-void Cache::retire(Errand& errand) noexcept
-{
-    --errand_count_;
-    errand.insert_before(ended_);
-    reap_.post(loop_);
-}
-
-void Cache::on_reap(void* self)
-{
-    destroy_all(static_cast<Cache*>(self)->ended_);
-}
-
-std::size_t Cache::awaited_count() const noexcept
-{
-    std::size_t count = 0;
-    for (const loop::Link* at = errands_.next; at != &errands_; at = at->next) {
-        count += static_cast<const Errand*>(at)->is_awaited();
-    }
-    return count;
 }
 
 void Cache::on_tick() noexcept

@@ -14,6 +14,7 @@
 #include "common/shm/cache_store.h"
 #include "common/shm/rows.h"
 #include "worker/cache/open_files.h"
+#include "worker/request/errands.h"
 
 #include <cstdint>
 #include <memory>
@@ -23,23 +24,6 @@ namespace ladle::worker {
 
 class Cache;
 class DiskTier;
-
-/// Work for the cache that no client's session carries: the rest of a fill, a fetch in the background. Owned by the Cache.
-class Errand : public loop::Link {
-public:
-    Errand() = default;
-    virtual ~Errand() = default;
-    Errand(const Errand&) = delete;
-    Errand& operator=(const Errand&) = delete;
-    /// Whether another process reads what it brings.
-    virtual bool is_awaited() const noexcept = 0;
-
-private:
-    friend class Cache;
-    /// All that it does; ends with Cache::retire().
-    virtual loop::Task<void> run() = 0;
-    loop::Task<void> main_; ///< run(): the Cache destroys it first, as its frame uses all that the errand has
-};
 
 /// Something in the cache that a coroutine waits for, from its construction to its end.
 class CacheWaiter : private loop::Link {
@@ -99,14 +83,13 @@ public:
     /// Begins to store an object; files of dead objects make room where they stand in the way.
     std::expected<shm::CacheFill, shm::CacheRefusal> begin(const shm::CacheObject& object) noexcept;
 
-    /// Takes an errand over until it retires, and begins it.
-    void start(std::unique_ptr<Errand> errand);
-    /// The errand has ended; it is destroyed soon, outside its own code.
-    void retire(Errand& errand) noexcept;
+    /// What goes on for the cache without a client: the rest of a fill, a fetch in the background.
+    void start(std::unique_ptr<Errand> errand) { errands_.start(std::move(errand)); }
+    void retire(Errand& errand) noexcept { errands_.retire(errand); }
     /// Whether one more may be begun that nobody waits for.
-    bool may_fetch() const noexcept { return errand_count_ < kMostErrands; }
+    bool may_fetch() const noexcept { return errands_.size() < kMostErrands; }
     /// Errands whose result another process is reading: a drain waits for them.
-    std::size_t awaited_count() const noexcept;
+    std::size_t awaited_count() const noexcept { return errands_.awaited_count(); }
 
     /// Every 100 ms.
     void on_tick() noexcept;
@@ -119,8 +102,6 @@ private:
     Cache(loop::Loop& loop, shm::CacheArena& arena, std::uint32_t row, shm::ProcessRow& metrics, os::Fd files, std::vector<os::Fd> bells);
     static void on_bell(void* self, loop::Ready what);
     static void on_stir(void* self);
-    static void on_reap(void* self);
-    static void destroy_all(loop::Link& errands) noexcept;
     void wake_waiters() noexcept;
 
     loop::Loop& loop_;
@@ -132,12 +113,9 @@ private:
     std::unique_ptr<DiskTier> disk_;
     loop::Watch bell_;
     loop::Posted stir_;
-    loop::Posted reap_;
     OpenFiles<os::Fd> open_files_{kMostOpenFiles};
     loop::Link waiters_;
-    loop::Link errands_;
-    loop::Link ended_;
-    std::size_t errand_count_ = 0;
+    Errands errands_;
 };
 
 } // namespace ladle::worker

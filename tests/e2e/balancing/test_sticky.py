@@ -196,3 +196,12 @@ def test_over_tls_the_cookie_is_secure(ladle, origin):
                             "site": {"*": {"upstream": "app"}}})
     line = dict(ask(proxy, more=[("X-Forwarded-Proto", "https")]).headers)
     assert any(name.lower() == "set-cookie" and value.endswith("; Secure") for name, value in line.items())
+
+
+def test_a_fetch_in_the_background_has_the_clients_own_cookies(ladle, origin):
+    """What is left of a Cookie header without the sticky one goes with the validation of a stale response, too, and no remains of the rest."""
+    server = origin(reply(headers=[("Cache-Control", "max-age=0, stale-while-revalidate=60"), ("ETag", '"1"')]))
+    proxy = group(ladle, [server.text], workers=1, site={"cache": True})
+    for _ in range(2):
+        assert ask(proxy, "a=1; srv=0123456789abcdef; b=2").status == 200
+    assert [request.headers.get("Cookie") for request in server.wait_requests(2)] == ["a=1; b=2"] * 2
