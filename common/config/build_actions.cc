@@ -374,4 +374,35 @@ void Builder::build_split(Route& route, const Node& node, const std::string& pat
     }
 }
 
+void Builder::build_mirror(Route& route, const Node* route_node, const Node& site_node, const std::string& path)
+{
+    const Inherited owners({route_node, &site_node});
+    const Inherited table = owners.sub("mirror");
+    const Node* nearest = good(owners.find("mirror"));
+    const Node* to = good(table.find("to"));
+    if (to == nullptr && nearest != nullptr && nearest->find("to") == nullptr) {
+        refuse_once(*nearest, path + ".mirror", "where the copies go is not said",
+                    "write mirror = { to = \"http://127.0.0.1:3001\", share = \"10%\" }");
+    }
+    if (to == nullptr || !route.upstream || refused_.contains(to)) {
+        return; // an answer of our own, or what is wrong with the upstream is said already
+    }
+    const std::optional<std::uint32_t> upstream = find_upstream(*to, path + ".mirror.to");
+    if (!upstream) {
+        refused_.insert(to); // said once, however many routes inherit it
+        return;
+    }
+    const bool is_in_split = std::ranges::any_of(
+        route.split, [&](const SplitShare& share) { return share.weight > 0 && share.upstream == *upstream; });
+    if (*upstream == *route.upstream || is_in_split) {
+        const bool is_inherited = route_node != nullptr && route_node->find("mirror") == nullptr;
+        refuse_once(*to, path + ".mirror.to", fmt::format("the mirror \"{}\" is where the requests themselves go", to->text),
+                    !is_inherited ? "write another upstream"
+                                  : fmt::format("of the route at {}: write mirror = \"unset\" there",
+                                                findings_.where(route_node->place)));
+        return;
+    }
+    route.mirror = Mirror{*upstream, static_cast<std::uint32_t>(table.number("route_mirror", "share"))};
+}
+
 } // namespace ladle::config

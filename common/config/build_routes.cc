@@ -57,7 +57,8 @@ std::string mark_of(const Node& route)
 {
     std::string texts;
     for (const Node& child : route.children) {
-        if (child.key != "cache" && child.key != "timeouts" && child.key != "buffer" && child.key != "body") {
+        if (child.key != "cache" && child.key != "timeouts" && child.key != "buffer" && child.key != "body" &&
+            child.key != "mirror") {
             append_texts(child, texts);
         }
     }
@@ -86,6 +87,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
         build_path_change(route, item, route_path);
         build_redirect(route, item, route_path);
         build_split(route, item, route_path);
+        build_mirror(route, &item, node, route_path);
         route.headers = item.find("headers") == nullptr ? site.headers : header_edits(&item, &node, site, route_path);
         route.at = place_of(item.place);
         const Node* name = good(item.find("name"));
@@ -115,6 +117,7 @@ void Builder::build_routes(Site& site, const Node& node, const std::string& path
     if (own != nullptr) {
         Route route = build_route(nullptr, node, upstream, path);
         route.name = "default";
+        build_mirror(route, nullptr, node, path);
         route.headers = site.headers;
         route.at = place_of(own->key_place);
         for (int number = 2; names.contains(route.name); ++number) {
@@ -183,7 +186,7 @@ bool Builder::build_own_answer(Route& route, const Node& node, const std::string
                             fmt::format("{} is at {}", answer->key, findings_.where(answer->key_place)));
         }
     };
-    for (const std::string_view key : {"upstream", "split", "redirect", "strip", "rewrite"}) {
+    for (const std::string_view key : {"upstream", "split", "mirror", "redirect", "strip", "rewrite"}) {
         refuse_beside(node.find(key));
     }
     const Node* cache = good(node.find("cache"));

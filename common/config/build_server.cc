@@ -208,6 +208,12 @@ void Builder::build_limits()
         config_->budget.spool_path = resolve_path(findings_.file_name(node->place.file), node->text);
     }
 
+    const Inherited mirror({root_.find("mirror")});
+    config_->mirror.requests = static_cast<std::uint32_t>(mirror.number("mirror", "requests"));
+    config_->mirror.body_bytes = mirror.number("mirror", "bodies");
+    config_->mirror.answer_bytes = mirror.number("mirror", "answer");
+    config_->mirror.timeout = duration_of(mirror.number("mirror", "timeout"));
+
     const Inherited defence({root_.find("defence")});
     const Inherited request = defence.sub("request");
     config_->request_limits.head_bytes = static_cast<std::uint32_t>(request.number("request", "head"));

@@ -182,6 +182,8 @@ private:
     /// Of a route, of the site's own where `route` is null, of the file's where there is no site either; null = none.
     std::shared_ptr<const HeaderEdits> header_edits(const Node* route, const Node* node, const Site& site, const std::string& path);
     void build_split(Route& route, const Node& node, const std::string& path);
+    /// Of a route whose upstreams are known, or of the site's own where `route_node` is null.
+    void build_mirror(Route& route, const Node* route_node, const Node& site_node, const std::string& path);
 
     FileSource& files_;
     const Node& root_;

@@ -102,6 +102,14 @@ struct Cache {
     Disk disk;
 };
 
+/// [mirror]: what copies of requests for mirrors may take, in each worker.
+struct MirrorLimits {
+    std::uint32_t requests = 256;            ///< in work at once
+    std::uint64_t body_bytes = 16ull << 20;  ///< of the bodies of all of them
+    std::uint64_t answer_bytes = 1ull << 20; ///< read of one answer's body, so that its connection may be kept
+    Duration timeout{10'000};                ///< of one copy, to the last byte of its answer
+};
+
 /// [defence] request: what one request may be.
 struct RequestLimits {
     std::uint32_t head_bytes = 32u << 10;    ///< else 431
@@ -338,6 +346,12 @@ struct SplitKey {
     std::string name; ///< of the cookie or the header; a request without one counts by its client
 };
 
+/// `mirror` of a site or a route: a second upstream, which is sent copies.
+struct Mirror {
+    std::uint32_t upstream = 0; ///< index into Config::upstreams; never one that the route itself sends to
+    std::uint32_t share = 100;  ///< percent of the requests
+};
+
 /// Where a site or a route stands in the files.
 struct DefinedAt {
     std::uint32_t file = 0; ///< index into Config::files
@@ -351,6 +365,7 @@ struct Route {
     std::optional<std::uint32_t> upstream; ///< index into Config::upstreams
     std::vector<SplitShare> split;         ///< empty = all go to `upstream`, which else is one of these
     SplitKey split_by;
+    std::optional<Mirror> mirror;
     std::optional<Respond> respond;        ///< one of upstream, this and the next is set
     std::shared_ptr<const http::Redirection> redirect;
     std::shared_ptr<const http::PathChange> path_change; ///< null = the server gets the path as it came
@@ -462,6 +477,7 @@ struct Config {
     Timeouts timeouts; ///< [timeouts]: what counts before a site is known (header, idle); routes carry their own, complete
     Budget budget;
     Cache cache;
+    MirrorLimits mirror;
     RequestLimits request_limits;
     ConnectionLimits connection_limits;
     Http2Limits http2_limits;

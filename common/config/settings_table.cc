@@ -24,6 +24,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"cache",       "[cache]",           "One cache for all workers, in memory. Sites and routes use it with their own \"cache\"."},
     {"cache_object", "[cache.object]",   "What becomes of one response's body."},
     {"cache_disk",  "[cache.disk]",      "Responses are kept on disk too: what memory has no room for, and over restarts and power failures."},
+    {"mirror",      "[mirror]",          "What copies of requests may take, in each worker; past it they are left out. Which requests are copied, and where to, says \"mirror\" of a site or a route."},
     {"tls",         "[tls]",             "TLS with clients; what sites need of their own stands in their own \"tls\"."},
     {"tls_device",  "[tls.device]",      "A device (HSM, smart card) that keeps private keys, for sites that say key = \"pkcs11:…\" or \"engine:…\"."},
     {"defence",     "[defence]",         "What clients may ask for."},
@@ -47,6 +48,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
                                          "every match given must hold."},
     {"buffer",      "buffer of a site or a route", "What is taken whole before the other side is occupied."},
     {"route_cache", "cache of a site or a route", "Whether and how responses are kept and answered from the cache. As RFC 9111 says where nothing is set."},
+    {"route_mirror", "mirror of a site or a route", "Copies of requests for a second upstream, whose answers are dropped. The client neither waits for them nor sees how they fare."},
     {"rewrite",     "rewrite of a route", "Another path for the server. $1 to $9 are the groups of the expression, $0 is the whole path."},
     {"redirect",    "redirect of a route", "Clients are sent to another URL."},
     {"headers",     "[headers]",         "Headers that are set or left out, on the way to servers and to clients. Also in a site and in a route, name by name."},
@@ -64,6 +66,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"", "timeouts", Type::table, "", "timeouts", "how long to wait"},
     {"", "budget",   Type::table, "", "budget", "memory and disk for bodies under way"},
     {"", "cache",    Type::table, "", "cache", "the cache's memory"},
+    {"", "mirror",   Type::table, "", "mirror", "limits of copies of requests"},
     {"", "tls",      Type::table, "", "tls", "TLS with clients"},
     {"", "defence",  Type::table, "", "defence", "limits"},
     {"", "headers",  Type::table, "", "headers", "headers to set or to leave out"},
@@ -126,6 +129,11 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"cache_object", "inline", Type::size, "48KiB", "0B..4MiB", "bodies up to here lie beside the index, larger ones in files of their own", kServer,
         "larger pieces are hard to place"},
     {"cache_object", "finish", Type::size, "16MiB", "0B..256GiB", "a fetch that nobody waits for any more goes on if no more than this is missing; one for the disk alone goes on by so much"},
+
+    {"mirror", "requests", Type::integer, "256", "1..100000", "copies in work at once; further ones are left out", kServer, "each holds memory of its own"},
+    {"mirror", "bodies", Type::size, "16MiB", "0B..64GiB", "what the bodies of those may hold together; a copy whose body does not fit is left out, as is one whose body is passed on as it comes or lies on disk"},
+    {"mirror", "answer", Type::size, "1MiB", "0B..1GiB", "how much of an answer's body is read and dropped; where there is more its connection is closed"},
+    {"mirror", "timeout", Type::duration, "10s", "100ms..1h", "how long one copy may take, to the last byte of its answer", kServer, "one that hangs takes the place of others"},
 
     {"tls", "policy", Type::choice, "intermediate", "intermediate|modern", "Mozilla's recommendations: intermediate is TLS 1.2 and 1.3; modern is 1.3 alone"},
     {"tls", "min_version", Type::choice, "1.2", "1.2|1.3", "the oldest version of TLS that is spoken"},
@@ -234,6 +242,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"site", "timeouts", Type::table, "", "timeouts", "this site's own", kEverywhere},
     {"site", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
     {"site", "cache", Type::table, "", "route_cache", "true, or how responses are kept", kSiteRoute, "", "on"},
+    {"site", "mirror", Type::table, "", "route_mirror", "a second upstream that is sent copies of requests: its name or URL, or a table", kSiteRoute, "", "to"},
     {"site", "headers", Type::table, "", "headers", "this site's own, name by name", kEverywhere},
     {"site", "error_pages", Type::path, "", "", "a folder of error pages, instead of [server] error_pages", kServer | kSite},
     {"site", "route", Type::tables, "", "route", "in file order", kSite},
@@ -285,6 +294,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"route", "timeouts", Type::table, "", "timeouts", "this route's own", kEverywhere},
     {"route", "buffer", Type::table, "", "buffer", "what is taken whole", kSiteRoute},
     {"route", "cache", Type::table, "", "route_cache", "as in the site", kSiteRoute, "", "on"},
+    {"route", "mirror", Type::table, "", "route_mirror", "as in the site", kSiteRoute, "", "to"},
 
     {"buffer", "request", Type::choice, "full", "full|stream", "full: the server is occupied once the body is here; stream: at once", kSiteRoute},
     {"buffer", "response", Type::choice, "spool", "spool|stream", "spool: the server is free as soon as it has answered; stream: it waits for the client",
@@ -325,6 +335,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
         "the index in memory takes up to 16 MiB for each GiB of it, as it fills"},
     {"cache_disk", "path", Type::path, "/var/cache/ladle/objects", "", "a folder for Ladle alone, made if it is not there; what else lies in it may be removed"},
     {"cache_disk", "second_sight", Type::boolean, "true", "", "only what is asked for a second time is written; false: everything that is kept"},
+
+    {"route_mirror", "to", Type::text, "", "", "the name of an [upstream.NAME], or the URL of one server; not where the requests themselves go", kSiteRoute},
+    {"route_mirror", "share", Type::percent, "100%", "0%..100%", "of the requests that go to a server, drawn for each; answers from the cache are not copied", kSiteRoute},
 
     {"rewrite", "regex", Type::text, "", "", "an RE2 expression for the whole path; one that does not match leaves it as it is; default: path_regex", kRoute},
     {"rewrite", "to", Type::text, "", "", "the new path, with $1; the query is kept, behind one that stands here, or dropped where this ends in \"?\"", kRoute},

@@ -72,6 +72,7 @@
     N(x_http_method, "X-HTTP-Method") \
     N(x_http_method_override, "X-HTTP-Method-Override") \
     N(x_method_override, "X-Method-Override") \
+    N(x_mirrored, "X-Mirrored") \
     N(x_original_url, "X-Original-URL") \
     N(x_request_id, "X-Request-Id") \
     N(x_rewrite_url, "X-Rewrite-URL")

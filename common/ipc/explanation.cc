@@ -88,6 +88,9 @@ std::string to_text(const Explanation& e)
     if (!e.upstream.empty()) {
         out["upstream"] = {{"name", e.upstream}, {"servers", servers}};
     }
+    if (!e.mirror.empty()) {
+        out["mirror"] = {{"upstream", e.mirror}, {"share", e.mirror_share}};
+    }
     add("cache_key", e.cache_key);
     if (!e.limits.empty()) {
         out["body"] = e.body_bytes;

@@ -47,6 +47,8 @@ struct Explanation {
     std::string location;  ///< of a redirect
     std::string upstream;
     std::vector<ExplainedServer> servers;
+    std::string mirror;      ///< the upstream that is sent copies; empty = none is
+    std::uint32_t mirror_share = 0; ///< percent of the requests
     std::string cache_key; ///< empty = not cached
     std::uint64_t body_bytes = 0;
     Facts limits;           ///< timeouts and buffers

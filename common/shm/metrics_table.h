@@ -84,6 +84,13 @@
     M(server_h2_cut, counter, "HTTP/2 connections to servers that were closed for an error or for abuse, or as they were dead") \
     M(server_queue, gauge, "requests waiting for a server below max_conn") \
     M(server_queue_refused, counter, "requests refused because the queue was full or the wait too long") \
+    M(mirror_answered, counter, "copies of requests that a mirror has answered") \
+    M(mirror_failed, counter, "copies of requests that a mirror did not answer: refused, reset, malformed, too slow") \
+    M(mirror_skipped_busy, counter, "copies left out as [mirror] allows no more in work, or no more bytes of bodies") \
+    M(mirror_skipped_body, counter, "copies left out as the request's body was passed on as it came, or waited on disk") \
+    M(mirror_skipped_no_server, counter, "copies left out as no server of the mirror was in order, or all had max_conn") \
+    M(mirror_in_work, gauge, "copies of requests in work") \
+    M(mirror_body_bytes, gauge, "bytes of bodies that copies in work hold") \
     M(spool_memory_bytes, gauge, "bytes of bodies held in memory") \
     M(spool_disk_bytes, gauge, "bytes of bodies held in spool files") \
     M(spool_to_disk, counter, "bodies that went on to a spool file") \

@@ -69,6 +69,10 @@ void print_answer(const nlohmann::json& answer)
     print_line("location", text_at(answer, "/location"));
     print_line("sent", text_at(answer, "/sent"));
     print_upstream(answer);
+    if (answer.contains("mirror")) {
+        const auto share = answer["mirror"].value("share", 0u);
+        print_line("mirror", fmt::format("{} ({}% of the requests)", text_at(answer, "/mirror/upstream"), share));
+    }
     print_line("cache key", text_at(answer, "/cache_key"));
     if (answer.contains("limits")) {
         std::string limits;

@@ -5,6 +5,7 @@
 #include "worker/cache/disk_load.h"
 #include "worker/cache/look_up.h"
 #include "worker/cache/settle.h"
+#include "worker/mirror/mirror.h"
 #include "worker/request/take_body.h"
 #include "worker/upstream/ask_servers.h"
 
@@ -39,6 +40,9 @@ loop::Task<Obtained> obtain(Request& request, Turn& turn, Found found)
         request.parts.row.add(shm::Metric::cache_misses);
         prepare_to_ask(request);
         std::optional<Answer> failed = co_await take_body(request);
+        if (!failed && useless == 0) {
+            mirror(request);
+        }
         if (!failed) {
             failed = co_await ask_servers(request, turn);
         }

@@ -147,6 +147,10 @@ void explain_route(Request& request, ipc::Explanation& out)
         }
         explain_limits(*request.route, out);
         explain_servers(request, out);
+        if (const auto& mirror = request.route->mirror) {
+            out.mirror = config.upstreams[mirror->upstream].name;
+            out.mirror_share = mirror->share;
+        }
         if (request.route->cache && request.parts.cache) {
             begin_visit(request);
             out.cache_key = request.cache->looks_up ? request.cache->key : "";

@@ -85,7 +85,8 @@ Front::~Front()
             delete static_cast<Session*>(list->next);
         }
     }
-    parts_->cache.reset(); // its errands hold turns
+    parts_->copies.clear(); // they hold turns
+    parts_->cache.reset();  // so do its errands
 }
 
 void Front::adopt_connection(os::Fd socket, const sockaddr_storage& peer, const std::string& bind_text)

@@ -24,6 +24,14 @@ Spool::Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, K
 {
 }
 
+Spool::Spool(SpoolParts& parts, loop::Wake& wake, const Spool& source)
+    : parts_(parts), wake_(wake), account_(parts.budget, SpoolBudget::kNoClient), keep_(Keep::all), size_(source.size_),
+      is_counted_(false)
+{
+    LADLE_ASSERT(source.is_whole_in_memory());
+    source.memory_.share_to(memory_, 0, source.memory_.bytes());
+}
+
 Spool::~Spool()
 {
     for (FileJob* job : {write_, read_}) {
@@ -266,7 +274,9 @@ void Spool::rewind() noexcept
 
 void Spool::settle(std::size_t outside) noexcept
 {
-    account_.set(Storage::memory, held() + outside);
+    if (is_counted_) {
+        account_.set(Storage::memory, held() + outside);
+    }
 }
 
 } // namespace ladle::worker

@@ -34,6 +34,9 @@ enum class Keep : std::uint8_t { until_taken, all, beginning };
 class Spool {
 public:
     Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, Keep keep) noexcept;
+    /// A second reader of a body that is whole in memory: shares its bytes, and keeps all of them. They count in no budget:
+    /// who makes such readers bounds what they hold.
+    Spool(SpoolParts& parts, loop::Wake& wake, const Spool& source);
     ~Spool();
     Spool(const Spool&) = delete;
     Spool& operator=(const Spool&) = delete;
@@ -55,6 +58,8 @@ public:
     void forget_beginning() noexcept;
     /// Whether all that was appended is kept.
     bool keeps_all() const noexcept { return keep_ != Keep::until_taken; }
+    /// Whether all that was appended is kept, and none of it on disk.
+    bool is_whole_in_memory() const noexcept { return keep_ == Keep::all && !is_on_disk(); }
     /// Starts again from the first byte. Precondition: keeps_all().
     void rewind() noexcept;
     /// Bytes appended so far.
@@ -101,6 +106,7 @@ private:
     FileJob* read_ = nullptr;
     unsigned failed_reads_ = 0; ///< in a row
     bool waits_for_room_ = false;
+    bool is_counted_ = true;
 };
 
 } // namespace ladle::worker

@@ -5,6 +5,7 @@
 #include "worker/delivery/deliver.h"
 #include "worker/delivery/tunnel.h"
 #include "worker/log/finish.h"
+#include "worker/mirror/mirror.h"
 #include "worker/request/admit.h"
 #include "worker/request/await_handshake.h"
 #include "worker/request/find_route.h"
@@ -44,6 +45,7 @@ loop::Task<void> run_exchange(Request& request)
     } else if (!refused) {
         refused = co_await take_body(request);
         if (!refused) {
+            mirror(request);
             refused = co_await ask_servers(request, turn);
         }
     }

@@ -10,6 +10,7 @@
 #include "worker/delivery/spool.h"
 #include "worker/delivery/spool_budget.h"
 #include "worker/log/access_log.h"
+#include "worker/mirror/copies.h"
 #include "worker/upstream/server_set.h"
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct WorkerParts {
     WorkerParts(loop::Loop& event_loop, shm::Regions& all, std::uint32_t own_row, std::unique_ptr<FileJobs> file_jobs,
                 int spool_directory, const config::Budget& limits)
         : loop(event_loop), regions(all), row(all.rows[own_row]), jobs(std::move(file_jobs)), budget(all, own_row, limits),
-          spool{event_loop, budget, jobs.get(), spool_directory}, access_log(jobs.get(), row), servers(event_loop, row)
+          spool{event_loop, budget, jobs.get(), spool_directory}, access_log(jobs.get(), row), servers(event_loop, row),
+          copies(event_loop, row, all.header.seed)
     {
     }
 
@@ -34,6 +36,7 @@ struct WorkerParts {
     SpoolParts spool;
     AccessLog access_log;
     ServerSet servers;
+    Copies copies;
     std::unique_ptr<Cache> cache; ///< null where there is none
     std::string date; ///< "Date: …\r\n", made anew each second
     bool is_draining = false;

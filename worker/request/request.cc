@@ -5,12 +5,12 @@
 
 namespace ladle::worker {
 
-Request::Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config)
-    : parts(worker_parts), client(stream), live(std::move(live_config)), head(live->config->request_limits.header_count),
-      response(2 * live->config->request_limits.header_count)
+Request::Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config, RequestKind request_kind)
+    : parts(worker_parts), client(stream), live(std::move(live_config)), kind(request_kind),
+      head(live->config->request_limits.header_count), response(2 * live->config->request_limits.header_count)
 {
     times.begun = loop::clock_now();
-    parts.row.add(shm::Metric::requests_in_flight);
+    parts.row.add(shm::Metric::requests_in_flight, kind == RequestKind::client ? 1 : 0);
 }
 
 Request::~Request()
@@ -18,7 +18,7 @@ Request::~Request()
     if (cache) {
         leave_large(*this);
     }
-    parts.row.subtract(shm::Metric::requests_in_flight);
+    parts.row.subtract(shm::Metric::requests_in_flight, kind == RequestKind::client ? 1 : 0);
 }
 
 std::string_view protocol_version(const Request& request) noexcept

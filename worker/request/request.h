@@ -38,8 +38,13 @@ struct Times {
     loop::Nanos finished = 0;
 };
 
+/// Whose request it is: a client's, or a copy of one for a mirror, which is sent once, waits in no queue and is no client's in any
+/// count.
+enum class RequestKind : std::uint8_t { client, copy };
+
 struct Request {
-    Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config);
+    Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config,
+            RequestKind request_kind = RequestKind::client);
     ~Request();
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
@@ -47,6 +52,7 @@ struct Request {
     WorkerParts& parts;
     ClientStream& client;
     std::shared_ptr<LiveConfig> live;
+    const RequestKind kind;
     std::uint32_t listen = 0; ///< index into the configuration's listens
 
     // receive and admit
@@ -73,6 +79,8 @@ struct Request {
     std::string id;                 ///< request id, accepted or made
     std::uint32_t client_bucket = 0;
 
+    std::string subject;            ///< of a copy: of the certificate that its client has shown
+
     bool is_question = false;       ///< of `ladle explain`: there is no connection on which a client could have shown anything
 
     // route
@@ -88,7 +96,7 @@ struct Request {
 
     // cache
     std::optional<CacheVisit> cache; ///< of a route that caches
-    std::string added_fields;        ///< lines that the server is sent beside the client's: validators
+    std::string added_fields;        ///< lines that the server is sent beside the client's: validators, the mark of a copy
     bool hides_conditions = false;   ///< the server is not sent the client's conditions and ranges
 
     std::optional<std::uint32_t> sticky_member; ///< of its upstream's servers the one that the client had, by its cookie

@@ -5,9 +5,6 @@
 
 namespace ladle::worker {
 
-namespace {
-
-/// Where the client connected to: what a PROXY header has told us, else our own end.
 http::Endpoint destination_of(const ClientStream& client)
 {
     if (client.destination.family != http::Endpoint::Family::unknown) {
@@ -19,8 +16,6 @@ http::Endpoint destination_of(const ClientStream& client)
     return is_open && ::getsockname(client.transport->fd(), reinterpret_cast<sockaddr*>(&own), &length) == 0 ? to_endpoint(own)
                                                                                                              : http::Endpoint{};
 }
-
-} // namespace
 
 std::string announcement_for(const Request& request, const config::Upstream& upstream)
 {

@@ -61,12 +61,14 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
     const Preference preference = preference_of(request, upstream);
+    const bool is_copy = request.kind == RequestKind::copy;
+    const Upstream::Purpose purpose = is_copy ? Upstream::Purpose::copy : Upstream::Purpose::request;
     for (unsigned lost = 0;;) {
         // Who has waited longer goes first, whatever else woke this one.
         const loop::Nanos now = request.parts.loop.now();
         const bool may_choose = upstream.has_turn(queue.place, now) || upstream.may_pass(preference, tried, now);
         const Upstream::Choice choice =
-            may_choose ? upstream.choose(tried, now, preference) : Upstream::Choice{Upstream::Outcome::all_full, 0};
+            may_choose ? upstream.choose(tried, now, preference, purpose) : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
             turn.lease = upstream.take(choice, now);
             if (!turn.lease && ++lost < kMostLost) {
@@ -80,6 +82,9 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
         }
         if (choice.outcome == Upstream::Outcome::none_left) {
             co_return Answer{502, Reason::no_server};
+        }
+        if (is_copy) {
+            co_return Answer{503, Reason::queue_full}; // it waits for nobody, and nobody behind it
         }
         std::optional<Answer> failed = co_await wait_in_queue(request, upstream, queue.place);
         if (failed) {
@@ -150,8 +155,9 @@ void give_up_on(Request& request, Turn& turn, const Connected& connected)
 bool may_ask_another(const Request& request, const Turn& turn, Tried tried) noexcept
 {
     tried.add(turn.member);
-    return !request.response_begun && has_whole_body(request) && http::is_idempotent(request.head.method) &&
-           tried.size() < turn.upstream->settings().retry.attempts && turn.upstream->has_other(tried, request.parts.loop.now());
+    return request.kind == RequestKind::client && !request.response_begun && has_whole_body(request) &&
+           http::is_idempotent(request.head.method) && tried.size() < turn.upstream->settings().retry.attempts &&
+           turn.upstream->has_other(tried, request.parts.loop.now());
 }
 
 /// Whether this answer is worth another server's.
@@ -169,6 +175,9 @@ Next after_failure(const Request& request, const Turn& turn, const Received& rec
 {
     const config::Retry& rules = turn.upstream->settings().retry;
     const bool may_repeat = !request.response_begun && has_whole_body(request) && request.attempts <= rules.attempts;
+    if (request.kind == RequestKind::copy && !(turn.is_reused && freshness == Freshness::kept_or_fresh)) {
+        return Next::answer; // it is sent once, or twice where a kept connection was closed as it was idle
+    }
     if (may_repeat && received.repeat == Repeat::always) {
         // It may be about to leave, or has too much to do.
         return turn.upstream->members().size() > 1 ? Next::other : Next::same_or_other;
@@ -256,7 +265,8 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         Connected connected = co_await try_connect(request, turn, freshness, tried);
         if (connected.failed) {
             unreachable = connected.failed;
-            if (connected.failed->reason == Reason::client_left || !rules.on_connect || tried.size() >= rules.attempts) {
+            const bool is_last = !rules.on_connect || tried.size() >= rules.attempts || request.kind == RequestKind::copy;
+            if (is_last || connected.failed->reason == Reason::client_left) {
                 co_return unreachable;
             }
             continue;

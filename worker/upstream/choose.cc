@@ -217,7 +217,7 @@ Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Pre
                                    : ++offset_;
     Choice choice{Outcome::none_left, 0};
     for (const Tier tier : {Tier::normal, Tier::starting, Tier::backup, Tier::any}) {
-        if (tier == Tier::any && !settings_.panics) {
+        if (tier == Tier::any && (!settings_.panics || purpose == Purpose::copy)) {
             break;
         }
         const Search search{tried, now, tier, turn, method == config::Balance::hash ? preference.key : std::nullopt, purpose};
@@ -377,7 +377,7 @@ Upstream::Choice Upstream::choose_round_robin(const Search& search)
     const Choice choice = first_of(
         turns_.size(), [&](std::size_t i) { return turns_[(search.turn + (passed = i)) % turns_.size()]; },
         [&](std::uint32_t at) { return is_usable(at, search); }, [&](std::uint32_t at) { return load_of(at) != kFull; });
-    if (choice.outcome == Outcome::chosen && passed != 0 && search.purpose == Purpose::request) {
+    if (choice.outcome == Outcome::chosen && passed != 0 && search.purpose != Purpose::explanation) {
         members_.front().entry->turns.fetch_add(passed, std::memory_order_relaxed);
     }
     return choice;

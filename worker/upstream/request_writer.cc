@@ -27,6 +27,8 @@ bool is_rewritten(const Request& request, FieldName id) noexcept
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
         return !request.is_trusted_peer;
+    case FieldName::x_mirrored: // a copy has it among its added_fields
+        return !request.is_trusted_peer || request.kind == RequestKind::copy;
     case FieldName::if_match:
     case FieldName::if_none_match:
     case FieldName::if_modified_since:
@@ -103,7 +105,7 @@ void write_forwarded(HeadText& text, const Request& request)
 std::string_view subject_of(const Request& request)
 {
     const Encryption* encryption = request.client.encryption;
-    return encryption != nullptr ? encryption->facts().subject : std::string_view{};
+    return encryption != nullptr ? encryption->facts().subject : std::string_view(request.subject);
 }
 
 } // namespace

@@ -100,8 +100,9 @@ public:
         std::uint32_t member;
         bool is_panic = false; ///< none is in order
     };
-    enum class Purpose : std::uint8_t { request, explanation };
-    /// Picks a member that is not in `tried`. For an explanation nothing is counted.
+    enum class Purpose : std::uint8_t { request, explanation, copy };
+    /// Picks a member that is not in `tried`. For an explanation nothing is counted; a copy for a mirror goes to no server that
+    /// is out.
     Choice choose(const Tried& tried, loop::Nanos now, const Preference& preference = {}, Purpose purpose = Purpose::request);
     /// Whether the member keeps the clients that it has: it works, and drains at most.
     bool keeps_clients(std::uint32_t member, loop::Nanos now) const noexcept;

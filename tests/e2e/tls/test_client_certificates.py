@@ -53,6 +53,18 @@ def test_only_who_shows_a_good_certificate_is_let_in(secure, origin, clients, pa
     waiting.until(lambda: proxy.status()["metrics"]["tls_failed"] == 2, "the counts")
 
 
+def test_a_mirror_is_told_who_the_client_is_too(secure, origin, clients, pair):
+    """The copy of a request names the subject of the client's certificate, and not what the client writes itself."""
+    server, shadow = origin(), origin()
+    proxy = secure(server, site={"tls": tls(pair, client={"ca": clients.pem, "required": False}), "mirror": shadow.url})
+    with proxy.secure(before=showing(clients.anna)) as client:
+        assert client.request("GET", "/anna", [("X-Client-Subject", "CN=root")]).status == 200
+    with proxy.secure() as client:
+        assert client.request("GET", "/nobody", [("X-Client-Subject", "CN=root")]).status == 200
+    told = {request.target: request.headers.all("X-Client-Subject") for request in shadow.wait_requests(2)}
+    assert told == {"/anna": ["CN=anna"], "/nobody": []}
+
+
 def test_optional_certificates(secure, origin, clients, pair):
     """required = false: without a certificate the server is told nobody's name, whatever the client writes."""
     server = origin()

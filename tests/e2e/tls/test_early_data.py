@@ -24,12 +24,13 @@ class Scene:
 
     def __init__(self, pair, authority):
         self.number = 0
-        self.server = Origin(self.answer)
+        self.server, self.shadow = Origin(self.answer), Origin()
         self.proxy = Ladle(None, None, start=False)
         site = {"listen": f"https://127.0.0.1:{self.proxy.port}", "upstream": self.server.url, "tls": tls(pair)}
         self.proxy.configure({
             "server": {"workers": 3}, "timeouts": {"handshake": "2s"}, "tls": {"early_data": True},
-            "site": {"site.test": {**site, "route": [{"path": "/cached/*", "cache": True}, {"path": "/*"}]},
+            "site": {"site.test": {**site, "route": [{"path": "/cached/*", "cache": True}, {"path": "/mirrored/*", "mirror": self.shadow.url},
+                                                     {"path": "/*"}]},
                      "late.site.test": {**site, "tls": {**tls(pair), "early_data": False}},
                      "shown.site.test": {**site, "tls": {**tls(pair), "client": {"ca": authority.pem, "required": False}}}},
         })
@@ -70,6 +71,7 @@ def new_scene(pair, authority):
     yield scene
     scene.proxy.stop()
     scene.server.stop()
+    scene.shadow.stop()
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,20 @@ def test_a_get_is_served_before_the_handshake_ends(scene):
         assert client.response().body == b"done"
     first, second = scene.asked(path)
     assert first.headers.has("Early-Data") and not second.headers.has("Early-Data")
+
+
+def test_a_mirror_is_told_of_early_data_too(scene):
+    """The copy of a request in early data says so, as the request itself does; a later one's does not."""
+    path = b"mirrored/" + scene.path()
+    with scene.client() as client:
+        client.send_early(GET % path)
+        scene.shadow.wait_requests(1)
+        client.finish()
+        assert client.early_status == ACCEPTED and client.response().status == 200
+        client.sendall(GET % path)
+        assert client.response().status == 200
+    first, second = scene.shadow.wait_requests(2)
+    assert first.headers.all("Early-Data") == ["1"] and not second.headers.has("Early-Data")
 
 
 def test_several_requests_in_early_data(scene):

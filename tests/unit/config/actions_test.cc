@@ -204,6 +204,128 @@ x.toml:37:1: error: a route has an "upstream" or a "split", not both
 )~");
 }
 
+TEST_CASE("config: a mirror that is unknown, the upstream itself, or without an upstream is said with its place")
+{
+    check_says(R"~(
+[upstream.app]
+servers = ["127.0.0.1:1"]
+[upstream.shadow]
+servers = ["127.0.0.1:2"]
+[site."a.test"]
+upstream = "app"
+mirror = "shadw"
+[[site."a.test".route]]
+path = "/1"
+mirror = "app"
+[[site."a.test".route]]
+path = "/2"
+split = { app = 1, shadow = 1 }
+mirror = { to = "shadow", share = "101%" }
+[[site."a.test".route]]
+path = "/3"
+split = { app = 1, shadow = 1 }
+mirror = "shadow"
+[[site."a.test".route]]
+path = "/4"
+mirror = { to = "shadow", share = 10 }
+[[site."a.test".route]]
+path = "/5"
+respond = 403
+mirror = "shadow"
+[site."b.test"]
+upstream = "app"
+mirror = "shadow"
+[[site."b.test".route]]
+path = "/1"
+upstream = "shadow"
+[site."c.test"]
+upstream = "app"
+mirror = { share = "5%" }
+[mirror]
+requests = 0
+timeout = "1ms"
+)~",
+               R"~(
+x.toml:7:10: error: there is no [upstream.shadw]
+    7 | mirror = "shadw"
+      |          ^^^^^^^ did you mean "shadow", defined at x.toml:3:11?
+x.toml:10:10: error: the mirror "app" is where the requests themselves go
+   10 | mirror = "app"
+      |          ^^^^^ write another upstream
+x.toml:14:17: error: the mirror "shadow" is where the requests themselves go
+   14 | mirror = { to = "shadow", share = "101%" }
+      |                 ^^^^^^^^ write another upstream
+x.toml:14:35: error: expected a share such as "10%", from 0% to 100%, got the string "101%"
+   14 | mirror = { to = "shadow", share = "101%" }
+      |                                   ^^^^^^
+x.toml:18:10: error: the mirror "shadow" is where the requests themselves go
+   18 | mirror = "shadow"
+      |          ^^^^^^^^ write another upstream
+x.toml:21:35: error: expected a share such as "100%", got the integer 10
+   21 | mirror = { to = "shadow", share = 10 }
+      |                                   ^^ write "10%"
+x.toml:25:1: error: a route has a "mirror" or a "respond", not both
+   25 | mirror = "shadow"
+      | ^^^^^^ respond is at x.toml:24:1
+x.toml:28:10: error: the mirror "shadow" is where the requests themselves go
+   28 | mirror = "shadow"
+      |          ^^^^^^^^ of the route at x.toml:29:1: write mirror = "unset" there
+x.toml:34:10: error: where the copies go is not said
+   34 | mirror = { share = "5%" }
+      |          ^^^^^^^^^^^^^^^^ write mirror = { to = "http://127.0.0.1:3001", share = "10%" }
+x.toml:36:12: error: mirror.requests must be from 1 to 100000, got 0
+   36 | requests = 0
+      |            ^ each holds memory of its own
+x.toml:37:11: error: mirror.timeout must be from 100ms to 1h, got 1ms
+   37 | timeout = "1ms"
+      |           ^^^^^ one that hangs takes the place of others
+)~");
+}
+
+TEST_CASE("config: a mirror is inherited key by key, and a route may do without")
+{
+    const auto config = load_good(R"~(
+[upstream.app]
+servers = ["127.0.0.1:1"]
+[upstream.shadow]
+servers = ["127.0.0.1:2"]
+[mirror]
+requests = 7
+bodies = "1MiB"
+answer = "2KiB"
+timeout = "3s"
+[site."a.test"]
+upstream = "app"
+mirror = "shadow"
+[[site."a.test".route]]
+path = "/1"
+mirror = { share = "10%" }
+[[site."a.test".route]]
+path = "/2"
+upstream = "shadow"
+mirror = "unset"
+[[site."a.test".route]]
+path = "/3"
+respond = 204
+[[site."a.test".route]]
+path = "/4"
+mirror = "http://127.0.0.1:3"
+)~");
+    const auto& routes = config->sites[0].routes;
+    REQUIRE(routes.size() == 5);
+    CHECK(routes[0].mirror->share == 10);
+    CHECK(config->upstreams[routes[0].mirror->upstream].name == "shadow");
+    CHECK_FALSE(routes[1].mirror.has_value());
+    CHECK_FALSE(routes[2].mirror.has_value());
+    CHECK(config->upstreams[routes[3].mirror->upstream].name == "http://127.0.0.1:3");
+    CHECK(routes[4].name == "default");
+    CHECK(routes[4].mirror->share == 100);
+    CHECK(config->mirror.requests == 7);
+    CHECK(config->mirror.body_bytes == 1 << 20);
+    CHECK(config->mirror.answer_bytes == 2048);
+    CHECK(config->mirror.timeout == std::chrono::seconds(3));
+}
+
 TEST_CASE("config: headers that frame, name or trace a message are not edited")
 {
     check_says(R"~(

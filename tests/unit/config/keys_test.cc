@@ -103,7 +103,7 @@ waf = "block"
                R"~(
 x.toml:3:1: error: unknown key "waf" in [site."a.test"]
     3 | waf = "block"
-      | ^^^ known here: aliases, listen, tls, upstream, body, timeouts, buffer, cache, headers, error_pages, route
+      | ^^^ known here: aliases, listen, tls, upstream, body, timeouts, buffer, cache, mirror, headers, error_pages, route
 )~");
     check_says(R"~(
 [cash]
@@ -114,18 +114,19 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:1:2: error: unknown table [cash]
     1 | [cash]
-      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, tls, defence, headers, upstream, site, log
+      |  ^^^^ known here: include, server, listen, trust, timeouts, budget, cache, mirror, tls, defence, headers, upstream, )~"
+               R"~(site, log
 )~");
     check_says(R"~(
 [upstream.app]
 servers = ["127.0.0.1:3000"]
-mirror = true
+shards = true
 [site."a.test"]
 upstream = "http://127.0.0.1:3000"
 )~",
                R"~(
-x.toml:3:1: error: unknown key "mirror" in [upstream.app]
-    3 | mirror = true
+x.toml:3:1: error: unknown key "shards" in [upstream.app]
+    3 | shards = true
       | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, health, eject, retry, )~"
                R"~(slow_start, panic, keepalive, queue
 )~");

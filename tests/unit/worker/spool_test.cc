@@ -220,6 +220,44 @@ TEST_CASE("a spool that keeps all can be read twice, from memory and disk")
     }
 }
 
+TEST_CASE("a second reader of a body shares its bytes, outlives the first, and counts in no budget")
+{
+    SpoolBench bench(limits_of(kMega, 100 * kMega));
+    std::optional<Spool> body(std::in_place, *bench.parts, kBucket, *bench.wake, Keep::all);
+    append(*body, 100'000);
+    REQUIRE(body->is_whole_in_memory());
+    const std::uint64_t held = bench.value(shm::Metric::spool_memory_bytes);
+    const std::uint64_t buffers = bench.value(shm::Metric::buffer_bytes);
+    Spool reader(*bench.parts, *bench.wake, *body);
+    reader.settle(50'000);
+    CHECK(bench.value(shm::Metric::spool_memory_bytes) == held);
+    CHECK(bench.value(shm::Metric::buffer_bytes) == buffers);
+    std::uint64_t at = 0;
+    take(reader, at, 40'000);
+    std::uint64_t first_at = 0;
+    drain(bench, *body, first_at);
+    body.reset();
+    CHECK(bench.value(shm::Metric::spool_memory_bytes) == 0);
+    drain(bench, reader, at);
+    reader.rewind();
+    at = 0;
+    drain(bench, reader, at);
+    CHECK(bench.value(shm::Metric::spool_memory_bytes) == 0);
+}
+
+TEST_CASE("a body that lies on disk, or is not kept, is not whole in memory")
+{
+    SpoolBench bench(limits_of(20'000, 100 * kMega));
+    Spool body(*bench.parts, kBucket, *bench.wake, Keep::all);
+    append(body, 1000);
+    CHECK(body.is_whole_in_memory());
+    append(body, 300'000);
+    CHECK_FALSE(body.is_whole_in_memory());
+    Spool passed(*bench.parts, kBucket, *bench.wake, Keep::beginning);
+    append(passed, 1000);
+    CHECK_FALSE(passed.is_whole_in_memory());
+}
+
 TEST_CASE("a spool can stop keeping before it was read")
 {
     SpoolBench bench(limits_of(kMega, kMega));

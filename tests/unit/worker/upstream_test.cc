@@ -270,6 +270,18 @@ TEST_CASE("what checks have found down is not chosen, unless all are; a backup o
     }
 }
 
+TEST_CASE("a copy for a mirror goes to no server that is out, where a request would try it as there is no other")
+{
+    Bench bench(config::Balance::least_busy, {1, 1});
+    const auto copy = [&bench] { return bench.upstream->choose({}, bench.now, {}, Upstream::Purpose::copy); };
+    bench.health(0).verdict = shm::Verdict::down;
+    CHECK(copy().outcome == Upstream::Outcome::chosen);
+    CHECK(copy().member == 1);
+    bench.health(1).verdict = shm::Verdict::down;
+    CHECK(bench.upstream->choose({}, bench.now).outcome == Upstream::Outcome::chosen);
+    CHECK(copy().outcome == Upstream::Outcome::none_left);
+}
+
 TEST_CASE("a server that the operator took out is not even chosen when all are out; its weight may be another one")
 {
     Bench bench(kRound, {1, 1});

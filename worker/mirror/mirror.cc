@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/mirror/mirror.h"
+
+#include "worker/client/connection.h"
+#include "worker/mirror/copies.h"
+#include "worker/request/copy_request.h"
+#include "worker/upstream/announce.h"
+#include "worker/upstream/ask_servers.h"
+
+#include <memory>
+#include <optional>
+
+namespace ladle::worker {
+
+namespace {
+
+constexpr std::size_t kReadAtOnce = 64 << 10;
+constexpr unsigned kReadsAtOnce = 4; // then the other connections have a turn
+constexpr std::string_view kMark = "X-Mirrored: 1\r\n";
+
+class RequestCopy final : public Errand {
+public:
+    RequestCopy(const Request& cause, std::uint32_t upstream, std::uint64_t body_bytes);
+    bool is_awaited() const noexcept override { return false; }
+
+private:
+    enum class Answered : std::uint8_t { no, in_part, whole };
+
+    loop::Task<void> run() override;
+    loop::Task<Answered> drop_answer();
+    void count(const std::optional<Answer>& failed, Answered answered);
+    static void on_limit(void* self);
+
+    Copies& copies_;
+    Copies::Place place_;
+    ClientConnection nobody_; ///< without a socket: nothing is said to it
+    Request request_;
+    Turn turn_;
+    loop::Deadline limit_;
+};
+
+void copy_client(const Request& from, Request& to, bool is_announced)
+{
+    to.client.peer = from.client.peer;
+    if (is_announced) {
+        to.client.destination = destination_of(from.client);
+    }
+    if (from.client.encryption != nullptr) {
+        to.subject = from.client.encryption->facts().subject;
+    }
+}
+
+RequestCopy::RequestCopy(const Request& cause, std::uint32_t upstream, std::uint64_t body_bytes)
+    : copies_(cause.parts.copies), place_(copies_, body_bytes), nobody_(cause.parts.loop, cause.parts.row),
+      request_(cause.parts, nobody_, cause.live, RequestKind::copy), limit_(cause.parts.loop, &RequestCopy::on_limit, this)
+{
+    copy_request(cause, request_);
+    request_.upstream = upstream;
+    request_.framing = cause.framing;
+    request_.is_grpc = cause.is_grpc;
+    request_.hides_conditions = cause.hides_conditions;
+    request_.added_fields = cause.added_fields;
+    const bool says_early = cause.is_trusted_peer && cause.head.fields.has(http::FieldName::early_data);
+    if (cause.client.is_early() && !says_early) {
+        request_.added_fields += "Early-Data: 1\r\n"; // RFC 8470 §5.1
+    }
+    request_.added_fields += kMark;
+    request_.trailers = cause.trailers;
+    if (cause.body) {
+        request_.body.emplace(cause.parts.spool, nobody_.wake, *cause.body);
+    }
+    copy_client(cause, request_, cause.live->config->upstreams[upstream].proxy_protocol.has_value());
+}
+
+void RequestCopy::on_limit(void* self)
+{
+    auto& copy = *static_cast<RequestCopy*>(self);
+    copy.nobody_.is_gone = true; // every step that waits ends when its client has left
+    copy.nobody_.wake.kick_later();
+}
+
+/// Reads what is left of the answer, so that its connection can be kept, and forgets it.
+loop::Task<RequestCopy::Answered> RequestCopy::drop_answer()
+{
+    const std::uint64_t most = request_.live->config->mirror.answer_bytes;
+    std::uint64_t dropped = 0;
+    nobody_.alarm.set(request_.timeouts().stall);
+    while (!turn_.body.is_complete()) {
+        bool has_moved = false;
+        for (unsigned reads = 0; reads < kReadsAtOnce && !turn_.body.is_complete() && turn_.may_pull(); ++reads) {
+            Chain part;
+            const std::uint64_t before = turn_.body.received();
+            const BodyReader::Pull pull = turn_.pull(part, kReadAtOnce);
+            request_.parts.row.add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
+            if (pull == BodyReader::Pull::blocked) {
+                break;
+            }
+            if (pull != BodyReader::Pull::progress) {
+                co_return Answered::no;
+            }
+            has_moved = true;
+            dropped += part.bytes();
+        }
+        if (dropped > most) {
+            co_return Answered::in_part;
+        }
+        if (turn_.body.is_complete()) {
+            break;
+        }
+        if (has_moved) {
+            nobody_.alarm.set(request_.timeouts().stall);
+            nobody_.wake.kick_later();
+        }
+        co_await nobody_.wake.wait();
+        if (nobody_.has_left() || nobody_.alarm.rang()) {
+            co_return Answered::no;
+        }
+    }
+    co_return Answered::whole;
+}
+
+void RequestCopy::count(const std::optional<Answer>& failed, Answered answered)
+{
+    shm::ProcessRow& row = request_.parts.row;
+    const bool is_skipped = failed && (failed->reason == Reason::queue_full || failed->reason == Reason::no_server);
+    if (is_skipped) {
+        row.add(shm::Metric::mirror_skipped_no_server);
+    } else {
+        row.add(answered == Answered::no ? shm::Metric::mirror_failed : shm::Metric::mirror_answered);
+    }
+    const bool hangs = failed && failed->reason == Reason::client_left && request_.times.connected != 0;
+    if (hangs) { // till limit_: that is the server's fault as when timeouts.response ends it
+        turn_.upstream->report_failure(turn_.member, shm::ServerFailure::timeout, request_.parts.loop.now());
+    }
+}
+
+loop::Task<void> RequestCopy::run()
+{
+    limit_.set(request_.parts.loop.now() + loop::to_nanos(request_.live->config->mirror.timeout));
+    nobody_.wake.kick_later();
+    co_await nobody_.wake.wait();
+    std::optional<Answer> failed = co_await ask_servers(request_, turn_);
+    Answered answered = Answered::no;
+    if (!failed) {
+        answered = co_await drop_answer();
+    }
+    count(failed, answered);
+    if (answered == Answered::whole) {
+        turn_.release();
+    }
+    turn_.drop();
+    nobody_.alarm.clear();
+    limit_.clear();
+    copies_.retire(*this);
+}
+
+} // namespace
+
+void mirror(Request& request)
+{
+    const std::optional<config::Mirror>& mirror = request.route->mirror;
+    Copies& copies = request.parts.copies;
+    if (!mirror || request.wants_upgrade || !copies.draw(mirror->share)) {
+        return;
+    }
+    if (request.body && !(request.client.body.is_complete() && request.body->is_whole_in_memory())) {
+        request.parts.row.add(shm::Metric::mirror_skipped_body);
+        return;
+    }
+    const std::uint64_t body_bytes = request.body ? request.body->size() : 0;
+    if (!copies.has_room(request.live->config->mirror, body_bytes)) {
+        request.parts.row.add(shm::Metric::mirror_skipped_busy);
+        return;
+    }
+    copies.start(std::make_unique<RequestCopy>(request, mirror->upstream, body_bytes));
+}
+
+} // namespace ladle::worker
