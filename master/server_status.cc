@@ -3,6 +3,7 @@
 
 #include "common/base/append.h"
 #include "common/loop/loop.h"
+#include "common/shm/server_agent.h"
 
 #include <fmt/format.h>
 
@@ -25,9 +26,9 @@ std::uint64_t ms_until(std::uint64_t then, loop::Nanos now)
     return then > now ? (then - now) / 1'000'000 : 0;
 }
 
-json check_to_json(const shm::ServerHealth& health, loop::Nanos now)
+/// The newest first.
+json ends_to_json(std::uint64_t recent)
 {
-    const std::uint64_t recent = health.recent.load(std::memory_order_relaxed);
     json last = json::array();
     for (unsigned i = 0; i < 8; ++i) {
         const auto end = static_cast<shm::CheckEnd>(recent >> (8 * i) & 0xff);
@@ -35,11 +36,16 @@ json check_to_json(const shm::ServerHealth& health, loop::Nanos now)
             last.push_back(name_of(end));
         }
     }
+    return last;
+}
+
+json check_to_json(const shm::ServerHealth& health, loop::Nanos now)
+{
     const shm::Verdict verdict = health.verdict.load(std::memory_order_relaxed);
     json j = {{"verdict", verdict == shm::Verdict::up     ? "up"
                           : verdict == shm::Verdict::down ? "down"
                                                           : "unknown"},
-              {"last", std::move(last)}, // the newest first
+              {"last", ends_to_json(health.recent.load(std::memory_order_relaxed))},
               {"next_in_ms", ms_until(health.next_check_ns.load(std::memory_order_relaxed), now)}};
     if (const std::uint64_t at = health.checked_ns.load(std::memory_order_relaxed); at != 0) {
         j["checked_ms_ago"] = ms_since(at, now);
@@ -47,7 +53,39 @@ json check_to_json(const shm::ServerHealth& health, loop::Nanos now)
     if (const std::uint64_t since = health.verdict_since_ns.load(std::memory_order_relaxed); since != 0) {
         j["for_ms"] = ms_since(since, now);
     }
-    if (const std::string note = shm::read_note(health); !note.empty()) {
+    if (const std::string note = shm::read_note(health.note); !note.empty()) {
+        j["last_failure"] = note;
+    }
+    return j;
+}
+
+json agent_to_json(const shm::ServerHealth& health, loop::Nanos now)
+{
+    const shm::AgentWord word = shm::unpack_agent(health.agent.load(std::memory_order_relaxed));
+    json j = {{"last", ends_to_json(health.agent_recent.load(std::memory_order_relaxed))},
+              {"next_in_ms", ms_until(health.next_agent_ns.load(std::memory_order_relaxed), now)}};
+    if (word.order) {
+        j["order"] = *word.order == shm::ServerOrder::none ? "ready" : *word.order == shm::ServerOrder::drain ? "drain" : "maint";
+    }
+    if (word.state) {
+        j["state"] = name_of(*word.state);
+    }
+    if (word.percent) {
+        j["percent"] = *word.percent;
+    }
+    if (word.max_conn) {
+        j["max_conn"] = *word.max_conn;
+    }
+    if (const std::string note = shm::read_note(health.agent_note); !note.empty()) {
+        j["description"] = note;
+    }
+    if (const std::uint64_t at = health.agent_asked_ns.load(std::memory_order_relaxed); at != 0) {
+        j["asked_ms_ago"] = ms_since(at, now);
+    }
+    if (const std::uint64_t since = health.agent_since_ns.load(std::memory_order_relaxed); since != 0) {
+        j["for_ms"] = ms_since(since, now);
+    }
+    if (const std::string note = shm::read_note(health.agent_failure); !note.empty()) {
         j["last_failure"] = note;
     }
     return j;
@@ -69,20 +107,36 @@ json failures_to_json(const shm::ServerHealth& health)
     return j;
 }
 
+/// What the operator or the agent has ordered.
+bool add_order(json& server, shm::ServerOrder order, std::string why)
+{
+    if (order == shm::ServerOrder::none) {
+        return false;
+    }
+    const bool is_busy = server.value("in_flight", 0) > 0;
+    server["state"] = order == shm::ServerOrder::down ? "off" : is_busy ? "draining" : "drained";
+    server["why"] = std::move(why);
+    return true;
+}
+
 void add_state(json& server, const config::Upstream& upstream, const shm::ServerHealth& health, loop::Nanos now)
 {
     const shm::ServerOrder order = health.order.load(std::memory_order_relaxed);
+    const std::uint64_t word = upstream.agent ? health.agent.load(std::memory_order_relaxed) : 0;
+    const std::string agent = "agent: " + shm::describe(shm::unpack_agent(word), shm::read_note(health.agent_note));
     const std::uint64_t out_until = health.out_until_ns.load(std::memory_order_relaxed);
-    if (order == shm::ServerOrder::down) {
-        server["state"] = "off";
-        server["why"] = "ordered by the operator";
-    } else if (order == shm::ServerOrder::drain) {
-        server["state"] = server.value("in_flight", 0) > 0 ? "draining" : "drained";
-        server["why"] = "ordered by the operator";
-    } else if (upstream.health && health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
+    if ((order >= shm::agent_order(word) && add_order(server, order, "ordered by the operator")) ||
+        add_order(server, shm::agent_order(word), agent)) {
+        return;
+    }
+    if (upstream.health && health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
         server["state"] = "down";
-        server["why"] = "check: " + shm::read_note(health);
+        server["why"] = "check: " + shm::read_note(health.note);
         server["out_for_ms"] = ms_since(health.verdict_since_ns.load(std::memory_order_relaxed), now);
+    } else if (shm::is_kept_out(word)) {
+        server["state"] = shm::agent_state(word) != shm::AgentState::up ? "down" : "full";
+        server["why"] = agent;
+        server["out_for_ms"] = ms_since(health.agent_since_ns.load(std::memory_order_relaxed), now);
     } else if (out_until > now) {
         const auto failure = static_cast<shm::ServerFailure>(health.out_for.load(std::memory_order_relaxed));
         server["state"] = "ejected";
@@ -114,6 +168,9 @@ void add_health(json& server, const config::Upstream& upstream, const config::Up
     if (upstream.health) {
         server["check"] = check_to_json(health, now);
     }
+    if (upstream.agent) {
+        server["agent"] = agent_to_json(health, now);
+    }
 }
 
 void add_shares(json& servers)
@@ -130,6 +187,37 @@ void add_shares(json& servers)
         server["panic"] = !has_good[server["upstream"]]; // no server of its upstream is in order
     }
 }
+
+namespace {
+
+std::string render_ends(const json& check)
+{
+    std::string last;
+    for (const json& end : check["last"]) {
+        last += (last.empty() ? "" : ", ") + end.get<std::string>();
+    }
+    return last.empty() ? "none yet" : last;
+}
+
+std::string render_agent(const json& agent)
+{
+    std::string said;
+    const auto add = [&said](const std::string& text) { said += (said.empty() ? "" : ", ") + text; };
+    for (const char* key : {"order", "state"}) {
+        if (agent.contains(key)) {
+            add(agent[key]);
+        }
+    }
+    if (agent.contains("percent")) {
+        add(fmt::format("{} %", agent["percent"].get<std::uint32_t>()));
+    }
+    if (agent.contains("max_conn")) {
+        add(fmt::format("max_conn {}", agent["max_conn"].get<std::uint32_t>()));
+    }
+    return said.empty() ? "nothing yet" : said;
+}
+
+} // namespace
 
 std::string render_servers(const json& servers)
 {
@@ -156,12 +244,12 @@ std::string render_servers(const json& servers)
                    server.value("panic", false) ? "; tried all the same: no server of the upstream is in order" : "");
         }
         if (server.contains("check")) {
-            const json& check = server["check"];
-            std::string last;
-            for (const json& end : check["last"]) {
-                last += (last.empty() ? "" : ", ") + end.get<std::string>();
-            }
-            append(out, "  {:<30} checks: {}; next in {}\n", "", last.empty() ? "none yet" : last, seconds(check["next_in_ms"]));
+            append(out, "  {:<30} checks: {}; next in {}\n", "", render_ends(server["check"]),
+                   seconds(server["check"]["next_in_ms"]));
+        }
+        if (server.contains("agent")) {
+            append(out, "  {:<30} agent: {}; asked: {}; next in {}\n", "", render_agent(server["agent"]),
+                   render_ends(server["agent"]), seconds(server["agent"]["next_in_ms"]));
         }
         if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
             const json& latency = server["latency_ms"];

@@ -12,7 +12,7 @@
 
 namespace ladle::master {
 
-/// "state" (up, down, ejected, draining, drained, off), "why", "check", "failures", "latency_ms" and what else is known.
+/// "state" (up, down, full, ejected, draining, drained, off), "why", "check", "agent", "failures", "latency_ms" and the like.
 void add_health(nlohmann::json& server, const config::Upstream& upstream, const config::UpstreamServer& settings,
                 const shm::ServerHealth& health);
 

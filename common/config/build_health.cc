@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `health`, `eject`, `retry`, `slow_start` and `panic` of an upstream.
+// `health`, `agent`, `eject`, `retry`, `slow_start` and `panic` of an upstream.
 #include "common/config/builder.h"
 
 #include "common/config/names.h"
@@ -14,6 +14,8 @@
 namespace ladle::config {
 
 namespace {
+
+constexpr std::size_t kMostSend = 256;
 
 /// Three digits; 0 where it is no status of a final response.
 std::uint16_t parse_status(std::string_view digits)
@@ -42,7 +44,16 @@ std::optional<HealthCheck::Statuses> parse_statuses(std::string_view text)
     return out;
 }
 
-/// FNV-1a: the same in every version of the program, unlike std::hash, as it is compared over upgrades.
+/// FNV-1a: the same in every version of the program, unlike std::hash, as it is compared over upgrades. Never 0.
+std::uint64_t hash_of(std::string_view text)
+{
+    std::uint64_t hash = 14695981039346656037ull;
+    for (const char c : text) {
+        hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+    }
+    return hash | 1u;
+}
+
 std::uint64_t fingerprint_of(const Upstream& upstream, const HealthCheck& check)
 {
     std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n{} {} {} {}\n{} {}\n{}\n", static_cast<int>(check.kind), check.path,
@@ -52,11 +63,15 @@ std::uint64_t fingerprint_of(const Upstream& upstream, const HealthCheck& check)
     for (const HealthCheck::Statuses& statuses : check.expect) {
         text += fmt::format("{}-{} ", statuses.first, statuses.last);
     }
-    std::uint64_t hash = 14695981039346656037ull;
-    for (const char c : text) {
-        hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-    }
-    return hash | 1u;
+    return hash_of(text);
+}
+
+/// Who is asked what, and not how often: what an agent has said, and only it takes back, holds over another interval.
+std::uint64_t fingerprint_of_agent(const Upstream& upstream, const HealthCheck& agent)
+{
+    const bool is_line = agent.kind == CheckKind::line;
+    return hash_of(fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", static_cast<int>(agent.kind), agent.path, agent.host, agent.send,
+                               agent.port, is_line || !upstream.tls ? std::string() : upstream.tls->fingerprint));
 }
 
 bool is_field_text(std::string_view text)
@@ -120,6 +135,53 @@ void Builder::build_check(Upstream& upstream, const Inherited& upstream_table, c
     upstream.health = std::move(check);
 }
 
+void Builder::build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path)
+{
+    const Node* node = good(upstream_table.find("agent"));
+    if (node == nullptr) {
+        return;
+    }
+    const Inherited table = upstream_table.sub("agent");
+    HealthCheck agent;
+    agent.path = table.text("agent", "path");
+    agent.kind = agent.path.empty() ? CheckKind::line : CheckKind::http;
+    agent.host = table.text("agent", "host");
+    agent.send = table.text("agent", "send");
+    agent.port = static_cast<std::uint16_t>(table.number("agent", "port"));
+    agent.interval = duration_of(table.number("agent", "interval"));
+    agent.timeout = duration_of(table.number("agent", "timeout"));
+    agent.expect.push_back({200, 299});
+    const auto place = [&](std::string_view key) { return table.find(key) != nullptr ? table.find(key)->place : node->place; };
+    const bool is_line = agent.kind == CheckKind::line;
+    if (is_line && agent.port == 0) {
+        findings_.error(place("port"), path + ".agent", "where does the agent listen?",
+                        "write agent = { port = 9777 }, or a path if the server itself answers over HTTP");
+    }
+    if (!is_line && (agent.path.front() != '/' || !is_field_text(agent.path))) {
+        findings_.error(place("path"), path + ".agent.path",
+                        fmt::format("expected a path that begins with /, without blanks, got \"{}\"", agent.path),
+                        "write agent = { path = \"/load\" }");
+    }
+    if (is_line && !agent.host.empty()) {
+        findings_.error(place("host"), path + ".agent.host", "only a question over HTTP names a host", "give it a path as well");
+    } else if (!is_field_text(agent.host)) {
+        findings_.error(place("host"), path + ".agent.host", "a host has no blanks");
+    }
+    if (!is_line && !agent.send.empty()) {
+        findings_.error(place("send"), path + ".agent.send", "over HTTP nothing is sent but the request",
+                        "leave it or the path out");
+    }
+    if (agent.send.size() > kMostSend) {
+        findings_.error(place("send"), path + ".agent.send", fmt::format("it has more than {} bytes", kMostSend));
+    }
+    if (agent.timeout > agent.interval) {
+        findings_.warning(place("timeout"), path + ".agent.timeout",
+                          "it is longer than the interval: while an agent is silent it is asked less often");
+    }
+    agent.fingerprint = fingerprint_of_agent(upstream, agent);
+    upstream.agent = std::move(agent);
+}
+
 void Builder::build_retry(Retry& retry, const Inherited& table, const std::string& path)
 {
     retry.attempts = static_cast<std::uint32_t>(table.number("retry", "attempts"));
@@ -149,6 +211,7 @@ void Builder::build_retry(Retry& retry, const Inherited& table, const std::strin
 void Builder::build_health(Upstream& upstream, const Inherited& table, const std::string& path)
 {
     build_check(upstream, table, path);
+    build_agent(upstream, table, path);
     const Inherited eject = table.sub("eject");
     upstream.eject.failures = static_cast<std::uint32_t>(eject.number("eject", "failures"));
     upstream.eject.within = duration_of(eject.number("eject", "within"));

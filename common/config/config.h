@@ -158,9 +158,10 @@ struct UpstreamServer {
     bool is_added = false;     ///< by a command, not by the file
 };
 
-enum class CheckKind : std::uint8_t { http, tcp, grpc };
+/// The first three in the order of the setting's choices; `line` is only for agents: one line of text over plain TCP.
+enum class CheckKind : std::uint8_t { http, tcp, grpc, line };
 
-/// `health` of an upstream: what the caretaker asks its servers, and what they must answer.
+/// `health` of an upstream: what the caretaker asks its servers, and what they must answer. `agent`: what it asks their agents.
 struct HealthCheck {
     struct Statuses {
         std::uint16_t first;
@@ -173,6 +174,7 @@ struct HealthCheck {
     std::string service;           ///< grpc: what is asked about; empty = the server as a whole
     std::vector<Statuses> expect;  ///< http: the statuses that are good
     std::string body;              ///< http: what the answer's body must contain in its first 64 KiB; empty = anything
+    std::string send;              ///< line: what is said first; {upstream} and {server} stand for their names
     std::uint16_t port = 0;        ///< 0 = the server's own
     Duration interval{5'000};
     Duration timeout{2'000};       ///< for all of one question
@@ -243,6 +245,7 @@ struct Upstream {
     std::uint32_t queue_size = 500;      ///< requests that may wait for a server below max_conn, per worker
     Duration queue_timeout{2'000};
     std::optional<HealthCheck> health;
+    std::optional<HealthCheck> agent;    ///< what its servers' agents are asked; rise and fall are not used
     Ejection eject;
     Retry retry;
     Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once

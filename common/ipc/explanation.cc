@@ -66,6 +66,12 @@ std::string to_text(const Explanation& e)
     Json servers = Json::array();
     for (const ExplainedServer& server : e.servers) {
         servers.push_back({{"address", server.address}, {"weight", server.weight}, {"chosen", server.is_chosen}});
+        if (server.share != 100) {
+            servers.back()["weight_percent"] = server.share;
+        }
+        if (!server.agent.empty()) {
+            servers.back()["agent"] = server.agent;
+        }
     }
     Json out = {{"ok", true}};
     const auto add = [&out](const char* name, const std::string& value) {

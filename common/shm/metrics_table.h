@@ -77,6 +77,8 @@
     M(server_panics, counter, "requests sent to a server that is out, as every other one is too") \
     M(server_checks, counter, "health checks that ended") \
     M(server_checks_failed, counter, "health checks that found a server out of order") \
+    M(server_agent_checks, counter, "questions to agents of servers that ended") \
+    M(server_agent_failed, counter, "questions to agents without an answer that is understood: they change nothing") \
     M(server_h2_connections, counter, "connections to servers that spoke HTTP/2") \
     M(server_h2_refused, counter, "requests that a server said it did not process (GOAWAY, REFUSED_STREAM)") \
     M(server_h2_resets, counter, "streams that a server reset for another reason before its response was complete") \

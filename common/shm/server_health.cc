@@ -74,7 +74,8 @@ void clear_health(ServerHealth& health) noexcept
     for (auto* word :
          {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.check, &health.verdict_since_ns,
           &health.checked_ns, &health.next_check_ns, &health.recent, &health.evidence, &health.out_since_ns, &health.ejected,
-          &health.retries, &health.asked}) {
+          &health.retries, &health.asked, &health.agent, &health.agent_check,
+          &health.agent_since_ns, &health.agent_asked_ns, &health.next_agent_ns, &health.agent_recent}) {
         word->store(0, kRelaxed);
     }
     for (auto* word :
@@ -89,7 +90,9 @@ void clear_health(ServerHealth& health) noexcept
     for (auto& count : health.latency) {
         count.store(0, kRelaxed);
     }
-    write_note(health, {});
+    for (Note* note : {&health.note, &health.agent_note, &health.agent_failure}) {
+        write_note(*note, {});
+    }
 }
 
 void begin_check(ServerHealth& health, std::uint64_t fingerprint) noexcept
@@ -102,7 +105,7 @@ void begin_check(ServerHealth& health, std::uint64_t fingerprint) noexcept
         word->store(0, kRelaxed);
     }
     health.in_row.store(0, kRelaxed);
-    write_note(health, {});
+    write_note(health.note, {});
     health.check.store(fingerprint, kRelaxed); // last: a caretaker that dies before it leaves the next one to begin again
 }
 
@@ -135,22 +138,22 @@ bool add_check(ServerHealth& health, CheckEnd end, CheckCounts counts, std::uint
     return before == Verdict::down || !is_good;
 }
 
-void write_note(ServerHealth& health, std::string_view text) noexcept
+void write_note(Note& note, std::string_view text) noexcept
 {
     char bytes[kNoteWords * sizeof(std::uint64_t)] = {};
     text.copy(bytes, sizeof bytes);
     for (std::size_t i = 0; i < kNoteWords; ++i) {
         std::uint64_t word = 0;
         std::memcpy(&word, bytes + i * sizeof word, sizeof word);
-        health.note[i].store(word, kRelaxed);
+        note[i].store(word, kRelaxed);
     }
 }
 
-std::string read_note(const ServerHealth& health)
+std::string read_note(const Note& note)
 {
     char bytes[kNoteWords * sizeof(std::uint64_t)];
     for (std::size_t i = 0; i < kNoteWords; ++i) {
-        const std::uint64_t word = health.note[i].load(kRelaxed);
+        const std::uint64_t word = note[i].load(kRelaxed);
         std::memcpy(bytes + i * sizeof word, &word, sizeof word);
     }
     return {bytes, strnlen(bytes, sizeof bytes)};

@@ -2,12 +2,14 @@
 //
 // ServerHealth: whether a server may be chosen, and what is known of how it does; a part of its entry in the server table.
 //
-//   │ what every choice reads │ its pace │ what checks found │ what requests met │ latency[] │  each from a cache line of its own
+//   │ what every choice reads │ pace │ what checks found │ agent │ what requests met │ latency[] │
+//     each from a cache line of its own
 //
 // Words that stand for themselves, so that a death at any instruction leaves nothing half done. Who writes: `order`, `weight`: the
-// master. `verdict` … `note`: the caretaker (during an upgrade there are two for a moment: the last one wins, and both ask the same
-// servers). The rest: any worker, by compare-and-swap or addition where sums matter, else the last writer wins. All of it outlives
-// every process and reload; it goes with its entry. A worker that dies in the middle of an ejection leaves counts that are one too
+// master. `verdict`, `check` … `note` and what belongs to the agent: the caretaker (during an upgrade there are two for a moment:
+// the last one wins, and both ask the same servers). The rest: any worker, by compare-and-swap or addition where sums matter, else
+// the last writer wins. All of it outlives every process and reload; it
+// goes with its entry. A worker that dies in the middle of an ejection leaves counts that are one too
 // low or too high, which the next success or the window's end sets right.
 #pragma once
 
@@ -49,16 +51,19 @@ std::string_view name_of(ServerFailure failure) noexcept;
 
 inline constexpr std::size_t kLatencyBuckets = 80;
 inline constexpr std::size_t kNoteWords = 16;
+/// A short text, which may mix two for a moment.
+using Note = std::array<std::atomic<std::uint64_t>, kNoteWords>;
 
 struct alignas(64) ServerHealth {
     std::atomic<std::uint64_t> out_until_ns;  ///< CLOCK_MONOTONIC; ejected until then
-    std::atomic<std::uint64_t> back_ns;       ///< when checks or an order brought it back; 0 = it was never out for that
+    std::atomic<std::uint64_t> back_ns;       ///< when checks, its agent or an order brought it back; 0 = it was never out for that
     std::atomic<Verdict> verdict;
     std::atomic<ServerOrder> order;
     std::atomic<std::uint32_t> weight;        ///< 0 = as configured
     std::atomic<std::uint32_t> failures_in_row; ///< of requests, but for connect
     std::atomic<std::uint32_t> connect_failures; ///< in a row
     std::atomic<std::uint32_t> ejections;     ///< in a row
+    std::atomic<std::uint64_t> agent;         ///< all that its agent has said so far: server_agent.h; 0 = nothing
 
     alignas(64) std::atomic<std::uint64_t> typical; ///< how long it takes to answer: server_pace.h
     std::atomic<std::uint64_t> peak;
@@ -69,7 +74,15 @@ struct alignas(64) ServerHealth {
     std::atomic<std::uint64_t> next_check_ns;
     std::atomic<std::uint64_t> recent;            ///< the last eight CheckEnds, a byte each, the newest lowest
     std::atomic<std::uint32_t> in_row;            ///< results that speak against the verdict
-    std::array<std::atomic<std::uint64_t>, kNoteWords> note; ///< what the last bad check has met, as text; may mix two for a moment
+    Note note;                                    ///< what the last bad check has met
+
+    alignas(64) std::atomic<std::uint64_t> agent_check; ///< fingerprint of the question that the agent answers; 0 = none
+    std::atomic<std::uint64_t> agent_since_ns;    ///< when what it says changed; 0 = never
+    std::atomic<std::uint64_t> agent_asked_ns;    ///< when the last question ended; 0 = never
+    std::atomic<std::uint64_t> next_agent_ns;
+    std::atomic<std::uint64_t> agent_recent;      ///< as `recent`; malformed = an answer that is not understood
+    Note agent_note;                              ///< the agent's own words on why it is down
+    Note agent_failure;                           ///< why the last question that failed did
 
     alignas(64) std::atomic<std::uint64_t> evidence; ///< failures in a window: see add_failure()
     std::atomic<std::uint64_t> out_since_ns;         ///< of the last ejection
@@ -95,8 +108,8 @@ struct CheckCounts {
 /// Counts a result; true if the verdict has changed from usable to not, or back. At first one good result is enough. Caretaker.
 bool add_check(ServerHealth& health, CheckEnd end, CheckCounts counts, std::uint64_t now_ns) noexcept;
 
-void write_note(ServerHealth& health, std::string_view text) noexcept;
-std::string read_note(const ServerHealth& health);
+void write_note(Note& note, std::string_view text) noexcept;
+std::string read_note(const Note& note);
 
 /// Failures, and the requests among which they were, since a window began that is no older than `within`.
 struct Evidence {

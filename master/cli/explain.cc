@@ -52,7 +52,12 @@ void print_upstream(const nlohmann::json& answer)
     print_line("upstream", upstream.value("name", ""));
     for (const nlohmann::json& server : upstream.value("servers", nlohmann::json::array())) {
         const auto weight = server.value("weight", 1u);
-        const std::string share = weight == 1 ? std::string() : fmt::format(" weight {}", weight);
+        const auto percent = server.value("weight_percent", 100u);
+        std::string share = weight == 1 ? std::string() : fmt::format(" weight {}", weight);
+        share += percent == 100 ? std::string() : fmt::format(", of its weight {} %", percent);
+        if (const std::string agent = server.value("agent", ""); !agent.empty()) {
+            share += fmt::format(", its agent says {}", agent);
+        }
         const char* mark = server.value("chosen", false) ? "  <- would be asked now" : "";
         print_line("  server", server.value("address", "") + share + mark);
     }

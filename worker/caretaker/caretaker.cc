@@ -3,6 +3,7 @@
 
 #include "common/base/assert.h"
 #include "common/os/log.h"
+#include "worker/caretaker/agent_book.h"
 #include "worker/caretaker/cache_sweep.h"
 #include "worker/caretaker/disk_keeper.h"
 #include "worker/caretaker/health_book.h"
@@ -38,6 +39,7 @@ private:
     {
         names_.reset();
         health_.reset();
+        agents_.reset();
         staples_.reset();
         cache_.reset();
         disk_.reset();
@@ -50,6 +52,7 @@ private:
 
     std::unique_ptr<NameBook> names_;
     std::unique_ptr<HealthBook> health_;
+    std::unique_ptr<AgentBook> agents_;
     std::unique_ptr<StapleBook> staples_;
     std::optional<CacheSweep> cache_;
     std::unique_ptr<DiskKeeper> disk_;
@@ -76,6 +79,7 @@ Result<void> Caretaker::init()
         return followed;
     }
     health_ = std::make_unique<HealthBook>(*loop_, inherited_.arena->regions(), row_);
+    agents_ = std::make_unique<AgentBook>(*loop_, inherited_.arena->regions(), row_);
     names_ = std::make_unique<NameBook>(*loop_, inherited_.arena->regions());
     return names_->init(*config_);
 }
@@ -84,6 +88,7 @@ void Caretaker::begin()
 {
     names_->add(*config_);
     health_->follow(config_);
+    agents_->follow(config_);
     answer_when_settled(ipc::MessageType::ready, inherited_.generation);
 }
 
@@ -145,6 +150,7 @@ void Caretaker::on_commit(std::uint64_t generation)
         adopt(std::exchange(prepared_, nullptr));
         std::ignore = staples_->follow(config_); // fails only the first time
         health_->follow(config_);
+        agents_->follow(config_);
         if (names_->commit(*config_)) {
             return answer_when_settled(ipc::MessageType::committed, generation); // the first request shall meet the new answers
         }
@@ -157,6 +163,7 @@ void Caretaker::on_tick()
     row_.heartbeat_ns.store(loop::clock_now(), std::memory_order_relaxed);
     names_->on_tick();
     health_->on_tick();
+    agents_->on_tick();
     staples_->on_tick();
     if (cache_) {
         cache_->on_tick();

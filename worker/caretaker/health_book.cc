@@ -4,29 +4,15 @@
 #include "common/os/log.h"
 #include "common/os/socket.h"
 
-#include <netinet/in.h>
-
 #include <algorithm>
-#include <cstring>
 #include <tuple>
 #include <utility>
 
 namespace ladle::worker {
 
-/// A configuration and TLS as it wants it; kept while a question of it is under way.
-struct HealthBook::Source {
-    Source(std::shared_ptr<const config::Config> followed, shm::ProcessRow& row)
-        : config(std::move(followed)), connector(config->tls, row)
-    {
-    }
-
-    std::shared_ptr<const config::Config> config;
-    TlsConnector connector;
-};
-
 /// One question to each address of a server.
 struct HealthBook::Round {
-    std::shared_ptr<Source> source;
+    std::shared_ptr<CheckSource> source;
     std::vector<shm::ServerAddress> places; ///< of a named server, in the order of `probes`
     std::vector<std::unique_ptr<Probe>> probes;
 };
@@ -50,35 +36,6 @@ struct HealthBook::Subject {
 
 namespace {
 
-std::uint64_t next_random(std::uint64_t& state) noexcept
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
-
-socklen_t length_of(const sockaddr_storage& address) noexcept
-{
-    return address.ss_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
-}
-
-void set_port(sockaddr_storage& address, std::uint16_t port) noexcept
-{
-    if (address.ss_family == AF_INET6) {
-        reinterpret_cast<sockaddr_in6&>(address).sin6_port = htons(port);
-    } else if (address.ss_family == AF_INET) {
-        reinterpret_cast<sockaddr_in&>(address).sin_port = htons(port);
-    }
-}
-
-/// We lack descriptors, ports or memory: no word about the server.
-void log_unmade(const config::Upstream& upstream, const config::UpstreamServer& server, const Probe& probe)
-{
-    os::log(os::Level::warning, "a server cannot be checked",
-            {{"upstream", upstream.name}, {"server", server.text}, {"reason", probe.detail()}});
-}
-
 /// What a check that there is no more has found: nobody else would take it back.
 void clear_addresses(shm::ServerEntry& entry)
 {
@@ -90,8 +47,7 @@ void clear_addresses(shm::ServerEntry& entry)
 
 } // namespace
 
-HealthBook::HealthBook(loop::Loop& loop, shm::Regions& regions, shm::ProcessRow& row)
-    : loop_(loop), regions_(regions), row_(row), random_(loop::clock_now() * 2 + 1)
+HealthBook::HealthBook(loop::Loop& loop, shm::Regions& regions, shm::ProcessRow& row) : loop_(loop), regions_(regions), row_(row)
 {
 }
 
@@ -99,7 +55,7 @@ HealthBook::~HealthBook() = default;
 
 void HealthBook::follow(std::shared_ptr<const config::Config> config)
 {
-    source_ = std::make_shared<Source>(std::move(config), row_);
+    source_ = std::make_shared<CheckSource>(std::move(config), row_);
     std::vector<std::unique_ptr<Subject>> before = std::exchange(subjects_, {});
     const loop::Nanos now = loop::clock_now();
     for (const config::Upstream& upstream : source_->config->upstreams) {
@@ -158,26 +114,21 @@ void HealthBook::on_tick()
 void HealthBook::begin_round(Subject& subject, loop::Nanos now)
 {
     const config::HealthCheck& check = *subject.upstream->health;
-    const loop::Nanos interval = loop::to_nanos(check.interval);
-    subject.next = now + interval * 9 / 10 + next_random(random_) % (interval / 5 + 1);
+    subject.next = clock_.next_after(now, check.interval);
     subject.entry->health.next_check_ns.store(subject.next, std::memory_order_relaxed);
     subject.round = std::make_unique<Round>();
     Round& round = *subject.round;
     round.source = source_;
     std::vector<Probe::Subject> asked;
     if (subject.server->host_name.empty()) {
-        asked.push_back({*subject.upstream, *subject.server, subject.server->address, subject.server->address_length});
+        asked.push_back(question_to(*subject.upstream, *subject.server, check, subject.server->address));
     } else {
         round.places = shm::copy_addresses(*subject.entry);
         for (const shm::ServerAddress& place : round.places) {
-            const sockaddr_storage address = shm::to_socket_address(place);
-            asked.push_back({*subject.upstream, *subject.server, address, length_of(address)});
+            asked.push_back(question_to(*subject.upstream, *subject.server, check, shm::to_socket_address(place)));
         }
     }
-    for (Probe::Subject& one : asked) {
-        if (check.port != 0) {
-            set_port(one.address, check.port);
-        }
+    for (const Probe::Subject& one : asked) {
         round.probes.push_back(std::make_unique<Probe>(loop_, row_, source_->connector, one));
         round.probes.back()->start();
     }
@@ -240,7 +191,7 @@ void HealthBook::finish_round(Subject& subject, loop::Nanos now)
         return; // the address that could not be asked may be well
     }
     if (!why.empty()) {
-        shm::write_note(subject.entry->health, why);
+        shm::write_note(subject.entry->health.note, why);
     }
     const bool has_changed =
         shm::add_check(subject.entry->health, has_good ? shm::CheckEnd::good : end, {check.rise, check.fall}, now);

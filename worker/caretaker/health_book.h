@@ -9,9 +9,9 @@
 #include "common/config/config.h"
 #include "common/loop/loop.h"
 #include "common/shm/arena.h"
-#include "worker/upstream/probe.h"
+#include "worker/caretaker/checked_servers.h"
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -30,7 +30,6 @@ public:
     void on_tick();
 
 private:
-    struct Source;
     struct Round;
     struct Address;
     struct Subject;
@@ -42,11 +41,11 @@ private:
     loop::Loop& loop_;
     shm::Regions& regions_;
     shm::ProcessRow& row_;
-    std::shared_ptr<Source> source_;
+    std::shared_ptr<CheckSource> source_;
     std::vector<std::unique_ptr<Subject>> subjects_;
     std::size_t probes_ = 0; ///< under way
     std::size_t first_ = 0;  ///< who is looked at first, so that each gets its turn
-    std::uint64_t random_;
+    CheckClock clock_;
 };
 
 } // namespace ladle::worker

@@ -93,9 +93,9 @@ void explain_servers(Request& request, ipc::Explanation& out)
                                                               Upstream::Purpose::explanation)
                                             : Upstream::Choice{Upstream::Outcome::none_left, 0};
     for (std::uint32_t index = 0; index < upstream.members().size(); ++index) {
-        const config::UpstreamServer& server = *upstream.members()[index].settings;
-        out.servers.push_back(
-            {server.text, upstream.weight_of(index), choice.outcome == Upstream::Outcome::chosen && choice.member == index});
+        out.servers.push_back({upstream.members()[index].settings->text, upstream.weight_of(index),
+                               choice.outcome == Upstream::Outcome::chosen && choice.member == index,
+                               upstream.share_of(index), upstream.agent_says(index)});
     }
 }
 

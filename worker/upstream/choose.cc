@@ -3,9 +3,12 @@
 // The choice among an upstream's servers: who may be chosen, and the methods.
 #include "worker/upstream/upstream.h"
 
+#include "common/shm/server_agent.h"
+
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace ladle::worker {
 
@@ -20,6 +23,8 @@ constexpr loop::Nanos kTrial = 5'000'000'000;
 constexpr std::uint64_t kLeastTime = 1'000'000; // least_busy: below it servers are equally quick
 constexpr std::uint64_t kOnce = 16;             // the unit of slowness()
 constexpr std::uint64_t kMostTimes = 64;        // that a server counts as slower
+constexpr loop::Nanos kAgentsEvery = 100'000'000;  // as often as the caretaker publishes what they say
+constexpr std::uint64_t kCostUnit = 1'000'000'000; // by weights of up to 25.6 millions; times 1024, and 2^24 in flight
 constexpr std::uint64_t kUnknown = std::numeric_limits<std::uint64_t>::max();
 
 /// Where a key goes when its first slots are of no use, and which part of a slow start it belongs to (splitmix64).
@@ -61,15 +66,14 @@ Upstream::Choice first_of(std::size_t places, Place place, IsUsable is_usable, H
 /// Smooth weighted round robin (as nginx does it), unrolled once: 5,1,1 → a a b a c a a.
 void Upstream::make_turns()
 {
-    orders_seen_ = regions_.servers.orders.load(std::memory_order_acquire);
     turns_.clear();
-    std::vector<std::int64_t> weights;
     std::uint32_t divisor = 0;
-    for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        divisor = std::gcd(divisor, weight_of(at));
+    for (const std::uint32_t weight : weights_) {
+        divisor = std::gcd(divisor, weight);
     }
-    for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        weights.push_back(weight_of(at) / std::max(divisor, 1u));
+    std::vector<std::int64_t> weights;
+    for (const std::uint32_t weight : weights_) {
+        weights.push_back(weight / divisor);
     }
     const std::int64_t total = std::accumulate(weights.begin(), weights.end(), std::int64_t{0});
     std::vector<std::int64_t> current(members_.size(), 0);
@@ -81,6 +85,42 @@ void Upstream::make_turns()
         current[best] -= total;
         turns_.push_back(static_cast<std::uint32_t>(best));
     }
+}
+
+/// What its agent has said; nothing for a server that is not in the table any more.
+std::uint64_t Upstream::agent_of(const Member& member) const noexcept
+{
+    return settings_.agent && member.has_entry() ? member.entry->health.agent.load(std::memory_order_relaxed) : 0;
+}
+
+std::uint32_t Upstream::share_of(std::uint32_t member) const noexcept
+{
+    return settings_.balance == config::Balance::hash ? 100 : shm::agent_percent(agent_of(members_[member]));
+}
+
+/// Makes the weights that count, and the turns where they have changed.
+void Upstream::renew_shares(loop::Nanos now)
+{
+    next_shares_ = settings_.agent ? now + kAgentsEvery : loop::kNever;
+    bool has_changed = weights_.size() != members_.size();
+    weights_.resize(members_.size());
+    for (std::uint32_t at = 0; at < members_.size(); ++at) {
+        // Not 0: with every server out, one of which its agent says 0% may be tried.
+        const std::uint32_t percent = settings_.agent ? std::max(shm::agent_percent(agent_of(members_[at])), 1u) : 1u;
+        const std::uint32_t weight = weight_of(at) * percent;
+        has_changed |= std::exchange(weights_[at], weight) != weight;
+    }
+    if (has_changed) {
+        make_turns();
+    }
+}
+
+/// After the operator has changed something, and at first.
+void Upstream::follow_orders(loop::Nanos now)
+{
+    orders_seen_ = regions_.servers.orders.load(std::memory_order_acquire);
+    renew_shares(now);
+    make_tables();
 }
 
 /// The keys' tables. An order that takes a server out changes none: its keys go on to others, and come back.
@@ -116,13 +156,15 @@ std::uint32_t Upstream::random() noexcept
     return static_cast<std::uint32_t>(random_ >> 32);
 }
 
-/// The operator's; none for a server that is not in the table any more.
-shm::ServerOrder Upstream::order_of(const Member& member) noexcept
+/// The operator's or its agent's, whichever is graver; none for a server that is not in the table any more.
+shm::ServerOrder Upstream::order_of(const Member& member) const noexcept
 {
-    return member.has_entry() ? member.entry->health.order.load(std::memory_order_relaxed) : shm::ServerOrder::none;
+    const shm::ServerOrder ordered =
+        member.has_entry() ? member.entry->health.order.load(std::memory_order_relaxed) : shm::ServerOrder::none;
+    return std::max(ordered, shm::agent_order(agent_of(member)));
 }
 
-/// As far as checks and requests know.
+/// As far as checks, its agent and requests know.
 bool Upstream::works(const Member& member, loop::Nanos now) const noexcept
 {
     if (!member.has_entry()) {
@@ -130,7 +172,8 @@ bool Upstream::works(const Member& member, loop::Nanos now) const noexcept
     }
     const shm::ServerHealth& health = member.entry->health;
     if (health.out_until_ns.load(std::memory_order_relaxed) > now ||
-        health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down) {
+        health.verdict.load(std::memory_order_relaxed) == shm::Verdict::down ||
+        shm::agent_state(agent_of(member)) != shm::AgentState::up) {
         return false;
     }
     return !is_on_trial(member, now) || shm::in_flight(regions_, member.server->index()) == 0;
@@ -147,7 +190,7 @@ bool Upstream::is_on_trial(const Member& member, loop::Nanos now) const noexcept
 
 bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept
 {
-    return order_of(member) == shm::ServerOrder::none && works(member, now);
+    return order_of(member) == shm::ServerOrder::none && shm::agent_percent(agent_of(member)) != 0 && works(member, now);
 }
 
 bool Upstream::keeps_clients(std::uint32_t member, loop::Nanos now) const noexcept
@@ -190,10 +233,16 @@ bool Upstream::is_usable(std::uint32_t member, const Search& search) noexcept
     return order_of(one) == shm::ServerOrder::none;
 }
 
+/// The requests that it may have in flight; 0 = no limit.
+std::uint32_t Upstream::most_of(const Member& member) const noexcept
+{
+    return shm::agent_max_conn(agent_of(member), member.settings->max_conn);
+}
+
 /// Requests in flight, of all workers; kFull = no more.
 std::uint32_t Upstream::load_of(std::uint32_t member) const noexcept
 {
-    const std::uint32_t most = members_[member].settings->max_conn;
+    const std::uint32_t most = most_of(members_[member]);
     const std::uint32_t in_flight = shm::in_flight(regions_, members_[member].server->index());
     return most != 0 && in_flight >= most ? kFull : in_flight;
 }
@@ -201,8 +250,9 @@ std::uint32_t Upstream::load_of(std::uint32_t member) const noexcept
 Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Preference& preference, Purpose purpose)
 {
     if (orders_seen_ != regions_.servers.orders.load(std::memory_order_acquire)) {
-        make_turns();
-        make_tables();
+        follow_orders(now);
+    } else if (now >= next_shares_) {
+        renew_shares(now);
     }
     if (const auto kept = preference.member;
         kept && !tried.has(*kept) && keeps_clients(*kept, now) && load_of(*kept) != kFull) {
@@ -259,7 +309,7 @@ Upstream::Choice Upstream::choose_in(config::Balance method, const Search& searc
 /// What the method looks at.
 Upstream::Candidate Upstream::candidate(config::Balance method, std::uint32_t member, loop::Nanos now) const noexcept
 {
-    Candidate one{member, load_of(member), weight_of(member), {}};
+    Candidate one{member, load_of(member), weights_[member], {}};
     if (members_[member].has_entry() && method != config::Balance::random) {
         const shm::ServerHealth& health = members_[member].entry->health;
         one.pace = method == config::Balance::latency ? shm::peak_pace(health, now) : shm::typical_pace(health, now);
@@ -271,7 +321,7 @@ Upstream::Candidate Upstream::candidate(config::Balance method, std::uint32_t me
 /// get all that comes one at a time.
 std::uint64_t Upstream::cost_of(const Candidate& one, std::uint64_t slowness) noexcept
 {
-    return one.load == 0 && slowness == kOnce ? 0 : (std::uint64_t{one.load} + 1) * slowness * 1'000'000 / one.weight;
+    return one.load == 0 && slowness == kOnce ? 0 : (std::uint64_t{one.load} + 1) * slowness * kCostUnit / one.weight;
 }
 
 Upstream::Choice Upstream::choose_least_busy(const Search& search)

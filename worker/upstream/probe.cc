@@ -3,13 +3,16 @@
 
 #include "common/http/grammar.h"
 #include "worker/net/head_text.h"
+#include "worker/upstream/agent_reply.h"
 #include "worker/upstream/announce.h"
 #include "worker/upstream/begin_connect.h"
 #include "worker/upstream/h2_pool.h"
+#include "worker/upstream/varint.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace ladle::worker {
 
@@ -18,21 +21,6 @@ namespace {
 constexpr std::size_t kHeadBytes = 32 << 10;
 constexpr unsigned kMostProbeInterim = 16;
 constexpr int kServing = 1; // of grpc.health.v1.HealthCheckResponse.ServingStatus
-
-/// A protobuf varint, taken from the front; false where there is none.
-bool take_varint(std::string_view& bytes, std::uint64_t& value) noexcept
-{
-    value = 0;
-    for (unsigned shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
-        const auto byte = static_cast<unsigned char>(bytes.front());
-        bytes.remove_prefix(1);
-        value |= std::uint64_t{byte & 0x7fu} << shift;
-        if ((byte & 0x80u) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /// grpc.health.v1.HealthCheckRequest { service }, with gRPC's prefix.
 std::string make_grpc_health(const std::string& service)
@@ -52,6 +40,18 @@ std::string make_grpc_health(const std::string& service)
         out += static_cast<char>(message.size() >> shift & 0xff);
     }
     return out + message;
+}
+
+/// What an agent is told.
+std::string fill_in(std::string text, const std::string& upstream, const std::string& server)
+{
+    for (const auto& [name, value] : {std::pair("{upstream}", &upstream), std::pair("{server}", &server)}) {
+        const std::size_t length = std::strlen(name);
+        for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + value->size())) {
+            text.replace(at, length, *value);
+        }
+    }
+    return text;
 }
 
 } // namespace
@@ -89,7 +89,7 @@ int parse_grpc_health(std::string_view message) noexcept
 }
 
 Probe::Probe(loop::Loop& loop, shm::ProcessRow& row, TlsConnector& connector, const Subject& subject)
-    : loop_(loop), connector_(connector), subject_(subject), check_(*subject.upstream.health), wake_(loop), alarm_(wake_),
+    : loop_(loop), connector_(connector), subject_(subject), check_(subject.check), wake_(loop), alarm_(wake_),
       server_(loop, row, 0, subject.server.text)
 {
 }
@@ -156,7 +156,8 @@ loop::Task<Probe::Ended> Probe::connect(ServerConnection& connection)
         co_await wake_.wait();
     }
     code = code != 0 ? code : connection.socket.take_error();
-    if (code == 0 && subject_.upstream.proxy_protocol) {
+    const bool is_plain = check_.kind == config::CheckKind::line;
+    if (code == 0 && subject_.upstream.proxy_protocol && !is_plain) {
         const std::string header = http::make_proxy_header(*subject_.upstream.proxy_protocol, {}, {});
         code = announce(connection.socket, header) ? 0 : EPIPE;
     }
@@ -164,7 +165,7 @@ loop::Task<Probe::Ended> Probe::connect(ServerConnection& connection)
         co_return finish(is_own_want(code) ? shm::CheckEnd::none : shm::CheckEnd::refused,
                          std::string("connect: ") + strerrordesc_np(code));
     }
-    if (subject_.upstream.tls) {
+    if (subject_.upstream.tls && !is_plain) {
         const Ended ended = co_await shake_hands(connection.socket);
         co_return ended;
     }
@@ -284,7 +285,47 @@ loop::Task<Probe::Ended> Probe::receive_body(BodyReader& body, std::string& text
     co_return Ended::no;
 }
 
-void Probe::judge(const http::ResponseHead& head, const std::string& body)
+/// Says what the agent is to be told, and takes its line: up to the line's end, the connection's, or kMostAgentLine.
+loop::Task<void> Probe::exchange_lines(ServerConnection& connection)
+{
+    Chain out;
+    out.append_copy(fill_in(check_.send, subject_.upstream.name, subject_.server.text));
+    for (;;) {
+        while (!out.empty() && connection.socket.may_write()) {
+            if (connection.socket.write(out).state == IoState::failed) {
+                finish(shm::CheckEnd::malformed, "it ended the connection before it was asked");
+                co_return;
+            }
+        }
+        while (connection.socket.may_read()) {
+            char bytes[kMostAgentLine];
+            const Io io = connection.socket.read(bytes, kMostAgentLine - text_.size());
+            if (io.state == IoState::would_block) {
+                break;
+            }
+            if (io.state == IoState::failed) {
+                finish(shm::CheckEnd::malformed, "it reset the connection");
+                co_return;
+            }
+            text_.append(bytes, io.bytes);
+            if (io.state == IoState::end || text_.find_first_of("\r\n") != std::string::npos) {
+                finish(shm::CheckEnd::good, {});
+                co_return;
+            }
+            if (text_.size() == kMostAgentLine) {
+                finish(shm::CheckEnd::malformed, "its line is too long");
+                co_return;
+            }
+        }
+        if (alarm_.rang()) {
+            finish_late("its line");
+            co_return;
+        }
+        co_await wake_.wait();
+    }
+}
+
+void Probe::judge(const http::ResponseHead& head, std::string body)
 {
     const bool is_expected = std::any_of(check_.expect.begin(), check_.expect.end(), [&](const auto& statuses) {
         return head.status >= statuses.first && head.status <= statuses.last;
@@ -294,6 +335,7 @@ void Probe::judge(const http::ResponseHead& head, const std::string& body)
     } else if (!check_.body.empty() && body.find(check_.body) == std::string::npos) {
         finish(shm::CheckEnd::wrong_body, "the body of its answer does not contain the text");
     } else {
+        text_ = std::move(body);
         finish(shm::CheckEnd::good, {});
     }
 }
@@ -335,6 +377,10 @@ loop::Task<void> Probe::run()
         finish(shm::CheckEnd::good, {});
         co_return;
     }
+    if (check_.kind == config::CheckKind::line) {
+        co_await exchange_lines(*connection);
+        co_return;
+    }
     if (subject_.upstream.protocol == config::UpstreamProtocol::h2) {
         ended = co_await begin_h2(std::move(connection));
         if (ended == Ended::yes) {
@@ -362,7 +408,7 @@ loop::Task<void> Probe::run()
     std::string body;
     ended = co_await receive_body(reader, body);
     if (ended == Ended::no) {
-        is_grpc ? judge_grpc(head, reader, body) : judge(head, body);
+        is_grpc ? judge_grpc(head, reader, body) : judge(head, std::move(body));
     }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Probe: one health check of one address of a server: connects, over TLS and with a PROXY header where requests would, asks over
-// the protocol that its upstream speaks, and judges the answer. One task with one time limit; at most kMostBody of an answer is
-// looked at. Caretaker process; destroying it ends it. Borrows the upstream's and the server's configuration and the connector.
+// the protocol that its upstream speaks, and judges the answer. Or one question to its agent: the same over HTTP, or a line over
+// plain TCP, which is no matter of the upstream's protocol. One task with one time limit; at most kMostBody of an answer is looked
+// at. Caretaker process; destroying it ends it. Borrows the upstream's and the server's configuration and the connector.
 #pragma once
 
 #include "common/config/config.h"
@@ -23,10 +24,11 @@ class Probe {
 public:
     static constexpr std::size_t kMostBody = 64 << 10;
 
-    /// Whom to ask. Its upstream has `health`.
+    /// Whom to ask what; `check` is the upstream's `health` or `agent`.
     struct Subject {
         const config::Upstream& upstream;
         const config::UpstreamServer& server;
+        const config::HealthCheck& check;
         sockaddr_storage address;
         socklen_t length;
     };
@@ -43,6 +45,8 @@ public:
     shm::CheckEnd end() const noexcept { return end_; }
     /// What was wrong, for people.
     const std::string& detail() const noexcept { return detail_; }
+    /// The line, or the body of a good answer over HTTP.
+    const std::string& text() const noexcept { return text_; }
 
 private:
     enum class Ended : std::uint8_t { no, yes };
@@ -53,10 +57,11 @@ private:
     loop::Task<Ended> begin_h2(std::unique_ptr<ServerConnection> connection);
     loop::Task<Ended> receive_head(http::ResponseHead& head);
     loop::Task<Ended> receive_body(BodyReader& body, std::string& text);
+    loop::Task<void> exchange_lines(ServerConnection& connection);
     void write_request();
     void write_grpc_request();
     std::string host() const;
-    void judge(const http::ResponseHead& head, const std::string& body);
+    void judge(const http::ResponseHead& head, std::string body);
     void judge_grpc(const http::ResponseHead& head, const BodyReader& reader, const std::string& body);
     Ended finish(shm::CheckEnd end, std::string detail);
     Ended finish_late(const char* doing);
@@ -72,6 +77,7 @@ private:
     bool is_over_ = false;
     shm::CheckEnd end_ = shm::CheckEnd::none;
     std::string detail_;
+    std::string text_;
     loop::Task<void> main_; ///< last: its frame uses all of the above
 };
 

@@ -3,6 +3,7 @@
 
 #include "common/base/assert.h"
 #include "common/os/log.h"
+#include "common/shm/server_agent.h"
 #include "worker/tls/sticky_value.h"
 
 #include <algorithm>
@@ -42,10 +43,9 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
             sticky_.emplace(members_[at].sticky, at);
         }
     }
-    make_turns();
-    make_tables();
+    follow_orders(0);
     candidates_.reserve(members_.size());
-    has_limits_ = std::ranges::any_of(settings.servers, [](const config::UpstreamServer& server) { return server.max_conn != 0; });
+    has_limits_ = settings.agent || std::ranges::any_of(settings.servers, [](const auto& server) { return server.max_conn != 0; });
 }
 
 std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const noexcept
@@ -92,7 +92,7 @@ Lease Upstream::take(const Choice& choice, loop::Nanos now) noexcept
     if (!one.has_entry()) {
         return {*this, choice.member};
     }
-    const std::uint32_t most = !choice.is_panic && is_on_trial(one, now) ? 1 : one.settings->max_conn;
+    const std::uint32_t most = !choice.is_panic && is_on_trial(one, now) ? 1 : most_of(one);
     if (most == 0) {
         return {*this, choice.member};
     }
@@ -275,6 +275,12 @@ void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos 
     shm::add_latency(health, std::chrono::nanoseconds(time));
     shm::add_failed_pace(health, now);
     note_success(health, now);
+}
+
+std::string Upstream::agent_says(std::uint32_t member) const
+{
+    const shm::AgentWord word = shm::unpack_agent(agent_of(members_[member]));
+    return shm::describe(word, shm::read_note(members_[member].entry->health.agent_note));
 }
 
 /// It did answer.

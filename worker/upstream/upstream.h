@@ -14,12 +14,14 @@
 //   latency      of two that are drawn by weight the one where in flight × peak time is less
 //   first        the first in file order that has room
 //   hash         the same for the same key (maglev.h); from one that cannot be chosen each key goes on to another, always the same
+// The first four go by weights as a server's agent (shm/server_agent.h) scales them, hash by
+// those that are configured or ordered, as keys are to stay where they are.
 // A client that has a sticky cookie goes to the server that it names, whatever the method, while that one can be chosen or drains.
 //
 // Whom a choice may fall on: servers that checks have not found down, that are not ejected (what requests met, of all workers) and
-// that the operator has not taken out; without any, the backups of that kind; without any of those, all that the operator lets
-// (`panics`). More than kMostCompared servers are not all compared: of two that are drawn by weight the less busy one is taken,
-// which spreads load nearly as well and does not take longer the more there are.
+// that neither the operator nor their agents have taken out; without any, the backups of that kind; without any of those, all that
+// operator and agents ("drain", "maint") let (`panics`). More than kMostCompared servers are not all compared: of two that
+// are drawn by weight the less busy one is taken, which spreads load nearly as well and does not take longer the more there are.
 #pragma once
 
 #include "common/config/config.h"
@@ -143,6 +145,10 @@ public:
     void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The part of its weight that counts for the member, in percent: as its agent says.
+    std::uint32_t share_of(std::uint32_t member) const noexcept;
+    /// What its agent says that keeps the member out: "drain", "down: out of memory"; empty = nothing.
+    std::string agent_says(std::uint32_t member) const;
 
     /// Whether another member than those in `tried` is in order, so that a request that this one failed is better sent there.
     bool has_other(const Tried& tried, loop::Nanos now) const noexcept;
@@ -171,13 +177,17 @@ private:
     };
 
     bool is_usable(std::uint32_t member, const Search& search) noexcept;
-    static shm::ServerOrder order_of(const Member& member) noexcept;
+    shm::ServerOrder order_of(const Member& member) const noexcept;
     bool works(const Member& member, loop::Nanos now) const noexcept;
     bool is_on_trial(const Member& member, loop::Nanos now) const noexcept;
     bool is_in_order(const Member& member, loop::Nanos now) const noexcept;
     bool takes_part(const Member& member, const Search& search) noexcept;
     void note_success(shm::ServerHealth& health, loop::Nanos now) const noexcept;
     bool may_eject(std::uint32_t member, loop::Nanos now) const noexcept;
+    std::uint64_t agent_of(const Member& member) const noexcept;
+    void follow_orders(loop::Nanos now);
+    void renew_shares(loop::Nanos now);
+    std::uint32_t most_of(const Member& member) const noexcept;
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
     Choice choose_in(config::Balance method, const Search& search);
@@ -204,6 +214,8 @@ private:
     shm::ProcessRow& row_;
     loop::Loop& loop_;
     std::vector<Member> members_;
+    std::vector<std::uint32_t> weights_; ///< of members_, that count now; any unit, never 0
+    loop::Nanos next_shares_ = 0;        ///< when those are looked at again; kNever = nobody reports any
     std::vector<std::uint32_t> turns_; ///< round_robin: one smooth weighted round, as member numbers
     std::array<Maglev, 2> tables_;     ///< hash: of the servers, and of their backups
     std::unordered_map<std::string_view, std::uint32_t> sticky_; ///< of members_, by `sticky`
@@ -212,7 +224,7 @@ private:
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
-    bool has_limits_ = false;          ///< some member has a max_conn: requests may wait
+    bool has_limits_ = false;          ///< some member has a max_conn, or an agent that may say one: requests may wait
     loop::Timer look_;                 ///< runs while somebody waits
     loop::Link queue_;
     std::uint32_t queued_ = 0;

@@ -57,6 +57,75 @@ TEST_CASE("config: a check is another one when anything about it is another")
     CHECK(fingerprint("health = \"/healthz\"\nprotocol = \"h2\"\n") != first);
 }
 
+TEST_CASE("config: agent is a port, or a table; with a path it is asked over HTTP")
+{
+    CHECK_FALSE(load_upstream("").agent);
+    const auto port = load_upstream("agent = 9777\n").agent;
+    REQUIRE(port);
+    CHECK(port->kind == config::CheckKind::line);
+    CHECK(port->port == 9777);
+    CHECK(port->interval == 5s);
+    CHECK(port->timeout == 2s);
+    CHECK(port->send.empty());
+    const auto table =
+        load_upstream("agent = { port = 1, send = \"{server}\\n\", interval = \"1s\", timeout = \"500ms\" }\n").agent;
+    REQUIRE(table);
+    CHECK(table->send == "{server}\n");
+    CHECK(table->interval == 1s);
+    const auto path = load_upstream("agent = { path = \"/load\", host = \"a.test\" }\n").agent;
+    REQUIRE(path);
+    CHECK(path->kind == config::CheckKind::http);
+    CHECK(path->port == 0);
+    CHECK(path->host == "a.test");
+    CHECK(path->expect.at(0).first == 200);
+    CHECK(path->expect.at(0).last == 299);
+}
+
+TEST_CASE("config: an agent is asked something else when anything about the question is, but for how often")
+{
+    const auto fingerprint = [](const std::string& lines) { return load_upstream(lines).agent->fingerprint; };
+    const auto first = fingerprint("agent = 9777\n");
+    CHECK(first != 0);
+    CHECK(fingerprint("agent = { port = 9777, interval = \"1s\", timeout = \"1s\" }\nmax_conn = 7\n") == first);
+    CHECK(fingerprint("agent = 9778\n") != first);
+    CHECK(fingerprint("agent = { port = 9777, send = \"x\" }\n") != first);
+    CHECK(fingerprint("agent = { port = 9777, path = \"/\" }\n") != first);
+}
+
+TEST_CASE("config: mistakes about agents")
+{
+    check_says(R"~(
+[site."a.test"]
+upstream = "app"
+[upstream.app]
+servers = ["127.0.0.1:80"]
+agent = { port = 9777, path = "load", send = "x" }
+[[site."a.test".route]]
+path = "/b"
+upstream = "b"
+[upstream.b]
+servers = ["127.0.0.1:81"]
+agent = { host = "a.test", interval = "1s" }
+)~",
+               R"~(
+x.toml:5:31: error: expected a path that begins with /, without blanks, got "load"
+    5 | agent = { port = 9777, path = "load", send = "x" }
+      |                               ^^^^^^ write agent = { path = "/load" }
+x.toml:5:46: error: over HTTP nothing is sent but the request
+    5 | agent = { port = 9777, path = "load", send = "x" }
+      |                                              ^^^ leave it or the path out
+x.toml:11:9: error: where does the agent listen?
+   11 | agent = { host = "a.test", interval = "1s" }
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ write agent = { port = 9777 }, or a path if the server itself answers over HTTP
+x.toml:11:9: warning: it is longer than the interval: while an agent is silent it is asked less often
+   11 | agent = { host = "a.test", interval = "1s" }
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+x.toml:11:18: error: only a question over HTTP names a host
+   11 | agent = { host = "a.test", interval = "1s" }
+      |                  ^^^^^^^^ give it a path as well
+)~");
+}
+
 TEST_CASE("config: eject and retry have short forms, and defaults")
 {
     const config::Upstream bare = load_upstream("");

@@ -127,7 +127,7 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:3:1: error: unknown key "shards" in [upstream.app]
     3 | shards = true
-      | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, health, eject, retry, )~"
+      | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, health, agent, eject, retry, )~"
                R"~(slow_start, panic, keepalive, queue
 )~");
 }

@@ -67,16 +67,16 @@ TEST_CASE("another check begins anew, the same one goes on")
     Checked one;
     shm::begin_check(one.health, 7);
     CHECK(one.verdicts("bb") == "??");
-    shm::write_note(one.health, "connect: refused");
+    shm::write_note(one.health.note, "connect: refused");
     shm::begin_check(one.health, 7);
     CHECK(one.verdicts("b") == "D");
-    CHECK(shm::read_note(one.health) == "connect: refused");
+    CHECK(shm::read_note(one.health.note) == "connect: refused");
     shm::begin_check(one.health, 9);
     CHECK(one.health.verdict == shm::Verdict::unknown);
-    CHECK(shm::read_note(one.health).empty());
+    CHECK(shm::read_note(one.health.note).empty());
     CHECK(one.health.recent == 0);
-    shm::write_note(one.health, std::string(1000, 'x'));
-    CHECK(shm::read_note(one.health).size() == shm::kNoteWords * 8);
+    shm::write_note(one.health.note, std::string(1000, 'x'));
+    CHECK(shm::read_note(one.health.note).size() == shm::kNoteWords * 8);
 }
 
 TEST_CASE("evidence is counted within its time only")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The methods of balancing, each against its definition.
+#include "common/shm/server_agent.h"
 #include "common/shm/server_pace.h"
 #include "tests/bench/traffic.h"
 #include "tests/unit/worker/upstream_bench.h"
@@ -462,4 +463,158 @@ TEST_CASE("sticky: values are the same in all workers, name their own server alo
     }
     Upstream of_another_name(renamed, bench.servers, bench.arena.regions(), bench.row);
     CHECK_FALSE(of_another_name.find_sticky(value));
+}
+
+namespace {
+
+/// Two or more servers with agents; what those say is seen 100 ms later.
+struct Agents : Bench {
+    explicit Agents(config::Balance balance, const std::vector<std::uint32_t>& weights, std::uint32_t max_conn = 0)
+        : Bench(balance, weights, max_conn)
+    {
+        settings.agent.emplace();
+        upstream.emplace(settings, servers, arena.regions(), row);
+    }
+    void say(std::uint32_t member, const shm::AgentWord& word)
+    {
+        shm::add_agent_answer(health(member), word, "", now);
+        now += kSecond / 10;
+    }
+};
+
+constexpr shm::AgentWord kAgentDrains{shm::ServerOrder::drain, {}, {}, {}};
+constexpr shm::AgentWord kAgentReady{shm::ServerOrder::none, {}, {}, {}};
+constexpr shm::AgentWord kAgentMaint{shm::ServerOrder::down, {}, {}, {}};
+constexpr shm::AgentWord kAgentDown{{}, shm::AgentState::stopped, {}, {}};
+constexpr shm::AgentWord kAgentUp{{}, shm::AgentState::up, {}, {}};
+constexpr shm::AgentWord kAgentIdle{{}, {}, 0, {}};
+
+/// A word that keeps a server out, and what else it does.
+struct Exclusion {
+    shm::AgentWord word;
+    bool keeps_clients;    ///< those that stick to it
+    bool is_tried_in_need; ///< with every server out
+};
+constexpr Exclusion kExclusions[] = {
+    {kAgentDrains, true, false}, {kAgentMaint, false, false}, {kAgentDown, false, true}, {kAgentIdle, true, true}};
+
+} // namespace
+
+TEST_CASE("agent: its percentage is a part of the weight, configured or ordered, for every method that goes by weights")
+{
+    for (const config::Balance method : {config::Balance::round_robin, kRandom, kLatency, kLeast}) {
+        Agents bench(method, {2, 2});
+        bench.say(0, {{}, {}, 25, {}});
+        std::map<std::uint32_t, int> taken;
+        for (int i = 0; i < 1000; ++i) { // held by least_busy, which else has nothing to go by
+            const std::uint32_t member = bench.upstream->choose({}, bench.now).member;
+            ++taken[member];
+            if (method == kLeast) {
+                bench.upstream->begin_request(member);
+            }
+        }
+        const bool is_exact = method == config::Balance::round_robin || method == kLeast;
+        CHECK_MESSAGE(std::abs(taken[0] - 200) <= (is_exact ? 2 : 60), static_cast<int>(method), " ", taken[0]);
+        if (method == config::Balance::round_robin) {
+            bench.health(0).weight = 8;
+            bench.arena.regions().servers.orders.fetch_add(1);
+            CHECK(bench.shares(1000)[0] == 500);
+            bench.say(0, {{}, {}, 100, {}});
+            CHECK(bench.shares(1000)[0] == 800);
+        }
+    }
+}
+
+TEST_CASE("agent: hash goes by the configured weights, so that no key moves with the load")
+{
+    Agents bench(kHash, {1, 1, 1});
+    const std::vector<std::uint32_t> before = owners(bench, 3000);
+    bench.say(0, {{}, {}, 10, {}});
+    CHECK(owners(bench, 3000) == before);
+    bench.say(0, kAgentIdle);
+    CHECK(count(owners(bench, 3000), 0) == 0);
+    bench.say(0, {{}, {}, 10, {}});
+    CHECK(owners(bench, 3000) == before);
+}
+
+TEST_CASE(
+    "agent: drain, maint, a state and 0% each take a server out, and clients that stick to it stay but for maint and the state")
+{
+    for (const Exclusion& one : kExclusions) {
+        Agents bench(config::Balance::round_robin, {1, 1});
+        bench.say(0, one.word);
+        CHECK(bench.choices(4) == "bbbb");
+        CHECK(bench.upstream->keeps_clients(0, bench.now) == one.keeps_clients);
+        CHECK(bench.choices(1, 0, {{}, 0}) == (one.keeps_clients ? "a" : "b"));
+        bench.say(0, {shm::ServerOrder::none, shm::AgentState::up, 100, {}});
+        CHECK(bench.shares(10)[0] == 5);
+    }
+}
+
+TEST_CASE("agent: with every server out what an agent finds is a guess and is tried, what it orders is not")
+{
+    for (const Exclusion& one : kExclusions) {
+        for (const auto method : {kLeast, config::Balance::round_robin, kRandom}) {
+            Agents bench(method, {1, 1});
+            bench.say(0, one.word);
+            bench.say(1, one.word);
+            CHECK(bench.choices(4).find('-') == (one.is_tried_in_need ? std::string::npos : 0));
+            bench.settings.panics = false;
+            CHECK(bench.choices(4) == "----");
+        }
+    }
+}
+
+TEST_CASE("agent: operator, check and agent each keep a server out, and lift only what they did")
+{
+    Agents bench(config::Balance::round_robin, {1, 1});
+    const auto is_in = [&] { return bench.choices(4) != "bbbb"; };
+    bench.health(0).order = shm::ServerOrder::drain;
+    bench.health(0).verdict = shm::Verdict::down;
+    bench.say(0, {shm::ServerOrder::drain, shm::AgentState::down, {}, {}});
+    bench.say(0, kAgentReady);
+    bench.say(0, kAgentUp);
+    CHECK_FALSE(is_in());
+    bench.health(0).verdict = shm::Verdict::up;
+    CHECK_FALSE(is_in()); // the operator's order
+    bench.health(0).order = shm::ServerOrder::none;
+    CHECK(is_in());
+    bench.say(0, kAgentDrains);
+    bench.health(0).order = shm::ServerOrder::down;
+    bench.health(0).order = shm::ServerOrder::none;
+    CHECK_FALSE(is_in()); // the agent's is still there
+    bench.say(0, kAgentUp);
+    CHECK_FALSE(is_in());
+    bench.say(0, kAgentReady);
+    CHECK(is_in());
+}
+
+TEST_CASE("agent: maxconn stands in place of max_conn, also where there was none, and 0 is no limit")
+{
+    Agents bench(config::Balance::first, {1, 1}, 1);
+    bench.upstream->begin_request(0);
+    CHECK(bench.choices(1) == "b");
+    bench.say(0, {{}, {}, {}, 2});
+    CHECK(bench.choices(1) == "a");
+    bench.upstream->begin_request(0);
+    CHECK(bench.choices(1) == "b");
+    bench.say(0, {{}, {}, {}, 0});
+    CHECK(bench.choices(1) == "a");
+    Agents endless(config::Balance::first, {1, 1});
+    endless.say(0, {{}, {}, {}, 1});
+    endless.upstream->begin_request(0);
+    CHECK(endless.choices(1) == "b");
+}
+
+TEST_CASE("agent: what is left of one that is no longer configured does not count")
+{
+    Agents bench(config::Balance::round_robin, {1, 1});
+    bench.say(0, kAgentMaint);
+    bench.settings.agent.reset();
+    Upstream after(bench.settings, bench.servers, bench.arena.regions(), bench.row);
+    bool is_used = false;
+    for (int i = 0; i < 4; ++i) {
+        is_used |= after.choose({}, bench.now).member == 0;
+    }
+    CHECK(is_used);
 }
