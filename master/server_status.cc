@@ -4,6 +4,7 @@
 #include "common/base/append.h"
 #include "common/loop/loop.h"
 #include "common/shm/server_agent.h"
+#include "common/shm/server_load.h"
 
 #include <fmt/format.h>
 
@@ -91,6 +92,17 @@ json agent_to_json(const shm::ServerHealth& health, loop::Nanos now)
     return j;
 }
 
+json load_to_json(const config::LoadReport& rules, const shm::ServerHealth& health, loop::Nanos now)
+{
+    const shm::LoadTimes times{loop::to_nanos(rules.blackout), loop::to_nanos(rules.expire)};
+    json j = {{"counts", shm::read_load(health, times, now).has_value()}};
+    if (const auto last = shm::last_load(health, now)) {
+        j["capacity_per_s"] = last->capacity;
+        j["reported_ms_ago"] = last->age_ns / 1'000'000;
+    }
+    return j;
+}
+
 std::string seconds(std::uint64_t ms)
 {
     return ms < 10'000 ? fmt::format("{}.{} s", ms / 1000, ms % 1000 / 100) : fmt::format("{} s", ms / 1000);
@@ -168,6 +180,9 @@ void add_health(json& server, const config::Upstream& upstream, const config::Up
     if (upstream.health) {
         server["check"] = check_to_json(health, now);
     }
+    if (upstream.load_report) {
+        server["load"] = load_to_json(*upstream.load_report, health, now);
+    }
     if (upstream.agent) {
         server["agent"] = agent_to_json(health, now);
     }
@@ -217,6 +232,15 @@ std::string render_agent(const json& agent)
     return said.empty() ? "nothing yet" : said;
 }
 
+std::string render_load(const json& load)
+{
+    if (!load.contains("capacity_per_s")) {
+        return "nothing reported yet";
+    }
+    return fmt::format("{:.1f} requests/s if it were used up, reported {} ago{}", load["capacity_per_s"].get<double>(),
+                       seconds(load["reported_ms_ago"]), load.value("counts", false) ? "" : " (does not count now)");
+}
+
 } // namespace
 
 std::string render_servers(const json& servers)
@@ -250,6 +274,9 @@ std::string render_servers(const json& servers)
         if (server.contains("agent")) {
             append(out, "  {:<30} agent: {}; asked: {}; next in {}\n", "", render_agent(server["agent"]),
                    render_ends(server["agent"]), seconds(server["agent"]["next_in_ms"]));
+        }
+        if (server.contains("load")) {
+            append(out, "  {:<30} load: {}\n", "", render_load(server["load"]));
         }
         if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
             const json& latency = server["latency_ms"];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `health`, `agent`, `eject`, `retry`, `slow_start` and `panic` of an upstream.
+// `health`, `agent`, `load_report`, `eject`, `retry`, `slow_start` and `panic` of an upstream.
 #include "common/config/builder.h"
 
 #include "common/config/names.h"
@@ -212,6 +212,12 @@ void Builder::build_health(Upstream& upstream, const Inherited& table, const std
 {
     build_check(upstream, table, path);
     build_agent(upstream, table, path);
+    if (good(table.find("load_report")) != nullptr) {
+        const Inherited report = table.sub("load_report");
+        upstream.load_report =
+            LoadReport{static_cast<std::uint32_t>(report.number("load_report", "penalty")),
+                       duration_of(report.number("load_report", "blackout")), duration_of(report.number("load_report", "expire"))};
+    }
     const Inherited eject = table.sub("eject");
     upstream.eject.failures = static_cast<std::uint32_t>(eject.number("eject", "failures"));
     upstream.eject.within = duration_of(eject.number("eject", "within"));

@@ -104,7 +104,7 @@ private:
     void build_balance(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_hash_key(HashKey& key, const Node& node, const std::string& path);
     // build_health.cc
-    /// `health`, `agent`, `eject`, `retry` and the like, of an upstream whose tls and protocol are known.
+    /// `health`, `agent`, `load_report`, `eject`, `retry` and the like, of an upstream whose tls and protocol are known.
     void build_health(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_check(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path);

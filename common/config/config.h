@@ -193,6 +193,13 @@ struct Ejection {
     std::uint32_t share = 50;     ///< `max`: percent of the servers that may be out for this
 };
 
+/// `load_report` of an upstream: its servers say in their responses (ORCA) how loaded they are, and their weights follow.
+struct LoadReport {
+    std::uint32_t penalty = 100; ///< percent: how much the part of requests that fail counts as utilisation
+    Duration blackout{10'000};   ///< so long after a server has come, or come back, what it says does not count yet
+    Duration expire{180'000};    ///< a server that has said nothing for so long has its configured weight
+};
+
 /// `retry` of an upstream: when a request is sent to another server.
 struct Retry {
     std::uint32_t attempts = 3;   ///< servers that one request may be sent to, the first included
@@ -246,6 +253,7 @@ struct Upstream {
     Duration queue_timeout{2'000};
     std::optional<HealthCheck> health;
     std::optional<HealthCheck> agent;    ///< what its servers' agents are asked; rise and fall are not used
+    std::optional<LoadReport> load_report;
     Ejection eject;
     Retry retry;
     Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once

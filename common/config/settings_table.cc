@@ -39,6 +39,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"keepalive",   "keepalive of [upstream.NAME]", "Idle connections kept to each server."},
     {"health",      "health of [upstream.NAME]", "What its servers are asked every few seconds, to know before a client does which of them work."},
     {"agent",       "agent of [upstream.NAME]", "A program beside each server says how much it can take, in HAProxy's words: 75%, maxconn:30, ready, drain, maint, up, down."},
+    {"load_report", "load_report of [upstream.NAME]", "Its servers say in their responses how loaded they are, and their weights follow."},
     {"eject",       "eject of [upstream.NAME]", "A server whose requests fail is left alone for a while, by all workers."},
     {"retry",       "retry of [upstream.NAME]", "A request that failed is sent to another server, where that cannot do anything twice."},
     {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn."},
@@ -191,6 +192,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
         "0 is no limit"},
     {"upstream", "health", Type::table, "", "health", "a path that its servers are asked for (\"/healthz\"), or more about that; default: they are not asked", kServer, "", "path"},
     {"upstream", "agent", Type::table, "", "agent", "a port at which an agent of each server says how much it can take (9777), or more about that; default: there is none", kServer, "", "port"},
+    {"upstream", "load_report", Type::table, "", "load_report", "\"orca\": responses say in a header how loaded their server is (Open Request Cost Aggregation)", kServer, "", "format"},
     {"upstream", "eject", Type::table, "", "eject", "when failing requests take a server out; 0 is never", kServer, "", "failures"},
     {"upstream", "retry", Type::table, "", "retry", "when a request is sent to another server; 1 is never", kServer, "", "attempts"},
     {"upstream", "slow_start", Type::duration, "0s", "0s..1h", "how long the share of a server that comes back grows, from a tenth to the whole"},
@@ -375,6 +377,11 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"agent", "send", Type::text, "", "", "what is said first over TCP, \"{upstream}/{server}\\n\" to one agent for many; default: nothing"},
     {"agent", "interval", Type::duration, "5s", "100ms..1h", "from one question to the next, give or take a tenth", kServer, "more often is load, less often is too late"},
     {"agent", "timeout", Type::duration, "2s", "100ms..1m", "for the whole answer; without one nothing changes", kServer, "an agent that is slower than this says what was"},
+
+    {"load_report", "format", Type::choice, "orca", "orca", "the header endpoint-load-metrics, as TEXT, JSON or BIN: application_utilization, or cpu_utilization, and rps_fractional; clients do not get it"},
+    {"load_report", "penalty", Type::percent, "100%", "0%..100%", "how much the part of requests that fail (eps) counts as utilisation"},
+    {"load_report", "blackout", Type::duration, "10s", "0s..1h", "so long after a server has come, or come back, its reports do not count yet"},
+    {"load_report", "expire", Type::duration, "3m", "1s..1h", "a server that has reported nothing for so long has its configured weight", kServer, "weights are made anew once a second"},
 
     {"log", "access", Type::table, "", "access", "the access log", kServer, "", "to"},
     {"log", "error", Type::table, "", "error", "the error log", kServer, "", "to"},

@@ -32,7 +32,7 @@ struct ExplainedServer {
     std::string address;
     std::uint32_t weight = 1; ///< as configured or ordered
     bool is_chosen = false;   ///< a request would go there now
-    std::uint32_t share = 100; ///< percent of the weight that counts, as its agent says
+    std::uint32_t share = 100; ///< percent of the weight that counts, as its agent and its responses say
     std::string agent;        ///< what its agent says, as far as that matters; empty = nothing
 };
 

@@ -36,7 +36,7 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
           offsetof(ServerEntry, health), offsetof(ServerEntry, gate), sizeof(ServerHealth),
           offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
-          offsetof(ServerHealth, agent), offsetof(ServerHealth, agent_check),
+          offsetof(ServerHealth, agent), offsetof(ServerHealth, load), offsetof(ServerHealth, agent_check),
           offsetof(ServerHealth, evidence),
           offsetof(Regions, rows_end), offsetof(ServerEntry, key)}) {
         mix(v);

@@ -79,6 +79,8 @@
     M(server_checks_failed, counter, "health checks that found a server out of order") \
     M(server_agent_checks, counter, "questions to agents of servers that ended") \
     M(server_agent_failed, counter, "questions to agents without an answer that is understood: they change nothing") \
+    M(server_load_reports, counter, "responses in which a server said how loaded it is") \
+    M(server_load_reports_bad, counter, "such reports that were not understood, or say nothing that a weight can be made of") \
     M(server_h2_connections, counter, "connections to servers that spoke HTTP/2") \
     M(server_h2_refused, counter, "requests that a server said it did not process (GOAWAY, REFUSED_STREAM)") \
     M(server_h2_resets, counter, "streams that a server reset for another reason before its response was complete") \

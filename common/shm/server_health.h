@@ -2,7 +2,7 @@
 //
 // ServerHealth: whether a server may be chosen, and what is known of how it does; a part of its entry in the server table.
 //
-//   │ what every choice reads │ pace │ what checks found │ agent │ what requests met │ latency[] │
+//   │ what every choice reads │ pace │ load │ what checks found │ agent │ what requests met │ latency[] │
 //     each from a cache line of its own
 //
 // Words that stand for themselves, so that a death at any instruction leaves nothing half done. Who writes: `order`, `weight`: the
@@ -67,6 +67,9 @@ struct alignas(64) ServerHealth {
 
     alignas(64) std::atomic<std::uint64_t> typical; ///< how long it takes to answer: server_pace.h
     std::atomic<std::uint64_t> peak;
+
+    alignas(64) std::atomic<std::uint64_t> load;  ///< what its responses say of its load: server_load.h; 0 = nothing
+    std::atomic<std::uint64_t> load_since_ns;     ///< since when they have said so without a long pause
 
     alignas(64) std::atomic<std::uint64_t> check; ///< fingerprint of the check whose results these are; 0 = none
     std::atomic<std::uint64_t> verdict_since_ns;  ///< 0 = never

@@ -4,6 +4,8 @@
 #include "common/os/log.h"
 #include "worker/request/chunked_body.h"
 #include "worker/response/response_writer.h"
+#include "worker/upstream/load_report.h"
+#include "worker/upstream/orca.h"
 
 #include <algorithm>
 #include <optional>
@@ -50,6 +52,7 @@ private:
     void take_in(Chain&& part);
     void line_up();
     void put_out(Chain&& part);
+    std::string lines_of(const http::ChunkedDecoder& trailers) const;
     void finish_server() noexcept;
     void stop_receiving(BodyReader::Pull pull);
 
@@ -184,6 +187,7 @@ bool Delivery::receive()
                     stop_receiving(BodyReader::Pull::refused);
                     return true;
                 }
+                take_load_report(request_, turn_, fields);
             }
             finish_server();
         } else if (request_.client.out.bytes() >= request_.client.out_most) {
@@ -199,6 +203,13 @@ void Delivery::put_out(Chain&& part)
     request_.client.send_body(std::move(part));
 }
 
+std::string Delivery::lines_of(const http::ChunkedDecoder& trailers) const
+{
+    const config::FieldEdits* edits = find_response_edits(request_);
+    return turn_.upstream->settings().load_report ? trailer_lines(trailers, edits, {kLoadField, kBinaryLoadField})
+                                                  : trailer_lines(trailers, edits);
+}
+
 void Delivery::line_up()
 {
     while (!spool_.is_drained() && request_.client.out.bytes() < request_.client.out_most) {
@@ -211,7 +222,7 @@ void Delivery::line_up()
     if (has_received_all_ && spool_.is_drained() && !is_ended_) {
         is_ended_ = true;
         if (!is_cut_) {
-            request_.client.finish_body(trailers_ ? trailer_lines(*trailers_, find_response_edits(request_)) : std::string());
+            request_.client.finish_body(trailers_ ? lines_of(*trailers_) : std::string());
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #include "worker/request/hop_by_hop.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -29,7 +30,8 @@ void append_last_chunk(Chain& out, std::string_view trailers)
     out.append_copy("\r\n");
 }
 
-std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits, std::string_view withheld)
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits,
+                          std::initializer_list<std::string_view> withheld)
 {
     std::string lines;
     http::Fields fields(1000);
@@ -41,7 +43,8 @@ std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::Fi
     for (const http::Field& field : fields) {
         const std::string_view name = fields.name(field);
         const bool is_edited = edits != nullptr && edits->drops(name);
-        if (!field.is_dropped && !is_edited && !looks_like(name, withheld) && !is_forbidden_trailer(field.id, name)) {
+        const bool is_withheld = std::ranges::any_of(withheld, [name](std::string_view one) { return looks_like(name, one); });
+        if (!field.is_dropped && !is_edited && !is_withheld && !is_forbidden_trailer(field.id, name)) {
             lines.append(name).append(": ").append(fields.value(field)).append("\r\n");
         }
     }

@@ -8,6 +8,7 @@
 #include "common/http/chunked.h"
 #include "worker/net/blocks.h"
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -20,7 +21,8 @@ void append_chunk(Chain& out, Chain&& data);
 void append_last_chunk(Chain& out, std::string_view trailers);
 
 /// The lines ("Name: value\r\n" …) of the trailers that may be passed on. `edits`: those of the head, null = none; what they remove
-/// or set is left out, and so is what looks like the field `withheld`: a server may merge trailers into the head.
-std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits, std::string_view withheld = {});
+/// or set is left out, and so is what looks like a field of `withheld`: a server may merge trailers into the head.
+std::string trailer_lines(const http::ChunkedDecoder& trailers, const config::FieldEdits* edits,
+                          std::initializer_list<std::string_view> withheld = {});
 
 } // namespace ladle::worker

@@ -5,6 +5,7 @@
 #include "worker/request/await_handshake.h"
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
+#include "worker/upstream/load_report.h"
 #include "worker/upstream/preference.h"
 #include "worker/upstream/receive.h"
 #include "worker/upstream/sticky.h"
@@ -228,6 +229,9 @@ loop::Task<Received> ask(Request& request, Turn& turn, const Tried& tried)
         co_return Received{forwarded.failed, forwarded.repeat};
     }
     Received received = co_await receive(request, turn);
+    if (!received.failed) {
+        take_load_report(request, turn, request.response.fields);
+    }
     co_return received;
 }
 

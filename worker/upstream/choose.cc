@@ -6,6 +6,7 @@
 #include "common/shm/server_agent.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -24,7 +25,9 @@ constexpr std::uint64_t kLeastTime = 1'000'000; // least_busy: below it servers 
 constexpr std::uint64_t kOnce = 16;             // the unit of slowness()
 constexpr std::uint64_t kMostTimes = 64;        // that a server counts as slower
 constexpr loop::Nanos kAgentsEvery = 100'000'000;  // as often as the caretaker publishes what they say
-constexpr std::uint64_t kCostUnit = 1'000'000'000; // by weights of up to 25.6 millions; times 1024, and 2^24 in flight
+constexpr loop::Nanos kLoadsEvery = 1'000'000'000; // as Envoy does: they change with every response
+constexpr double kMostFactor = 10;                 // that a server may be told from the middle one by its reports
+constexpr std::uint64_t kCostUnit = 1'000'000'000; // by weights of up to 256 millions; times 1024, and 2^24 in flight
 constexpr std::uint64_t kUnknown = std::numeric_limits<std::uint64_t>::max();
 
 /// Where a key goes when its first slots are of no use, and which part of a slow start it belongs to (splitmix64).
@@ -93,21 +96,58 @@ std::uint64_t Upstream::agent_of(const Member& member) const noexcept
     return settings_.agent && member.has_entry() ? member.entry->health.agent.load(std::memory_order_relaxed) : 0;
 }
 
-std::uint32_t Upstream::share_of(std::uint32_t member) const noexcept
+/// What its responses say that it can do, where that counts.
+std::optional<double> Upstream::capacity_of(const Member& member, loop::Nanos now) const noexcept
 {
-    return settings_.balance == config::Balance::hash ? 100 : shm::agent_percent(agent_of(members_[member]));
+    return settings_.load_report && member.has_entry()
+               ? shm::read_load(member.entry->health, load_times(*settings_.load_report), now)
+               : std::nullopt;
+}
+
+/// The capacity in the middle of those that are reported. Not their mean: one server that says nonsense would move it.
+std::optional<double> Upstream::middle_capacity(loop::Nanos now) const
+{
+    if (!settings_.load_report) {
+        return std::nullopt;
+    }
+    std::vector<double> all;
+    for (const Member& member : members_) {
+        if (const auto capacity = capacity_of(member, now)) {
+            all.push_back(*capacity);
+        }
+    }
+    if (all.empty()) {
+        return std::nullopt;
+    }
+    std::sort(all.begin(), all.end());
+    return (all[(all.size() - 1) / 2] + all[all.size() / 2]) / 2;
+}
+
+std::uint32_t Upstream::share_of(std::uint32_t member, std::optional<double> middle, loop::Nanos now) const noexcept
+{
+    const Member& one = members_[member];
+    const std::uint32_t percent = shm::agent_percent(agent_of(one));
+    const auto capacity = middle ? capacity_of(one, now) : std::nullopt;
+    const double factor = capacity ? std::clamp(*capacity / *middle, 1 / kMostFactor, kMostFactor) : 1;
+    return static_cast<std::uint32_t>(std::lround(percent * factor));
+}
+
+std::uint32_t Upstream::share_of(std::uint32_t member, loop::Nanos now) const
+{
+    return settings_.balance == config::Balance::hash ? 100 : share_of(member, middle_capacity(now), now);
 }
 
 /// Makes the weights that count, and the turns where they have changed.
 void Upstream::renew_shares(loop::Nanos now)
 {
-    next_shares_ = settings_.agent ? now + kAgentsEvery : loop::kNever;
+    const bool is_scaled = settings_.agent || settings_.load_report;
+    next_shares_ = !is_scaled ? loop::kNever : now + (settings_.load_report ? kLoadsEvery : kAgentsEvery);
+    const std::optional<double> middle = middle_capacity(now);
     bool has_changed = weights_.size() != members_.size();
     weights_.resize(members_.size());
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
         // Not 0: with every server out, one of which its agent says 0% may be tried.
-        const std::uint32_t percent = settings_.agent ? std::max(shm::agent_percent(agent_of(members_[at])), 1u) : 1u;
-        const std::uint32_t weight = weight_of(at) * percent;
+        const std::uint32_t weight = weight_of(at) * (is_scaled ? std::max(share_of(at, middle, now), 1u) : 1u);
         has_changed |= std::exchange(weights_[at], weight) != weight;
     }
     if (has_changed) {

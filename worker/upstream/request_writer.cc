@@ -10,6 +10,8 @@ namespace {
 
 using http::FieldName;
 
+constexpr std::string_view kLoadForm = "endpoint-load-metrics-format";
+
 /// Fields that are written below whether or not the client sent them.
 bool is_rewritten(const Request& request, FieldName id) noexcept
 {
@@ -126,7 +128,8 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
                              2 * request.client.peer_text.size() + request.client_address.size() + request.forwarded_host.size() +
                              request.id.size() + request.site->name.size() + request.server_text.size() +
                              request.added_fields.size() + subject_header(request).size() + subject_of(request).size() +
-                             request.sent_target.size() + (edits != nullptr ? edits->bytes : 0) + 848;
+                             request.sent_target.size() + (edits != nullptr ? edits->bytes : 0) + 912;
+    const bool asks_for_load = request.live->upstreams[request.upstream]->settings().load_report.has_value();
     HeadText text(out, most);
     if (request.sent_target.empty()) {
         text << request.head.method_text() << (request.target.lacks_slash ? " /" : " ") << request.target.path_and_query;
@@ -141,7 +144,9 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     }
     for (const http::Field& field : fields) {
         const bool is_edited = edits != nullptr && edits->drops(fields.name(field));
-        if (!field.is_dropped && !is_edited && !is_rewritten(request, field.id) && !looks_like(fields.name(field), subject)) {
+        const bool is_in_our_place =
+            looks_like(fields.name(field), subject) || (asks_for_load && looks_like(fields.name(field), kLoadForm));
+        if (!field.is_dropped && !is_edited && !is_in_our_place && !is_rewritten(request, field.id)) {
             text.field(fields.name(field), fields.value(field));
         }
     }
@@ -152,6 +157,9 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
     }
     if (request.client.is_early()) {
         text << "Early-Data: 1\r\n"; // RFC 8470 §5.1
+    }
+    if (asks_for_load) {
+        text.field(kLoadForm, "TEXT"); // some report only where somebody wants to know
     }
     text << request.added_fields;
     if (request.cache) {

@@ -16,7 +16,7 @@ std::string trailers_of(const Request& request)
 {
     const config::HeaderEdits* const edits = request.route->headers.get();
     return request.trailers
-               ? trailer_lines(*request.trailers, edits != nullptr ? &edits->request : nullptr, subject_header(request))
+               ? trailer_lines(*request.trailers, edits != nullptr ? &edits->request : nullptr, {subject_header(request)})
                : std::string();
 }
 

@@ -277,6 +277,16 @@ void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos 
     note_success(health, now);
 }
 
+bool Upstream::report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept
+{
+    const config::LoadReport& rules = *settings_.load_report;
+    const auto capacity = shm::capacity_of(load, rules.penalty);
+    if (capacity && members_[member].has_entry()) {
+        shm::add_load(members_[member].entry->health, *capacity, load_times(rules), now);
+    }
+    return capacity.has_value();
+}
+
 std::string Upstream::agent_says(std::uint32_t member) const
 {
     const shm::AgentWord word = shm::unpack_agent(agent_of(members_[member]));

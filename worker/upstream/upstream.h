@@ -14,7 +14,7 @@
 //   latency      of two that are drawn by weight the one where in flight × peak time is less
 //   first        the first in file order that has room
 //   hash         the same for the same key (maglev.h); from one that cannot be chosen each key goes on to another, always the same
-// The first four go by weights as a server's agent (shm/server_agent.h) scales them, hash by
+// The first four go by weights as a server's agent (shm/server_agent.h) and its responses (shm/server_load.h) scale them, hash by
 // those that are configured or ordered, as keys are to stay where they are.
 // A client that has a sticky cookie goes to the server that it names, whatever the method, while that one can be chosen or drains.
 //
@@ -26,6 +26,7 @@
 
 #include "common/config/config.h"
 #include "common/loop/task.h"
+#include "common/shm/server_load.h"
 #include "common/shm/server_pace.h"
 #include "worker/upstream/maglev.h"
 #include "worker/upstream/server_set.h"
@@ -145,8 +146,11 @@ public:
     void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
-    /// The part of its weight that counts for the member, in percent: as its agent says.
-    std::uint32_t share_of(std::uint32_t member) const noexcept;
+    /// The member has said in a response how loaded it is. False where that tells nothing. Precondition: settings().load_report.
+    bool report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept;
+
+    /// The part of its weight that counts for the member, in percent: what its agent and its responses say.
+    std::uint32_t share_of(std::uint32_t member, loop::Nanos now) const;
     /// What its agent says that keeps the member out: "drain", "down: out of memory"; empty = nothing.
     std::string agent_says(std::uint32_t member) const;
 
@@ -187,6 +191,9 @@ private:
     std::uint64_t agent_of(const Member& member) const noexcept;
     void follow_orders(loop::Nanos now);
     void renew_shares(loop::Nanos now);
+    std::optional<double> capacity_of(const Member& member, loop::Nanos now) const noexcept;
+    std::optional<double> middle_capacity(loop::Nanos now) const;
+    std::uint32_t share_of(std::uint32_t member, std::optional<double> middle, loop::Nanos now) const noexcept;
     std::uint32_t most_of(const Member& member) const noexcept;
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
@@ -229,6 +236,12 @@ private:
     loop::Link queue_;
     std::uint32_t queued_ = 0;
 };
+
+/// As shared memory wants them.
+inline shm::LoadTimes load_times(const config::LoadReport& rules) noexcept
+{
+    return {loop::to_nanos(rules.blackout), loop::to_nanos(rules.expire)};
+}
 
 /// One request's hold on a server: in flight from construction to destruction.
 class Lease {

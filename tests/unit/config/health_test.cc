@@ -92,6 +92,21 @@ TEST_CASE("config: an agent is asked something else when anything about the ques
     CHECK(fingerprint("agent = { port = 9777, path = \"/\" }\n") != first);
 }
 
+TEST_CASE("config: load_report is a format, or a table")
+{
+    CHECK_FALSE(load_upstream("").load_report);
+    const auto word = load_upstream("load_report = \"orca\"\n").load_report;
+    REQUIRE(word);
+    CHECK(word->penalty == config::LoadReport{}.penalty);
+    CHECK(word->blackout == config::LoadReport{}.blackout);
+    CHECK(word->expire == config::LoadReport{}.expire);
+    const auto table = load_upstream("load_report = { penalty = \"50%\", blackout = \"0s\", expire = \"1m\" }\n").load_report;
+    REQUIRE(table);
+    CHECK(table->penalty == 50);
+    CHECK(table->blackout == 0s);
+    CHECK(table->expire == 60s);
+}
+
 TEST_CASE("config: mistakes about agents")
 {
     check_says(R"~(
@@ -100,6 +115,7 @@ upstream = "app"
 [upstream.app]
 servers = ["127.0.0.1:80"]
 agent = { port = 9777, path = "load", send = "x" }
+load_report = "xds"
 [[site."a.test".route]]
 path = "/b"
 upstream = "b"
@@ -114,14 +130,17 @@ x.toml:5:31: error: expected a path that begins with /, without blanks, got "loa
 x.toml:5:46: error: over HTTP nothing is sent but the request
     5 | agent = { port = 9777, path = "load", send = "x" }
       |                                              ^^^ leave it or the path out
-x.toml:11:9: error: where does the agent listen?
-   11 | agent = { host = "a.test", interval = "1s" }
+x.toml:6:15: error: expected "orca", got the string "xds"
+    6 | load_report = "xds"
+      |               ^^^^^
+x.toml:12:9: error: where does the agent listen?
+   12 | agent = { host = "a.test", interval = "1s" }
       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ write agent = { port = 9777 }, or a path if the server itself answers over HTTP
-x.toml:11:9: warning: it is longer than the interval: while an agent is silent it is asked less often
-   11 | agent = { host = "a.test", interval = "1s" }
+x.toml:12:9: warning: it is longer than the interval: while an agent is silent it is asked less often
+   12 | agent = { host = "a.test", interval = "1s" }
       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-x.toml:11:18: error: only a question over HTTP names a host
-   11 | agent = { host = "a.test", interval = "1s" }
+x.toml:12:18: error: only a question over HTTP names a host
+   12 | agent = { host = "a.test", interval = "1s" }
       |                  ^^^^^^^^ give it a path as well
 )~");
 }

@@ -618,3 +618,91 @@ TEST_CASE("agent: what is left of one that is no longer configured does not coun
     }
     CHECK(is_used);
 }
+
+namespace {
+
+/// Servers whose responses tell of their load; weights are made anew every second.
+struct Reporters : Bench {
+    explicit Reporters(config::Balance balance, const std::vector<std::uint32_t>& weights) : Bench(balance, weights)
+    {
+        settings.load_report.emplace();
+        settings.load_report->blackout = 0s;
+        upstream.emplace(settings, servers, arena.regions(), row);
+    }
+    void report(std::uint32_t member, double utilization, double rps)
+    {
+        CHECK(upstream->report_load(member, {utilization, rps, 0}, now));
+        now += kSecond;
+    }
+};
+
+} // namespace
+
+TEST_CASE(
+    "load report: weights follow what servers could do, compared with the one in the middle, for every method that goes by weights")
+{
+    for (const config::Balance method : {config::Balance::round_robin, kRandom, kLatency, kLeast}) {
+        Reporters bench(method, {1, 1});
+        bench.report(0, 0.9, 90); // 100 a second
+        bench.report(1, 0.3, 90); // 300
+        std::map<std::uint32_t, int> taken;
+        for (int i = 0; i < 1000; ++i) {
+            const std::uint32_t member = bench.upstream->choose({}, bench.now).member;
+            ++taken[member];
+            if (method == kLeast) {
+                bench.upstream->begin_request(member);
+            }
+        }
+        const bool is_exact = method == config::Balance::round_robin || method == kLeast;
+        CHECK_MESSAGE(std::abs(taken[0] - 250) <= (is_exact ? 2 : 60), static_cast<int>(method), " ", taken[0]);
+    }
+}
+
+TEST_CASE("load report: it scales the configured weight, and who has said nothing counts as the one in the middle")
+{
+    Reporters bench(config::Balance::round_robin, {2, 1, 1, 1});
+    bench.report(0, 0.5, 50);  // 100
+    bench.report(1, 0.5, 100); // 200: the middle
+    bench.report(2, 0.5, 200); // 400
+    CHECK(bench.upstream->share_of(0, bench.now) == 50);
+    CHECK(bench.upstream->share_of(1, bench.now) == 100);
+    CHECK(bench.upstream->share_of(2, bench.now) == 200);
+    CHECK(bench.upstream->share_of(3, bench.now) == 100);
+    auto shares = bench.shares(500);
+    CHECK(shares[0] == 100);
+    CHECK(shares[1] == 100);
+    CHECK(shares[2] == 200);
+    CHECK(shares[3] == 100);
+    bench.now += 181 * kSecond; // all too old: as configured
+    shares = bench.shares(500);
+    CHECK(shares[0] == 200);
+    CHECK(shares[2] == 100);
+}
+
+TEST_CASE("load report: a server that says nonsense gets ten times as much as the one in the middle at most, and a tenth at least")
+{
+    Reporters bench(config::Balance::round_robin, {1, 1, 1});
+    bench.report(0, 0.5, 100);
+    bench.report(1, 1e-9, 1e12);
+    bench.report(2, 1e9, 1e-9);
+    CHECK(bench.upstream->share_of(0, bench.now) == 100);
+    CHECK(bench.upstream->share_of(1, bench.now) == 1000);
+    CHECK(bench.upstream->share_of(2, bench.now) == 10);
+    CHECK_FALSE(bench.upstream->report_load(0, {0.5, 0, 0}, bench.now)); // tells nothing: the one before stays
+    CHECK(bench.upstream->share_of(0, bench.now) == 100);
+}
+
+TEST_CASE("load report: with an agent both count, and hash listens to neither")
+{
+    Reporters bench(config::Balance::round_robin, {1, 1});
+    bench.settings.agent.emplace();
+    bench.report(0, 0.5, 100);
+    bench.report(1, 0.5, 100);
+    shm::add_agent_answer(bench.health(0), {{}, {}, 50, {}}, "", bench.now);
+    CHECK(bench.upstream->share_of(0, bench.now) == 50);
+    Reporters keys(kHash, {1, 1, 1});
+    const std::vector<std::uint32_t> before = owners(keys, 3000);
+    keys.report(0, 0.9, 10);
+    keys.report(1, 0.1, 1000);
+    CHECK(owners(keys, 3000) == before);
+}
