@@ -237,7 +237,7 @@ def test_maxconn_is_held_over_all_workers(ladle, pair):
     for client in clients:
         client.start()
     waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 1, "one to wait", 15)
-    assert sorted(len(server.requests) for server in servers) == [1, 1]
+    waiting.until(lambda: [len(server.requests) for server in servers] == [1, 1], "one at each server")
     agents[0].line = b"maxconn:2\n"
     waiting.until(lambda: len(servers[0].requests) == 2, "it to be let in", 15)
     go.set()
