@@ -74,7 +74,6 @@ Result<void> Master::start_fresh()
                 {{"file", warning.file}, {"line", warning.line}, {"message", warning.message}});
     }
     running_ = std::move(loaded.running);
-    apply_kept_changes();
     auto identity = find_identity(*running_.config);
     if (!identity) {
         return std::unexpected(identity.error());
@@ -83,6 +82,7 @@ Result<void> Master::start_fresh()
     if (auto opened = control_->open(running_.config->server.admin); !opened) {
         return opened;
     }
+    apply_kept_changes();
     auto logs = open_logs(*running_.config);
     if (!logs) {
         control_->close();

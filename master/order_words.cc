@@ -29,9 +29,15 @@ const config::Upstream* find_upstream(const config::Config& config, const std::s
     return at == config.upstreams.end() ? nullptr : &*at;
 }
 
+const config::UpstreamServer* find_server(const config::Upstream& upstream, const std::string& text)
+{
+    const auto at = std::ranges::find(upstream.servers, text, &config::UpstreamServer::text);
+    return at == upstream.servers.end() ? nullptr : &*at;
+}
+
 bool has_server(const config::Upstream& upstream, const std::string& text)
 {
-    return std::any_of(upstream.servers.begin(), upstream.servers.end(), [&](const auto& one) { return one.text == text; });
+    return find_server(upstream, text) != nullptr;
 }
 
 std::string list_servers(const config::Upstream& upstream)

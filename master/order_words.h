@@ -19,6 +19,8 @@ std::uint64_t number_of(const nlohmann::json& from, const char* key, std::uint64
 
 /// The upstream of that name, or null.
 const config::Upstream* find_upstream(const config::Config& config, const std::string& name);
+/// Its server of that text, or null.
+const config::UpstreamServer* find_server(const config::Upstream& upstream, const std::string& text);
 bool has_server(const config::Upstream& upstream, const std::string& text);
 std::string list_servers(const config::Upstream& upstream);
 

@@ -162,9 +162,10 @@ void Master::change_servers(ControlServer::Id id, const nlohmann::json& request)
     }
     reload_->rebuild([this, id, answer = std::move(answer)](const ReloadResult& result) mutable {
         last_reload_ = result;
-        if (!result.is_applied) {
+        const bool is_done = result.is_applied && changes_.are_in(*running_.config);
+        if (!is_done) {
             changes_.take_back();
-            answer = refuse(result.message);
+            answer = refuse(result.is_applied ? "the server does not fit its upstream" : result.message);
             answer["text"] = result.diagnostics;
         } else if (!changes_.commit()) {
             answer["message"] =
@@ -269,8 +270,10 @@ void Master::finish_stop()
         return;
     }
     cache_.close();
-    orders_.close();
-    changes_.close();
+    if (start_failure_.empty()) { // else the next start has them still: what crashed before it left them
+        orders_.close();
+        changes_.close();
+    }
     control_->close();
     if (options_.on_started && !start_failure_.empty()) {
         options_.on_started(start_failure_);

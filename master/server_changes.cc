@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "master/server_changes.h"
 
+#include "common/config/names.h"
 #include "common/config/values.h"
 #include "master/kept_file.h"
 #include "master/order_words.h"
@@ -41,36 +42,45 @@ json ServerChanges::propose(const config::Config& config, const json& request)
         return refuse(fmt::format("there is no [upstream.\"{}\"] in the configuration", name));
     }
     const auto server = config::parse_server(wanted);
-    if (!server) {
-        return refuse(server.error().message);
+    if (!server || !config::is_printable(wanted)) {
+        return refuse(!server ? server.error().message : "the name of a server has printable characters");
     }
-    const bool is_there = has_server(*upstream, server->text);
-    if (is_removal != is_there) {
-        return refuse(
-            is_there ? fmt::format("upstream \"{}\" has the server {} already", name, server->text)
-                     : fmt::format("upstream \"{}\" has no server \"{}\"; it has {}", name, server->text, list_servers(*upstream)));
+    if (number_of(request, "weight", 0) > config::kMostServerWeight) {
+        return refuse(fmt::format("the weight of a server is {} at the most", config::kMostServerWeight));
     }
-    if (is_removal && upstream->servers.size() == 1) {
+    const config::UpstreamServer* const there = find_server(*upstream, server->text);
+    const auto is_about_it = [&](const config::ServerChange& one) {
+        const auto other = config::parse_server(one.server);
+        return one.upstream == name && other && other->text == server->text;
+    };
+    const bool is_known = is_removal && std::ranges::any_of(changes_, is_about_it); // and was passed over
+    if (is_removal != (there != nullptr) && !is_known) {
+        return refuse(there != nullptr ? fmt::format("upstream \"{}\" has the server {} already", name, server->text)
+                                       : fmt::format("upstream \"{}\" has no server \"{}\"; it has {}", name, server->text,
+                                                     list_servers(*upstream)));
+    }
+    if (is_removal && there != nullptr && upstream->servers.size() == 1) {
         return refuse(fmt::format("{} is the last server of upstream \"{}\"", server->text, name));
     }
     before_ = changes_;
-    const bool was_changed = std::erase_if(changes_, [&](const config::ServerChange& one) {
-                                 const auto other = config::parse_server(one.server);
-                                 return one.upstream == name && other && other->text == server->text;
-                             }) != 0;
+    std::erase_if(changes_, is_about_it);
     const config::ServerChange change{name,
                                       wanted,
                                       is_removal,
                                       static_cast<std::uint32_t>(number_of(request, "weight", 0)),
                                       static_cast<std::uint32_t>(number_of(request, "max_conn", 0)),
                                       request.contains("backup") && request["backup"] == true};
-    if (!is_removal && was_changed && (change.weight != 0 || change.max_conn != 0 || change.is_backup)) {
+    const bool is_of_file = is_removal ? there != nullptr && !there->is_added
+                                       : std::ranges::find(upstream->removed, server->text) != upstream->removed.end();
+    if (!is_removal && is_of_file && (change.weight != 0 || change.max_conn != 0 || change.is_backup)) {
         take_back();
         return refuse(fmt::format("the configuration has {}: it comes back as it stands there, add it without more", server->text));
     }
-    if (!was_changed) { // else it is as the file has it again
+    if (is_removal == is_of_file) { // else the file says it already
         changes_.push_back(change);
     }
+    proposed_ = change;
+    proposed_.server = server->text;
     if (changes_.size() > config::kMostServerChanges) {
         take_back();
         return refuse(
@@ -78,6 +88,12 @@ json ServerChanges::propose(const config::Config& config, const json& request)
     }
     return {{"ok", true},
             {"message", fmt::format("server {} of upstream {}: {}", server->text, name, is_removal ? "removed" : "added")}};
+}
+
+bool ServerChanges::are_in(const config::Config& config) const
+{
+    const config::Upstream* upstream = find_upstream(config, proposed_.upstream);
+    return upstream != nullptr && has_server(*upstream, proposed_.server) != proposed_.is_removal;
 }
 
 bool ServerChanges::commit()

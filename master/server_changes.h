@@ -26,6 +26,8 @@ public:
 
     /// Notes one request of the control socket, checked against what runs: {"ok", "message"}. Not kept before commit().
     nlohmann::json propose(const config::Config& config, const nlohmann::json& request);
+    /// Whether the configuration has become as it was proposed: what does not fit is passed over.
+    bool are_in(const config::Config& config) const;
     /// What was proposed is in force; false = it could not be written to the file (errno).
     bool commit();
     /// What was proposed could not be put in force.
@@ -35,6 +37,7 @@ private:
     std::string path_;
     std::vector<config::ServerChange> changes_;
     std::vector<config::ServerChange> before_;
+    config::ServerChange proposed_; ///< its server as it is known in an upstream
 };
 
 } // namespace ladle::master

@@ -60,6 +60,7 @@ std::string_view reason_to_leave(std::string_view name, bool is_request)
     case FieldName::x_forwarded_for:
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
+    case FieldName::x_mirrored:
     case FieldName::x_request_id:
         return is_request ? "Ladle writes it: servers rely on what it says" : "";
     case FieldName::expect:
@@ -394,7 +395,13 @@ void Builder::build_mirror(Route& route, const Node* route_node, const Node& sit
     }
     const bool is_in_split = std::ranges::any_of(
         route.split, [&](const SplitShare& share) { return share.weight > 0 && share.upstream == *upstream; });
-    if (*upstream == *route.upstream || is_in_split) {
+    const auto has_same = [&](std::uint32_t of) {
+        return std::ranges::any_of(config_->upstreams[of].servers, [&](const UpstreamServer& one) {
+            return std::ranges::find(config_->upstreams[*upstream].servers, one.text, &UpstreamServer::text) !=
+                   config_->upstreams[*upstream].servers.end();
+        });
+    };
+    if (*upstream == *route.upstream || is_in_split || has_same(*route.upstream)) {
         const bool is_inherited = route_node != nullptr && route_node->find("mirror") == nullptr;
         refuse_once(*to, path + ".mirror.to", fmt::format("the mirror \"{}\" is where the requests themselves go", to->text),
                     !is_inherited ? "write another upstream"

@@ -71,44 +71,64 @@ void Builder::build_upstreams()
         for (const Node* item : good_items(servers)) {
             add_server(upstream, *item, table, path, seen);
         }
-        change_servers(upstream, table, path, seen);
+        change_servers(upstream, table, path);
         build_upstream_tls(upstream, node.find("tls"), *servers, path);
         build_balance(upstream, table, path);
         build_health(upstream, table, path);
     }
 }
 
-/// What the operator has changed while the proxy ran. The file may have changed since: what it says already, or what does not fit
-/// any more, is passed over.
-void Builder::change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path,
-                             const std::map<std::string, Place>& seen)
+/// What the operator has changed while the proxy ran; first what was added, so that the last of the file's may go. The file may
+/// have changed since: what it says already, or what does not fit any more, is passed over.
+void Builder::change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path)
 {
-    for (const ServerChange& change : parse_server_changes(files_.server_changes())) {
-        Parsed<UpstreamServer> server = parse_server(change.server);
-        if (change.upstream != upstream.name || !server) {
+    const std::vector<ServerChange> changes = parse_server_changes(files_.server_changes());
+    for (const ServerChange& change : changes) {
+        if (change.upstream == upstream.name && !change.is_removal) {
+            add_changed_server(upstream, change, defaults, path);
+        }
+    }
+    for (const ServerChange& change : changes) {
+        const Parsed<UpstreamServer> server = parse_server(change.server);
+        if (change.upstream != upstream.name || !change.is_removal || !server || upstream.servers.size() == 1) {
             continue;
         }
-        const auto found = std::ranges::find(upstream.servers, server->text, &UpstreamServer::text);
-        if (change.is_removal && found != upstream.servers.end() && upstream.servers.size() > 1) {
-            upstream.servers.erase(found);
+        if (std::erase_if(upstream.servers, [&](const UpstreamServer& one) { return one.text == server->text; }) != 0) {
+            upstream.removed.push_back(server->text);
             --server_count_;
         }
-        if (change.is_removal || found != upstream.servers.end()) {
-            continue;
-        }
-        const auto pick = [&](std::uint32_t changed, std::string_view key) {
-            return changed != 0 ? changed : static_cast<std::uint32_t>(defaults.number("upstream", key));
-        };
-        server->weight = pick(change.weight, "weight");
-        server->max_conn = pick(change.max_conn, "max_conn");
-        server->is_backup = change.is_backup;
-        server->is_added = !seen.contains(server->text);
-        if (++server_count_ == kMaxServers + 1) {
-            findings_.error({}, path + ".servers", fmt::format("there are more than {} servers", kMaxServers),
-                            fmt::format("{} was added by a command", server->text));
-        }
-        upstream.servers.push_back(std::move(*server));
     }
+    if (server_count_ > kMaxServers) {
+        findings_.error({}, path + ".servers", fmt::format("there are more than {} servers", kMaxServers),
+                        "some of them were added by a command");
+    }
+}
+
+void Builder::add_changed_server(Upstream& upstream, const ServerChange& change, const Inherited& defaults, const std::string& path)
+{
+    Parsed<UpstreamServer> server = parse_server(change.server);
+    const auto is_same = [&](const UpstreamServer& one) { return one.text == server->text; };
+    if (!server || std::ranges::any_of(upstream.servers, is_same)) {
+        return;
+    }
+    if (defaults.find("tls") == nullptr && !upstream.servers.empty() && upstream.servers.front().is_https != server->is_https) {
+        findings_.warning(
+            {}, path + ".servers",
+            fmt::format("the server {} that was added is passed over: some servers would be spoken to over TLS and some "
+                        "are not",
+                        change.server),
+            fmt::format("ladle upstream {} server {} remove", upstream.name, change.server));
+        return;
+    }
+    const auto pick = [&](std::uint32_t changed, std::string_view key) {
+        return changed != 0 ? changed : static_cast<std::uint32_t>(defaults.number("upstream", key));
+    };
+    server->weight = pick(change.weight, "weight");
+    server->max_conn = pick(change.max_conn, "max_conn");
+    server->is_backup = change.is_backup;
+    server->is_added = true;
+    ++server_count_;
+    upstream.servers.push_back(std::move(*server));
 }
 
 void Builder::add_server(Upstream& upstream, const Node& item, const Inherited& defaults, const std::string& path,

@@ -10,6 +10,7 @@
 #include "common/config/config.h"
 #include "common/config/file_source.h"
 #include "common/config/node.h"
+#include "common/config/server_changes.h"
 #include "common/config/settings_table.h"
 
 #include <array>
@@ -109,8 +110,8 @@ private:
     void build_check(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_retry(Retry& retry, const Inherited& table, const std::string& path);
-    void change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path,
-                        const std::map<std::string, Place>& seen);
+    void change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path);
+    void add_changed_server(Upstream& upstream, const ServerChange& change, const Inherited& defaults, const std::string& path);
     void add_server(Upstream& upstream, const Node& item, const Inherited& defaults, const std::string& path,
                     std::map<std::string, Place>& seen);
     /// What a site's or route's `upstream` names; makes one for a URL. nullopt (reported) where there is none.

@@ -241,6 +241,7 @@ enum class UpstreamProtocol : std::uint8_t { h1, h2 };
 struct Upstream {
     std::string name;
     std::vector<UpstreamServer> servers;
+    std::vector<std::string> removed; ///< of the file's, that a command took away
     std::optional<UpstreamTls> tls;
     std::optional<http::ProxyVersion> proxy_protocol; ///< each connection begins with a header that says who the client is
     UpstreamProtocol protocol = UpstreamProtocol::h1;

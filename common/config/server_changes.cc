@@ -12,7 +12,6 @@ namespace ladle::config {
 namespace {
 
 constexpr std::size_t kChangeWords = 6; // what, upstream, server, weight, max_conn, backup
-constexpr std::uint32_t kMostChangedWeight = 1000;
 
 std::optional<std::uint32_t> parse_number(std::string_view text) noexcept
 {
@@ -35,7 +34,7 @@ std::optional<ServerChange> parse_change(std::string_view line)
     const auto weight = parse_number(words[3]);
     const auto max_conn = parse_number(words[4]);
     const bool is_known = words[0] == "add" || words[0] == "remove";
-    if (!is_known || words[1].empty() || words[2].empty() || !weight || *weight > kMostChangedWeight || !max_conn) {
+    if (!is_known || words[1].empty() || words[2].empty() || !weight || *weight > kMostServerWeight || !max_conn) {
         return std::nullopt;
     }
     return ServerChange{std::string(words[1]), std::string(words[2]), words[0] == "remove", *weight, *max_conn,

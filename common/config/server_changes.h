@@ -26,6 +26,7 @@ struct ServerChange {
     bool operator==(const ServerChange&) const = default;
 };
 
+inline constexpr std::uint32_t kMostServerWeight = 1000;
 /// At most so many are kept.
 inline constexpr std::size_t kMostServerChanges = 1024;
 

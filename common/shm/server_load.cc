@@ -22,7 +22,7 @@ constexpr double kLoadOffset = 32;
 std::uint64_t age_of(std::uint64_t word, std::uint64_t now_ns) noexcept
 {
     const std::uint64_t ticks = ((now_ns >> kLoadTickShift) - (word >> kLoadLevelBits)) & kLoadTickMask;
-    return ticks > kLoadTickMask / 2 ? 0 : ticks << kLoadTickShift;
+    return ticks > kLoadTickMask - (1u << 16) ? 0 : ticks << kLoadTickShift; // a clock that was read a moment earlier
 }
 
 } // namespace

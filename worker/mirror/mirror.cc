@@ -15,7 +15,6 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::size_t kReadAtOnce = 64 << 10;
-constexpr unsigned kReadsAtOnce = 4; // then the other connections have a turn
 constexpr std::string_view kMark = "X-Mirrored: 1\r\n";
 
 class RequestCopy final : public Errand {
@@ -28,11 +27,12 @@ private:
 
     loop::Task<void> run() override;
     loop::Task<Answered> drop_answer();
+    bool send_rest();
     void count(const std::optional<Answer>& failed, Answered answered);
     static void on_limit(void* self);
 
     Copies& copies_;
-    Copies::Place place_;
+    std::optional<Copies::Place> place_;
     ClientConnection nobody_; ///< without a socket: nothing is said to it
     Request request_;
     Turn turn_;
@@ -51,9 +51,11 @@ void copy_client(const Request& from, Request& to, bool is_announced)
 }
 
 RequestCopy::RequestCopy(const Request& cause, std::uint32_t upstream, std::uint64_t body_bytes)
-    : copies_(cause.parts.copies), place_(copies_, body_bytes), nobody_(cause.parts.loop, cause.parts.row),
+    : copies_(cause.parts.copies), nobody_(cause.parts.loop, cause.parts.row),
       request_(cause.parts, nobody_, cause.live, RequestKind::copy), limit_(cause.parts.loop, &RequestCopy::on_limit, this)
 {
+    place_.emplace(copies_, body_bytes);
+    nobody_.wake.news().set_patient(true); // clients come first
     copy_request(cause, request_);
     request_.upstream = upstream;
     request_.framing = cause.framing;
@@ -75,30 +77,43 @@ RequestCopy::RequestCopy(const Request& cause, std::uint32_t upstream, std::uint
 void RequestCopy::on_limit(void* self)
 {
     auto& copy = *static_cast<RequestCopy*>(self);
+    if (copy.turn_.stream && copy.request_.times.response == 0) {
+        copy.turn_.stream->on_timeout(); // in HTTP/2 the connection is asked whether it still lives
+    }
     copy.nobody_.is_gone = true; // every step that waits ends when its client has left
     copy.nobody_.wake.kick_later();
 }
 
-/// Reads what is left of the answer, so that its connection can be kept, and forgets it.
+/// Of a body that the server answered before it had all of it: sends more of that. Whether something was sent.
+bool RequestCopy::send_rest()
+{
+    if (!turn_.upload) {
+        return false;
+    }
+    const bool has_moved = turn_.upload->step(*turn_.stream);
+    if (turn_.upload->is_done(*turn_.stream) || turn_.upload->has_failed()) {
+        turn_.upload.reset();
+    }
+    return has_moved;
+}
+
+/// Reads what is left of the answer, so that its connection can be kept, and forgets it. One piece a turn: clients come first.
 loop::Task<RequestCopy::Answered> RequestCopy::drop_answer()
 {
     const std::uint64_t most = request_.live->config->mirror.answer_bytes;
     std::uint64_t dropped = 0;
     nobody_.alarm.set(request_.timeouts().stall);
     while (!turn_.body.is_complete()) {
-        bool has_moved = false;
-        for (unsigned reads = 0; reads < kReadsAtOnce && !turn_.body.is_complete() && turn_.may_pull(); ++reads) {
+        bool has_moved = send_rest();
+        if (turn_.may_pull()) {
             Chain part;
             const std::uint64_t before = turn_.body.received();
             const BodyReader::Pull pull = turn_.pull(part, kReadAtOnce);
             request_.parts.row.add(shm::Metric::bytes_from_servers, turn_.body.received() - before);
-            if (pull == BodyReader::Pull::blocked) {
-                break;
-            }
-            if (pull != BodyReader::Pull::progress) {
+            if (pull != BodyReader::Pull::blocked && pull != BodyReader::Pull::progress) {
                 co_return Answered::no;
             }
-            has_moved = true;
+            has_moved = has_moved || pull == BodyReader::Pull::progress;
             dropped += part.bytes();
         }
         if (dropped > most) {
@@ -112,8 +127,11 @@ loop::Task<RequestCopy::Answered> RequestCopy::drop_answer()
             nobody_.wake.kick_later();
         }
         co_await nobody_.wake.wait();
-        if (nobody_.has_left() || nobody_.alarm.rang()) {
+        if (nobody_.alarm.rang()) {
             co_return Answered::no;
+        }
+        if (nobody_.has_left()) {
+            co_return Answered::in_part; // its time is over: an endless answer is one
         }
     }
     co_return Answered::whole;
@@ -128,9 +146,11 @@ void RequestCopy::count(const std::optional<Answer>& failed, Answered answered)
     } else {
         row.add(answered == Answered::no ? shm::Metric::mirror_failed : shm::Metric::mirror_answered);
     }
-    const bool hangs = failed && failed->reason == Reason::client_left && request_.times.connected != 0;
-    if (hangs) { // till limit_: that is the server's fault as when timeouts.response ends it
-        turn_.upstream->report_failure(turn_.member, shm::ServerFailure::timeout, request_.parts.loop.now());
+    // Till limit_. The server is to blame where it would be with a client: it may be one's server elsewhere.
+    const bool hangs = failed && failed->reason == Reason::client_left && request_.times.connected != 0 &&
+                       request_.live->config->mirror.timeout >= request_.timeouts().response;
+    if (hangs) {
+        report_failure(request_, turn_, shm::ServerFailure::timeout);
     }
 }
 
@@ -144,13 +164,14 @@ loop::Task<void> RequestCopy::run()
     if (!failed) {
         answered = co_await drop_answer();
     }
-    count(failed, answered);
     if (answered == Answered::whole) {
         turn_.release();
     }
     turn_.drop();
     nobody_.alarm.clear();
     limit_.clear();
+    place_.reset(); // before it counts as ended
+    count(failed, answered);
     copies_.retire(*this);
 }
 
@@ -160,7 +181,10 @@ void mirror(Request& request)
 {
     const std::optional<config::Mirror>& mirror = request.route->mirror;
     Copies& copies = request.parts.copies;
-    if (!mirror || request.wants_upgrade || !copies.draw(mirror->share)) {
+    // A copy is not copied again, whoever sends it: a mirror that leads back to us, or two of us that mirror each other, would go
+    // on for ever.
+    const bool is_copy = request.head.fields.value_of(http::FieldName::x_mirrored) == "1";
+    if (!mirror || is_copy || request.wants_upgrade || !copies.draw(mirror->share)) {
         return;
     }
     if (request.body && !(request.client.body.is_complete() && request.body->is_whole_in_memory())) {

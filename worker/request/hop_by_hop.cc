@@ -46,6 +46,7 @@ bool is_protected(FieldName id, std::string_view name) noexcept
     case FieldName::x_forwarded_for:
     case FieldName::x_forwarded_host:
     case FieldName::x_forwarded_proto:
+    case FieldName::x_mirrored:
     case FieldName::x_request_id:
         return true;
     default:

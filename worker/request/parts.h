@@ -22,9 +22,9 @@ namespace ladle::worker {
 struct WorkerParts {
     WorkerParts(loop::Loop& event_loop, shm::Regions& all, std::uint32_t own_row, std::unique_ptr<FileJobs> file_jobs,
                 int spool_directory, const config::Budget& limits)
-        : loop(event_loop), regions(all), row(all.rows[own_row]), jobs(std::move(file_jobs)), budget(all, own_row, limits),
-          spool{event_loop, budget, jobs.get(), spool_directory}, access_log(jobs.get(), row), servers(event_loop, row),
-          copies(event_loop, row, all.header.seed)
+        : loop(event_loop), regions(all), row(all.rows[own_row]), jobs(std::move(file_jobs)),
+          budget(all, own_row, limits), spool{event_loop, budget, jobs.get(), spool_directory}, access_log(jobs.get(), row),
+          servers(event_loop, row), copies(event_loop, row, all.header.seed ^ (own_row + std::uint64_t{1}) * 0x9E3779B97F4A7C15)
     {
     }
 

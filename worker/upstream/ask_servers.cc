@@ -67,7 +67,7 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
     for (unsigned lost = 0;;) {
         // Who has waited longer goes first, whatever else woke this one.
         const loop::Nanos now = request.parts.loop.now();
-        const bool may_choose = upstream.has_turn(queue.place, now) || upstream.may_pass(preference, tried, now);
+        const bool may_choose = upstream.has_turn(queue.place, tried, now) || upstream.may_pass(preference, tried, now);
         const Upstream::Choice choice =
             may_choose ? upstream.choose(tried, now, preference, purpose) : Upstream::Choice{Upstream::Outcome::all_full, 0};
         if (choice.outcome == Upstream::Outcome::chosen) {
@@ -125,18 +125,6 @@ bool is_bad_status(std::uint16_t status) noexcept
     return status == 502 || status == 503 || status == 504;
 }
 
-/// Counts a failure against the chosen server.
-void report(const Request& request, const Turn& turn, shm::ServerFailure failure)
-{
-    if (turn.upstream->report_failure(turn.member, failure, request.parts.loop.now())) {
-        os::log(os::Level::warning, "a server is left alone for a while",
-                {{"upstream", request.upstream_name},
-                 {"server", request.server_text},
-                 {"failure", name_of(failure)},
-                 {"id", request.id}});
-    }
-}
-
 /// After a connect that failed.
 void give_up_on(Request& request, Turn& turn, const Connected& connected)
 {
@@ -147,7 +135,7 @@ void give_up_on(Request& request, Turn& turn, const Connected& connected)
              {"reason", connected.detail},
              {"id", request.id}});
     if (connected.at_fault == Fault::theirs) {
-        report(request, turn, shm::ServerFailure::connect);
+        report_failure(request, turn, shm::ServerFailure::connect);
     }
     turn.lease.end();
 }
@@ -240,10 +228,10 @@ void judge(const Request& request, const Turn& turn, const Received& received)
 {
     if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
-            report(request, turn, *failure);
+            report_failure(request, turn, *failure);
         }
     } else if (is_bad_status(request.response.status)) {
-        report(request, turn, shm::ServerFailure::bad_status);
+        report_failure(request, turn, shm::ServerFailure::bad_status);
     } else {
         const loop::Nanos time = request.times.response - request.times.connected;
         request.response.status >= 500 ? turn.upstream->report_error(turn.member, time, request.parts.loop.now())
@@ -252,6 +240,17 @@ void judge(const Request& request, const Turn& turn, const Received& received)
 }
 
 } // namespace
+
+void report_failure(const Request& request, const Turn& turn, shm::ServerFailure failure)
+{
+    if (turn.upstream->report_failure(turn.member, failure, request.parts.loop.now())) {
+        os::log(os::Level::warning, "a server is left alone for a while",
+                {{"upstream", request.upstream_name},
+                 {"server", request.server_text},
+                 {"failure", name_of(failure)},
+                 {"id", request.id}});
+    }
+}
 
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
 {

@@ -20,4 +20,7 @@ namespace ladle::worker {
 /// (HTTP/2: GOAWAY, REFUSED_STREAM) is sent again whatever its method.
 loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn);
 
+/// Counts a failure against the chosen server; says in the log where it is left alone for it.
+void report_failure(const Request& request, const Turn& turn, shm::ServerFailure failure);
+
 } // namespace ladle::worker

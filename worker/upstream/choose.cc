@@ -88,6 +88,11 @@ void Upstream::make_turns()
         current[best] -= total;
         turns_.push_back(static_cast<std::uint32_t>(best));
     }
+    for (std::uint32_t at = 0; at < members_.size(); ++at) { // the lightest of many may have none of them: it is still there
+        if (std::ranges::find(turns_, at) == turns_.end()) {
+            turns_.push_back(at);
+        }
+    }
 }
 
 /// What its agent has said; nothing for a server that is not in the table any more.
@@ -120,7 +125,7 @@ std::optional<double> Upstream::middle_capacity(loop::Nanos now) const
         return std::nullopt;
     }
     std::sort(all.begin(), all.end());
-    return (all[(all.size() - 1) / 2] + all[all.size() / 2]) / 2;
+    return all[(all.size() - 1) / 2]; // of two the lower one: what a single server makes up must not move what it is measured by
 }
 
 std::uint32_t Upstream::share_of(std::uint32_t member, std::optional<double> middle, loop::Nanos now) const noexcept

@@ -37,7 +37,8 @@ std::optional<Received> pass_interim(Request& request, Turn& turn)
     if (!framing) {
         return bad_response(request, Reason::server_bad_interim, http::name_of(framing.error()));
     }
-    const bool is_for_client = (request.response.status != 100 || request.expects_continue) && !request.response_begun;
+    const bool is_for_client = request.kind != RequestKind::copy && (request.response.status != 100 || request.expects_continue) &&
+                               !request.response_begun;
     if (is_for_client && request.head.version == http::Version::http_1_1) {
         request.expects_continue = request.expects_continue && request.response.status != 100;
         write_interim(request);

@@ -17,6 +17,7 @@ constexpr std::uint64_t kLongestRest = 10'000'000'000;
 constexpr std::uint32_t kMostGrowth = 1000; // that an ejection grows
 constexpr loop::Nanos kSettleEvery = 1'000'000'000;
 constexpr std::chrono::milliseconds kLook{1};
+constexpr std::uint32_t kMostAtOnce = 256;  // of those that wait, that look for a place in one turn
 constexpr loop::Nanos kAlive = 500'000'000; // since a worker's heartbeat, which comes every 100 ms
 
 } // namespace
@@ -56,7 +57,7 @@ std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const
 
 bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
 {
-    if (has_limits_ && is_anyone_before(0, now)) {
+    if (has_limits_ && (queued_ != 0 || count_before(0, now) != 0)) {
         return false; // it would wait there for one of the others, and all behind it for this one
     }
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
@@ -135,37 +136,69 @@ void Upstream::leave_queue(QueuePlace& place) noexcept
 /// To the other workers.
 void Upstream::show_oldest() noexcept
 {
+    if (!members_.front().has_entry()) {
+        return;
+    }
     const std::uint32_t ticket = queue_.is_linked() ? static_cast<QueuePlace*>(queue_.next)->ticket : 0;
     row_.waiting[members_.front().server->index()].store(ticket, std::memory_order_relaxed);
 }
 
-/// In any worker that is alive. Ticket 0 is behind all.
-bool Upstream::is_anyone_before(std::uint32_t ticket, loop::Nanos now) const noexcept
+/// Other workers that are alive and have somebody who has waited for longer. Ticket 0 is behind all.
+std::uint32_t Upstream::count_before(std::uint32_t ticket, loop::Nanos now) const noexcept
 {
+    if (!members_.front().has_entry()) {
+        return 0; // an old configuration's queue, whose place in the rows may be another upstream's now
+    }
     const std::uint32_t index = members_.front().server->index();
     const std::uint32_t end = shm::rows_end(regions_);
+    std::uint32_t count = 0;
     for (std::uint32_t i = 0; i < end; ++i) {
         const shm::ProcessRow& row = regions_.rows[i];
         const std::uint32_t other = row.waiting[index].load(std::memory_order_relaxed);
         const bool is_earlier = other != 0 && (ticket == 0 || static_cast<std::int32_t>(other - ticket) < 0);
-        if (is_earlier && row.pid.load(std::memory_order_relaxed) != 0 &&
-            (&row == &row_ || row.heartbeat_ns.load(std::memory_order_relaxed) + kAlive > now)) {
-            return true;
+        if (is_earlier && &row != &row_ && row.pid.load(std::memory_order_relaxed) != 0 &&
+            row.heartbeat_ns.load(std::memory_order_relaxed) + kAlive > now) {
+            ++count;
         }
     }
-    return false;
+    return count;
 }
 
-bool Upstream::has_turn(const QueuePlace& place, loop::Nanos now) const noexcept
+/// How many requests could be sent somewhere now, counted up to `most`.
+std::uint32_t Upstream::count_free(const Tried& tried, std::uint32_t most, loop::Nanos now) const noexcept
 {
-    return !has_limits_ || !is_anyone_before(place.is_linked() ? place.ticket : 0, now);
+    std::uint32_t free = 0;
+    for (std::uint32_t at = 0; at < members_.size() && free < most; ++at) {
+        const Member& one = members_[at];
+        if (tried.has(at) || !is_in_order(one, now)) {
+            continue;
+        }
+        const std::uint32_t limit = most_of(one);
+        const std::uint32_t in_flight = shm::in_flight(regions_, one.server->index());
+        free = limit == 0 ? most : std::min(most, free + (limit > in_flight ? limit - in_flight : 0));
+    }
+    return free;
+}
+
+bool Upstream::has_turn(const QueuePlace& place, const Tried& tried, loop::Nanos now) const noexcept
+{
+    if (!has_limits_) {
+        return true;
+    }
+    std::uint32_t before = count_before(place.is_linked() ? place.ticket : 0, now);
+    if (!place.is_linked() && queued_ != 0) {
+        return false;
+    }
+    for (const loop::Link* at = &place; place.is_linked() && at->previous != &queue_ && before < kMostAtOnce; at = at->previous) {
+        ++before;
+    }
+    return before == 0 || (before < kMostAtOnce && count_free(tried, before + 1, now) > before);
 }
 
 bool Upstream::may_pass(const Preference& preference, const Tried& tried, loop::Nanos now) const noexcept
 {
-    return preference.member && !tried.has(*preference.member) &&
-           order_of(members_[*preference.member]) == shm::ServerOrder::drain && keeps_clients(*preference.member, now) &&
-           load_of(*preference.member) != kFull;
+    return preference.member && !tried.has(*preference.member) && !is_in_order(members_[*preference.member], now) &&
+           keeps_clients(*preference.member, now) && load_of(*preference.member) != kFull;
 }
 
 void Upstream::on_look(void* self)
@@ -175,8 +208,12 @@ void Upstream::on_look(void* self)
 
 void Upstream::stir_queue() noexcept
 {
-    if (queue_.is_linked()) {
-        static_cast<QueuePlace*>(queue_.next)->wake->kick_later();
+    if (!queue_.is_linked()) {
+        return;
+    }
+    std::uint32_t free = std::max(count_free({}, std::min(queued_, kMostAtOnce), loop_.now()), 1u);
+    for (loop::Link* at = queue_.next; at != &queue_ && free > 0; at = at->next, --free) {
+        static_cast<QueuePlace*>(at)->wake->kick_later();
     }
 }
 

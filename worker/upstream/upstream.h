@@ -5,6 +5,7 @@
 // for the whole proxy (a lease of a server with a limit is taken behind its ServerGate). Requests that find every server at its
 // max_conn wait in a bounded queue, the oldest of all workers first: each has a ticket, each worker's row shows its oldest one, and
 // who waits looks every kLook whether it is the next and there is room, as nothing else tells a worker of what another one ended.
+// Where there is room for several, so many look at once: one after the other they would leave a wide server idle.
 //
 // The methods (choose.cc), all on what every worker sees:
 //   least_busy   the fewest in flight for the weight; of a server that takes twice as long as the quickest or more they count as
@@ -122,12 +123,12 @@ public:
     /// Takes the last place; false if the queue is full.
     bool enqueue(QueuePlace& place) noexcept;
     void leave_queue(QueuePlace& place) noexcept;
-    /// Whether nobody, in any worker, has waited for longer than the place; than one that is not in the queue, whether nobody
-    /// waits.
-    bool has_turn(const QueuePlace& place, loop::Nanos now) const noexcept;
+    /// Whether it may look for a server: as nobody, in any worker, has waited for longer, or as there is room for those as well.
+    /// For a place that is not in the queue: for a newcomer.
+    bool has_turn(const QueuePlace& place, const Tried& tried, loop::Nanos now) const noexcept;
     /// Whether the request need not wait for those that do: its client's server drains, so they may not go there, and has room.
     bool may_pass(const Preference& preference, const Tried& tried, loop::Nanos now) const noexcept;
-    /// Lets the oldest waiter look again: another worker may have made room.
+    /// Lets as many of the oldest look again as there is room for, one at least: another worker may have made some.
     void stir_queue() noexcept;
     /// Each tick of the loop.
     void on_tick(loop::Nanos now) noexcept
@@ -211,7 +212,8 @@ private:
     void make_tables();
     void settle_budget(loop::Nanos now) noexcept;
     std::uint32_t number_of_row() const noexcept { return static_cast<std::uint32_t>(&row_ - regions_.rows); }
-    bool is_anyone_before(std::uint32_t ticket, loop::Nanos now) const noexcept;
+    std::uint32_t count_before(std::uint32_t ticket, loop::Nanos now) const noexcept;
+    std::uint32_t count_free(const Tried& tried, std::uint32_t most, loop::Nanos now) const noexcept;
     void show_oldest() noexcept;
     static void on_look(void* self);
     std::uint32_t random() noexcept;

@@ -137,6 +137,26 @@ def test_max_conn_is_kept_and_the_rest_waits(ladle, origin, workers, max_conn):
     assert server.most == max_conn
 
 
+def test_a_wide_server_is_not_left_idle_while_many_wait(ladle, origin):
+    """300 requests at a server that takes 50 at once, four workers: when it goes on all are answered, up to 50 at a time."""
+    go = threading.Event()
+    server = Counting(0.02)
+
+    def hold(request):
+        go.wait(20)
+        return server(request)
+    proxy = group(ladle, [origin(hold).text], workers=4, max_conn=50, queue={"size": 300, "timeout": "30s"})
+    threads = [threading.Thread(target=proxy.get) for _ in range(300)]
+    for thread in threads:
+        thread.start()
+    waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 250, "them to wait")
+    go.set()
+    for thread in threads:
+        thread.join()
+    statuses = [line["status"] for line in proxy.access_log(300)]
+    assert statuses == [200] * 300 and server.most <= 50
+
+
 def test_a_full_queue_is_503(ladle, origin):
     """Past queue.size the answer is 503 at once, past queue.timeout 503 then."""
     go = threading.Event()
@@ -145,7 +165,7 @@ def test_a_full_queue_is_503(ladle, origin):
         go.wait(20)
         return reply()
     server = origin(hold)
-    proxy = group(ladle, [server.text], max_conn=1, queue={"size": 1, "timeout": "3s"})
+    proxy = group(ladle, [server.text], max_conn=1, queue={"size": 1, "timeout": "8s"})
     first = threading.Thread(target=proxy.get)
     first.start()
     server.wait_requests(1)
@@ -153,11 +173,11 @@ def test_a_full_queue_is_503(ladle, origin):
     waiter = threading.Thread(target=lambda: statuses.append(proxy.get().status))
     started = time.monotonic()
     waiter.start()
-    waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 1, "it to wait", 2.5, every=0.01)
+    waiting.until(lambda: proxy.status()["metrics"]["server_queue"] == 1, "it to wait", 6, every=0.01)
     assert proxy.get().status == 503
     assert not statuses
     waiter.join()
-    assert statuses == [503] and time.monotonic() - started >= 2.9
+    assert statuses == [503] and time.monotonic() - started >= 7.8
     go.set()
     first.join()
     assert {line["reason"] for line in proxy.access_log(3)} == {"queue_full", "queue_timeout", "ok"}

@@ -66,7 +66,7 @@ def test_reports_move_the_load(ladle, origin, busy, idle):
     shown = proxy.status()["servers"][0]["load"]
     assert shown["counts"] and abs(shown["capacity_per_s"] - 300) < 0.1
     assert "load: 300.0 requests/s if it were used up" in proxy.command("status").stdout
-    assert "of its weight 150 %" in proxy.command("explain", "GET", f"http://localhost:{proxy.port}/").stdout
+    assert "of its weight 300 %" in proxy.command("explain", "GET", f"http://localhost:{proxy.port}/").stdout
 
 
 def test_errors_count_as_load(ladle, origin):

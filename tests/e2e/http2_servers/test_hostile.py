@@ -140,7 +140,7 @@ def test_floods_are_counted_and_logged(evil):
     origin.play = BREACHES["a flood of SETTINGS"]
     assert proxy.get("/evil", "POST", body=b"x").status == 502
     waiting.until(lambda: metric(proxy, "server_h2_cut") > cut, "the counter")
-    assert metric(proxy, "server_h2_glitches") > 100
+    assert metric(proxy, "server_h2_glitches") >= 100
     waiting.until(lambda: "an HTTP/2 connection to a server ended badly" in proxy.output(), "the log line")
 
 

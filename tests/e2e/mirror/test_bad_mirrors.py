@@ -32,7 +32,9 @@ def ask(proxy, count, body=None):
 def hanging(origin):
     """A mirror that takes requests and answers none before it is let."""
     go = threading.Event()
-    yield origin(lambda request: go.wait(60) and reply())
+    server = origin(lambda request: go.wait(60) and reply())
+    server.go = go
+    yield server
     go.set()
 
 
@@ -95,10 +97,12 @@ def test_a_mirror_that_refuses_is_left_alone(ladle, origin):
 def test_clients_do_not_wait_for_a_mirror_that_hangs(ladle, origin, hanging):
     """All clients are answered while every copy still waits; [mirror] timeout then ends the copies, and that is held against the mirror."""
     server = origin()
-    proxy = group(ladle, server, hanging, mirror={"timeout": "4s"})
+    proxy = ladle(None, {"mirror": {"timeout": "6s"}, "timeouts": {"response": "5s"},
+                         "upstream": {"app": {"servers": [server.url]}, "shadow": {"servers": [hanging.url]}},
+                         "site": {"*": {"upstream": "app", "mirror": "shadow"}}})
     ask(proxy, 20, b"body")
-    hanging.wait_requests(20)
     assert len(server.requests) == 20 and metric(proxy, "mirror_in_work") > 0
+    hanging.wait_requests(20)
     waiting.until(lambda: metric(proxy, "mirror_failed") == 20, "the copies' time to be over")
     metrics = proxy.status()["metrics"]
     assert (metrics["mirror_in_work"], metrics["mirror_body_bytes"], metrics["mirror_answered"]) == (0, 0, 0)
@@ -119,11 +123,12 @@ def test_an_endless_answer_is_read_up_to_the_limit(ladle, origin):
 def test_past_the_limit_copies_are_left_out(ladle, origin, hanging):
     """With so many copies in work further ones are left out and counted, and the clients served; there is room again afterwards."""
     server = origin()
-    proxy = group(ladle, server, hanging, mirror={"requests": 3, "timeout": "3s"})
+    proxy = group(ladle, server, hanging, mirror={"requests": 3, "timeout": "1h"})
     ask(proxy, 10)
     assert metric(proxy, "mirror_skipped_busy") == 7 and metric(proxy, "mirror_in_work") == 3
     assert len(hanging.wait_requests(3)) == 3
-    waiting.until(lambda: metric(proxy, "mirror_in_work") == 0, "the copies' time to be over")
+    hanging.go.set()
+    waiting.until(lambda: metric(proxy, "mirror_in_work") == 0, "the copies to end")
     ask(proxy, 1)
     hanging.wait_requests(4)
 
@@ -131,7 +136,7 @@ def test_past_the_limit_copies_are_left_out(ladle, origin, hanging):
 def test_bodies_of_copies_have_a_limit(ladle, origin, hanging):
     """Copies hold so many bytes of bodies and no more; what has no body still has room."""
     server = origin()
-    proxy = group(ladle, server, hanging, mirror={"bodies": "100KiB"})
+    proxy = group(ladle, server, hanging, mirror={"bodies": "100KiB", "timeout": "1h"})
     ask(proxy, 10, b"x" * 40_000)
     metrics = proxy.status()["metrics"]
     assert (metrics["mirror_body_bytes"], metrics["mirror_in_work"], metrics["mirror_skipped_busy"]) == (80_000, 2, 8)
@@ -142,21 +147,22 @@ def test_bodies_of_copies_have_a_limit(ladle, origin, hanging):
 def test_memory_is_bounded_while_a_mirror_hangs(ladle, origin, hanging):
     """400 requests of 64 KiB at a mirror that hangs leave buffers of the copies in work and no more, and nothing when those end."""
     server = origin()
-    proxy = group(ladle, server, hanging, mirror={"requests": 100, "bodies": "1MiB", "timeout": "8s"})
+    proxy = group(ladle, server, hanging, mirror={"requests": 100, "bodies": "1MiB", "timeout": "1h"})
     ask(proxy, 400, b"x" * 65536)
     metrics = proxy.status()["metrics"]
     assert metrics["mirror_in_work"] + metrics["mirror_failed"] == 16 and metrics["mirror_skipped_busy"] == 384
     assert metrics["mirror_body_bytes"] <= 1 << 20
     assert metrics["buffer_bytes"] < 4 << 20, metrics["buffer_bytes"]
     waiting.until(lambda: metric(proxy, "spool_memory_bytes") == 0, "the clients' own bodies to be gone")
-    waiting.until(lambda: metric(proxy, "mirror_in_work") == 0, "the copies' time to be over")
+    hanging.go.set()
+    waiting.until(lambda: metric(proxy, "mirror_in_work") == 0, "the copies to end")
     waiting.until(lambda: metric(proxy, "buffer_bytes") < 256 << 10, "their buffers to be given back")
 
 
 def test_max_conn_holds_for_copies_and_they_do_not_queue(ladle, origin, hanging):
     """While the mirror's server has its max_conn, copies are left out, and none waits."""
     server = origin()
-    proxy = group(ladle, server, hanging, max_conn=2, queue={"size": 100, "timeout": "1h"})
+    proxy = group(ladle, server, hanging, mirror={"timeout": "1h"}, max_conn=2, queue={"size": 100, "timeout": "1h"})
     ask(proxy, 8)
     waiting.until(lambda: metric(proxy, "mirror_skipped_no_server") == 6, "the others to be left out")
     assert metric(proxy, "server_queue") == 0 and metric(proxy, "mirror_in_work") == 2 and len(hanging.wait_requests(2)) == 2

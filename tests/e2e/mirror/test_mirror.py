@@ -54,6 +54,33 @@ def test_a_copy_is_what_the_server_gets_and_says_what_it_is(ladle, origin, size)
     settled(proxy, 1, answered=1)
 
 
+@pytest.mark.parametrize("name", ["X_Mirrored", "x-mirrored", "X_mirrored"])
+def test_clients_cannot_make_a_request_look_like_a_copy(ladle, origin, name):
+    """A field that servers may read as X-Mirrored does not reach the real one, neither in the head nor as a trailer."""
+    server, shadow = origin(), origin()
+    proxy = group(ladle, server, shadow)
+    with proxy.client() as client:
+        client.send(f"POST / HTTP/1.1\r\nHost: site.test\r\n{name}: yes\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{name}: yes\r\n\r\n".encode())
+        assert client.response().status == 200
+    request = server.requests[0]
+    assert "mirrored" not in str(lines_of(request) + request.trailers).lower()
+    assert shadow.wait_requests(1)[0].headers.get("x-mirrored") == "1"
+
+
+def test_a_mirror_that_leads_back_here_ends(ladle, origin):
+    """The mirror is this very proxy: the copy is served as a request and not copied again."""
+    server = origin()
+    proxy = ladle(server)
+    proxy.configure({"upstream": {"app": {"servers": [server.url]}, "here": {"servers": [f"http://127.0.0.1:{proxy.port}"]}},
+                     "site": {"*": {"upstream": "app", "mirror": "here"}}})
+    reloaded = proxy.reload()
+    assert reloaded.returncode == 0, reloaded.stderr
+    for number in range(3):
+        proxy.get()
+        waiting.until(lambda: metric(proxy, "mirror_answered") == number + 1, "the copy's answer")
+    assert len(server.requests) == 6 and metric(proxy, "requests") == 6
+
+
 def test_a_chunked_body_with_trailers_is_copied_whole(ladle, origin):
     """A body that came in chunks, and its trailers, reach the mirror as they reach the server."""
     server, shadow = origin(), origin()

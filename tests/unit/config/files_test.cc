@@ -243,6 +243,21 @@ TEST_CASE("server changes: they are in the upstreams, in the bundle too, and the
         CHECK(servers[1].max_conn == 9);
         CHECK(servers[1].is_added);
     }
+    // One after the other as in a rolling replacement: the last of the file's goes, too.
+    config::DiskFiles rolled(config::to_text({{"app", "10.0.0.1:80", true, 0, 0, false},
+                                              {"app", "10.0.0.2:80", true, 0, 0, false},
+                                              {"app", "10.0.0.3:80", false, 0, 0, false}}));
+    const std::shared_ptr<const config::Config> replaced = config::load(rolled, path).config;
+    REQUIRE(replaced);
+    REQUIRE(replaced->upstreams.at(0).servers.size() == 1);
+    CHECK(replaced->upstreams.at(0).servers[0].text == "10.0.0.3:80");
+    CHECK(replaced->upstreams.at(0).removed == std::vector<std::string>{"10.0.0.1:80", "10.0.0.2:80"});
+    // What does not fit is passed over with a warning, and stops nothing.
+    config::DiskFiles mixed(config::to_text({{"app", "https://10.0.0.3:80", false, 0, 0, false}}));
+    const config::LoadResult passed_over = config::load(mixed, path);
+    REQUIRE(passed_over.config);
+    CHECK(passed_over.config->upstreams.at(0).servers.size() == 2);
+    CHECK(config::to_text(passed_over.diagnostics).find("is passed over") != std::string::npos);
     config::DiskFiles none(config::to_text({{"app", "10.0.0.1:80", true, 0, 0, false}, {"app", "10.0.0.2:80", true, 0, 0, false}}));
     CHECK(config::load(none, path).config->upstreams.at(0).servers.size() == 1);
 }

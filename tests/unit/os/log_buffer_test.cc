@@ -119,7 +119,7 @@ TEST_CASE("lines that wait for a dead log go to the next one, others are counted
     for (int i = 0; i < 80; ++i) { // more than the pipe holds: the thread is stuck in the middle of these
         CHECK(buffer.add(kLine));
     }
-    buffer.finish(50ms);
+    buffer.finish(500ms);
     CHECK(buffer.add("later\n"));
     buffer.set_file(next.writing.get());
     buffer.finish(2000ms);

@@ -692,6 +692,24 @@ TEST_CASE("load report: a server that says nonsense gets ten times as much as th
     CHECK(bench.upstream->share_of(0, bench.now) == 100);
 }
 
+TEST_CASE("load report: of two servers the one that says nonsense gets ten times as much at most")
+{
+    Reporters bench(config::Balance::round_robin, {1, 1});
+    bench.report(0, 0.5, 100);
+    bench.report(1, 1e-9, 1e12);
+    CHECK(bench.upstream->share_of(0, bench.now) == 100);
+    CHECK(bench.upstream->share_of(1, bench.now) == 1000);
+}
+
+TEST_CASE("round_robin: the lightest of all has a turn too, or it would not be there when the others are out")
+{
+    Bench bench(config::Balance::round_robin, {1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1});
+    for (std::uint32_t member = 0; member < 9; ++member) {
+        bench.health(member).verdict = shm::Verdict::down;
+    }
+    CHECK(bench.choices(3) == "jjj");
+}
+
 TEST_CASE("load report: with an agent both count, and hash listens to neither")
 {
     Reporters bench(config::Balance::round_robin, {1, 1});

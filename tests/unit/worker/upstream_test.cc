@@ -422,23 +422,67 @@ TEST_CASE("the queue is bounded, and the oldest of all workers is next")
     QueuePlace c;
     QueuePlace newcomer;
     a.wake = b.wake = c.wake = newcomer.wake = &wake;
-    CHECK(bench.upstream->has_turn(newcomer, bench.now));
+    CHECK(bench.upstream->has_turn(newcomer, {}, bench.now));
     CHECK(bench.other->enqueue(a));
-    CHECK_FALSE(bench.upstream->has_turn(newcomer, bench.now)); // somebody waits, if in another worker
+    CHECK_FALSE(bench.upstream->has_turn(newcomer, {}, bench.now)); // somebody waits, if in another worker
     CHECK(bench.upstream->enqueue(b));
     CHECK(bench.upstream->enqueue(c));
     CHECK_FALSE(bench.upstream->enqueue(newcomer));
     CHECK(bench.row.value(shm::Metric::server_queue) == 2);
-    CHECK(bench.other->has_turn(a, bench.now));
-    CHECK_FALSE(bench.upstream->has_turn(b, bench.now));
+    CHECK(bench.other->has_turn(a, {}, bench.now));
+    CHECK_FALSE(bench.upstream->has_turn(b, {}, bench.now));
     bench.other->leave_queue(a);
-    CHECK(bench.upstream->has_turn(b, bench.now));
-    CHECK_FALSE(bench.upstream->has_turn(c, bench.now));
+    CHECK(bench.upstream->has_turn(b, {}, bench.now));
+    CHECK_FALSE(bench.upstream->has_turn(c, {}, bench.now));
     bench.upstream->leave_queue(b);
-    CHECK(bench.upstream->has_turn(c, bench.now));
+    CHECK(bench.upstream->has_turn(c, {}, bench.now));
     bench.upstream->leave_queue(c);
     CHECK(bench.row.value(shm::Metric::server_queue) == 0);
-    CHECK(bench.other->has_turn(newcomer, bench.now));
+    CHECK(bench.other->has_turn(newcomer, {}, bench.now));
+}
+
+TEST_CASE("where there is room for several of those that wait, so many go at once; newcomers only behind them")
+{
+    Bench bench(kLeastBusy, {1}, 4);
+    bench.row.heartbeat_ns = bench.other_row.heartbeat_ns = bench.now;
+    loop::Wake wake(*bench.loop);
+    QueuePlace places[6];
+    for (QueuePlace& place : places) {
+        place.wake = &wake;
+        REQUIRE((&place == &places[0] ? *bench.other : *bench.upstream).enqueue(place));
+    }
+    QueuePlace newcomer;
+    newcomer.wake = &wake;
+    const auto having_turn = [&] {
+        std::string out;
+        for (QueuePlace& place : places) {
+            out += (&place == &places[0] ? *bench.other : *bench.upstream).has_turn(place, {}, bench.now) ? 'y' : 'n';
+        }
+        return out;
+    };
+    CHECK(having_turn() == "yyyynn");
+    CHECK_FALSE(bench.upstream->has_turn(newcomer, {}, bench.now));
+    CHECK(bench.other->has_turn(newcomer, {}, bench.now) == false); // its own worker has one that waits
+    bench.other->begin_request(0);
+    bench.other->begin_request(0);
+    CHECK(having_turn() == "yynnnn");
+    bench.other->begin_request(0);
+    bench.other->begin_request(0);
+    CHECK(having_turn() == "ynnnnn"); // the oldest may always look
+    Bench two(kLeastBusy, {1, 1}, 1);
+    two.row.heartbeat_ns = two.other_row.heartbeat_ns = two.now;
+    two.upstream->begin_request(0);
+    QueuePlace stuck;
+    QueuePlace behind;
+    stuck.wake = behind.wake = &wake;
+    REQUIRE(two.upstream->enqueue(stuck));
+    REQUIRE(two.upstream->enqueue(behind));
+    CHECK_FALSE(two.upstream->has_turn(behind, {}, two.now)); // the one place is the other's
+    for (QueuePlace& place : places) {
+        (&place == &places[0] ? *bench.other : *bench.upstream).leave_queue(place);
+    }
+    two.upstream->leave_queue(stuck);
+    two.upstream->leave_queue(behind);
 }
 
 TEST_CASE("nobody waits for a worker that does not move or is no more")
@@ -449,12 +493,12 @@ TEST_CASE("nobody waits for a worker that does not move or is no more")
     QueuePlace a;
     a.wake = &wake;
     REQUIRE(bench.other->enqueue(a));
-    CHECK_FALSE(bench.upstream->has_turn({}, bench.now));
-    CHECK(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    CHECK_FALSE(bench.upstream->has_turn({}, {}, bench.now));
+    CHECK(bench.upstream->has_turn({}, {}, bench.now + kBenchSecond));
     bench.row.heartbeat_ns = bench.other_row.heartbeat_ns = bench.now + kBenchSecond;
-    CHECK_FALSE(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    CHECK_FALSE(bench.upstream->has_turn({}, {}, bench.now + kBenchSecond));
     shm::retire_row(bench.arena.regions(), 1);
-    CHECK(bench.upstream->has_turn({}, bench.now + kBenchSecond));
+    CHECK(bench.upstream->has_turn({}, {}, bench.now + kBenchSecond));
     bench.other->leave_queue(a);
 }
 
