@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which server gets a request: round_robin, least_busy, weights, max_conn, and servers that are passed over."""
 
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -9,6 +11,7 @@ import pytest
 
 from tests.harness import waiting
 from tests.harness.origin import reply
+from tests.harness.wire import Closed
 
 
 def named(name):
@@ -155,6 +158,37 @@ def test_a_wide_server_is_not_left_idle_while_many_wait(ladle, origin):
         thread.join()
     statuses = [line["status"] for line in proxy.access_log(300)]
     assert statuses == [200] * 300 and server.most <= 50
+
+
+def test_killed_workers_leave_no_request_and_no_place_in_the_queue_behind(ladle, origin):
+    """Workers are killed again and again under load at a server with max_conn: what they had in flight, their places and the gate are free again."""
+    server = Counting(0.003)
+    proxy = group(ladle, [origin(server).text], workers=4, max_conn=2, queue={"size": 100, "timeout": "20s"})
+    stop, good = threading.Event(), []
+
+    def hammer():
+        while not stop.is_set():
+            try:
+                good.append(proxy.get().status)
+            except (OSError, Closed):
+                pass  # the worker that had it was killed
+    threads = [threading.Thread(target=hammer) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(4):
+            seen = len(good)
+            waiting.until(lambda: len(good) > seen + 50, "load")
+            victim = next(iter(proxy.wait_workers(4).values()))
+            os.kill(victim, signal.SIGKILL)
+            waiting.until(lambda: victim not in proxy.workers().values(), "it to be replaced")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    waiting.until(lambda: proxy.status()["servers"][0]["in_flight"] == 0 and proxy.status()["metrics"]["server_queue"] == 0, "nothing to be left")
+    assert set(good) == {200}
+    assert ask_at_once(proxy, 8, 5) == [200] * 40
 
 
 def test_a_full_queue_is_503(ladle, origin):
