@@ -107,7 +107,7 @@ def test_a_word_takes_a_server_out_and_its_opposite_brings_it_back(ladle, pair, 
     assert shown(proxy)["why"].startswith(f"agent: {says}") and f"agent: {says}" in text
     assert ("disk full" in text) == (b"#" in word)
     assert f"its agent says {says}" in proxy.command("explain", "GET", f"http://localhost:{proxy.port}/").stdout
-    assert "the agent of a server takes it out" in proxy.output()
+    waiting.until(lambda: "the agent of a server takes it out" in proxy.output(), "the log line")
     agents[0].line = back + b"\n"
     wait_state(proxy, "up")
     waiting.until(lambda: ask(proxy)["a"] > 0, "the server to be used again")
@@ -154,10 +154,11 @@ def test_nonsense_of_an_agent_changes_nothing(ladle, pair, nonsense):
     agent = shown(proxy)["agent"]
     assert (agent["percent"], agent["state"], agent["order"]) == (50, "up", "ready") and shown(proxy)["state"] == "up"
     assert agent["last"][0] in ("malformed", "silent") or nonsense is reset and agent["last"][0] == "refused"  # that is when it is quick
-    assert agent["last_failure"] and "gives no answer that can be used" in proxy.output()
+    assert agent["last_failure"]
+    waiting.until(lambda: "gives no answer that can be used" in proxy.output(), "the log line")
     agents[0].line = b"down\n"
     wait_state(proxy, "down")
-    assert "the agent of a server answers again" in proxy.output()
+    waiting.until(lambda: "the agent of a server answers again" in proxy.output(), "the log line")
 
 
 def test_an_agent_that_dies_leaves_what_it_said(ladle, pair, cleanup):
