@@ -2,6 +2,7 @@
 #include "master/server_orders.h"
 
 #include "common/loop/loop.h"
+#include "common/config/server_changes.h"
 #include "common/os/log.h"
 #include "master/kept_file.h"
 #include "master/order_words.h"
@@ -15,13 +16,7 @@
 
 namespace ladle::master {
 
-namespace {
-
 using nlohmann::json;
-
-constexpr std::uint64_t kMostWeight = 1000;
-
-} // namespace
 
 void ServerOrders::open(std::string path)
 {
@@ -41,7 +36,8 @@ void ServerOrders::open(std::string path)
         }
         const std::uint64_t order = number_of(one, "order", 0);
         const std::uint64_t weight = number_of(one, "weight", 0);
-        if (orders_.size() < shm::kMaxServers && order <= static_cast<unsigned>(shm::ServerOrder::down) && weight <= kMostWeight) {
+        if (orders_.size() < shm::kMaxServers && order <= static_cast<unsigned>(shm::ServerOrder::down) &&
+            weight <= config::kMostServerWeight) {
             orders_[{text_of(one, "upstream"), text_of(one, "server")}] = {static_cast<shm::ServerOrder>(order),
                                                                            static_cast<std::uint32_t>(weight)};
         }
@@ -102,7 +98,7 @@ json ServerOrders::give(shm::Regions& regions, const config::Config& config, con
 {
     const Name name{text_of(request, "upstream"), text_of(request, "server")};
     const std::string action = text_of(request, "action");
-    const std::uint64_t weight = number_of(request, "weight", kMostWeight + 1);
+    const std::uint64_t weight = number_of(request, "weight", config::kMostServerWeight + 1);
     const config::Upstream* upstream = find_upstream(config, name.first);
     if (upstream == nullptr) {
         return refuse(fmt::format("there is no upstream \"{}\"", name.first));
@@ -119,7 +115,7 @@ json ServerOrders::give(shm::Regions& regions, const config::Config& config, con
         order.order = shm::ServerOrder::down;
     } else if (action == "resume" || action == "up") {
         order.order = shm::ServerOrder::none;
-    } else if (action == "weight" && weight <= kMostWeight) {
+    } else if (action == "weight" && weight <= config::kMostServerWeight) {
         order.weight = static_cast<std::uint32_t>(weight);
     } else {
         return refuse("what about it? drain, down, resume, up, or weight with a number from 1 to 1000 (0: as configured)");

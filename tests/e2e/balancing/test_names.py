@@ -76,6 +76,8 @@ def test_the_ttl_says_when_a_name_is_asked_for_again(ladle, origin, dns):
     names = dns({NAME: (1, ["127.0.0.1"]), "slow.ladle.test": (3, ["127.0.0.1"])})
     before(ladle, names, server.port, more=[f"slow.ladle.test:{server.port}"])
     waiting.until(lambda: len(names.times(NAME)) >= 4 and len(names.times("slow.ladle.test")) >= 2, "the names to be asked for again", 20)
+    often, seldom = len(names.times(NAME)), len(names.times("slow.ladle.test"))
+    assert often >= 2 * (seldom - 1), (often, seldom)
     for name, ttl in ((NAME, 1), ("slow.ladle.test", 3)):
         times = names.times(name)
         for first, second in zip(times, times[1:]):
