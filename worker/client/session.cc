@@ -249,7 +249,10 @@ loop::Task<After> Session::serve_all()
     }
     if (protocol == Protocol::http_2) {
         h2_ = std::make_unique<H2Connection>(*this, client_);
+        client_.wake.kick_later(); // as it is new, behind all others from its first frame on
+        co_await client_.wake.wait();
         const After after = co_await h2_->run();
+        h2_.reset(); // what follows may take long
         co_return after;
     }
     for (;;) {
