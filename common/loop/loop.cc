@@ -55,7 +55,7 @@ int find_epoll_descriptor()
 /// other requests need it too, and a process that never sleeps is put behind those that do. The first event ends it.
 void rest(int epoll_descriptor) noexcept
 {
-    constexpr timespec kRest{0, 200'000};
+    constexpr timespec kRest{0, 100'000};
     pollfd events{epoll_descriptor, POLLIN, 0};
     ::ppoll(&events, 1, &kRest, nullptr);
 }

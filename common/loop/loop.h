@@ -139,7 +139,7 @@ private:
     void put_in_wheel(Deadline& deadline) noexcept;
     void run_posted();
     void run_patient();
-    static constexpr Nanos kPatientTime = 200'000; ///< in a turn; one piece of work is always done
+    static constexpr Nanos kPatientTime = 100'000; ///< in a turn; one piece of work is always done
 
     event_base* base_ = nullptr;
     event* tick_ = nullptr;

@@ -38,7 +38,6 @@ H2Connection::H2Connection(Session& session, ClientConnection& client)
       share_(parts_.budget, bucket_of(client, *session.newest_config()->config, parts_.regions))
 {
     parts_.row.add(shm::Metric::h2_connections);
-    client_.wake.news().set_patient(true);
 }
 
 H2Connection::~H2Connection()

@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::chrono::milliseconds kLingerTime{2000};
 constexpr std::size_t kLingerBytes = 1 << 20; // of an unread body that are still taken in, so that our answer arrives
+constexpr std::size_t kLingerTurn = 32 << 10; // of them in a turn; and of who is not known to behave in all
 
 shm::Metric metric_of(HandshakeFailure failure) noexcept
 {
@@ -248,9 +249,10 @@ loop::Task<After> Session::serve_all()
         protocol = found;
     }
     if (protocol == Protocol::http_2) {
-        h2_ = std::make_unique<H2Connection>(*this, client_);
-        client_.wake.kick_later(); // as it is new, behind all others from its first frame on
+        client_.wake.news().set_patient(true); // as it is new, behind all others from its first frame on
+        client_.wake.kick_later();
         co_await client_.wake.wait();
+        h2_ = std::make_unique<H2Connection>(*this, client_);
         const After after = co_await h2_->run();
         h2_.reset(); // what follows may take long
         co_return after;
@@ -402,21 +404,26 @@ loop::Task<void> Session::linger()
 {
     client_.socket.finish_writing();
     client_.alarm.set(kLingerTime);
+    const std::size_t most = client_.wake.news().is_patient() ? kLingerTurn : kLingerBytes;
     std::size_t taken = 0;
+    std::size_t turn_end = kLingerTurn;
     char scrap[4096];
     client_.input = Input{};
-    while (taken < kLingerBytes && !client_.alarm.rang()) {
+    while (taken < most && !client_.alarm.rang()) {
         if (client_.socket.may_read()) {
             const Io io = client_.socket.read(scrap, sizeof scrap);
             taken += io.bytes;
-            if (io.state == IoState::done) {
+            if (io.state == IoState::done && taken < turn_end) {
                 continue;
             }
-            if (io.state != IoState::would_block) {
+            if (io.state == IoState::done) {
+                client_.wake.kick_later();
+            } else if (io.state != IoState::would_block) {
                 break;
             }
         }
         co_await client_.wake.wait();
+        turn_end = taken + kLingerTurn;
     }
 }
 
