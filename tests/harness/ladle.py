@@ -219,11 +219,7 @@ class Ladle:
         return self.process.pid
 
     def children(self):
-        found = []
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            with open(f"/proc/{self.pid}/task/{task}/children", encoding="ascii") as file:
-                found += [int(pid) for pid in file.read().split()]
-        return found
+        return children_of(self.pid)
 
     def workers(self):
         """{number: pid} of the living workers, by their titles; while two generations live, the younger."""
@@ -248,6 +244,14 @@ def title(pid):
             return file.read().split(b"\0")[0].decode("utf-8", "replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def children_of(pid):
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            found += [int(child) for child in file.read().split()]
+    return found
 
 
 def is_zombie(pid):
