@@ -140,6 +140,29 @@ void bench_memory(const shm::CacheArena& arena)
     fmt::print("one dependent load from a random cell: {:.0f} ns\n", (now_s() - start) * 1e9 / static_cast<double>(kLookups));
 }
 
+/// What no store could be below: for each lookup of such a trace one load from the object's record, its address known, and nothing else.
+void bench_floor(shm::CacheArena& arena, std::uint32_t objects, double alpha)
+{
+    shm::CacheStore store(arena, 1);
+    std::vector<const char*> places;
+    for (const std::uint32_t key : make_trace(alpha, objects, 1)) {
+        const std::string url = url_of(key);
+        const auto found = store.find(store.name(url));
+        places.push_back(found.view ? found.view.url().data() : "");
+    }
+    double seconds = 0;
+    for ([[maybe_unused]] const int turn : {0, 1}) {
+        std::uint64_t at = 0;
+        const double start = now_s();
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            at += 1 + (static_cast<std::uint64_t>(*reinterpret_cast<const volatile char*>(places[at])) >> 8); // the next one waits for it
+        }
+        seconds = now_s() - start;
+    }
+    fmt::print("the floor: one load from the record of each, Zipf {:.1f}: {:.0f} ns\n", alpha,
+               seconds * 1e9 / static_cast<double>(places.size()));
+}
+
 /// As the caretaker does while the cache fills (worker/caretaker/cache_sweep.cc).
 void gather_pages(const shm::CacheArena& arena)
 {
@@ -197,6 +220,7 @@ int main(int argc, char** argv)
         bench_memory(*arena);
     }
     for (const double alpha : {0.9, 1.0}) {
+        bench_floor(*arena, static_cast<std::uint32_t>(objects), alpha);
         for (const std::uint32_t processes : {1u, 2u}) {
             bench_lookup(*arena, static_cast<std::uint32_t>(objects), alpha, processes);
         }
