@@ -144,11 +144,11 @@ struct HashKey {
     std::string name; ///< of the header, the cookie or the query argument
 };
 
-/// Where a server is. `name` is empty for literal addresses and Unix sockets; else the caretaker resolves it.
+/// Where a server is. Names, and services with their SRV records (service_name.h), are resolved by the caretaker.
 struct UpstreamServer {
-    std::string text;          ///< canonical "10.0.0.1:80", "[::1]:80", "app.internal:80", "unix:/run/app.sock": its identity
+    std::string text;          ///< canonical "[::1]:80", "app.internal:80", "srv:_http._tcp.app.internal", "unix:/a": its identity
     std::string host_name;     ///< to resolve; empty = `address` is final
-    std::uint16_t port = 0;    ///< of host_name
+    std::uint16_t port = 0;    ///< of host_name; 0 = that has SRV records, which bring the ports
     bool is_https = false;     ///< it was written with "https://"; whether it is, its Upstream says
     sockaddr_storage address{};
     socklen_t address_length = 0;

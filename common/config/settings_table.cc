@@ -181,7 +181,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"http2", "grace", Type::duration, "10s", "1s..1h", "how long it may be slower", kServer, "it is looked at in such steps"},
     {"http2", "wait", Type::duration, "5s", "0s..1h", "how long a request waits whose client, or all together, hold what [budget] allows to requests; then it is refused (REFUSED_STREAM)"},
 
-    {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
+    {"upstream", "servers", Type::servers, "", "server_entry", "\"10.0.0.1:8080\", \"app.internal:80\", \"srv:_http._tcp.app.internal\" (SRV records), \"unix:/run/app.sock\", or tables with address, weight, max_conn"},
     {"upstream", "tls", Type::table, "", "upstream_tls", "true: its servers speak TLS, as \"https://10.0.0.1:8443\" among them says too; or how", kServer, "", "on"},
     {"upstream", "protocol", Type::choice, "h1", "h1|h2", "what its servers speak: HTTP/1.1, or HTTP/2 (agreed on over TLS, else by prior knowledge), as gRPC needs it"},
     {"upstream", "balance", Type::table, "", "balance", "which server gets the next request: a method's name, or more about it", kServer, "", "method"},

@@ -2,6 +2,7 @@
 #include "common/config/values.h"
 
 #include "common/config/names.h"
+#include "common/config/service_name.h"
 #include "common/http/grammar.h"
 
 #include <arpa/inet.h>
@@ -277,7 +278,7 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
     std::string_view rest = text.substr(scheme_end + 3);
     if (scheme != "http" && scheme != "https") {
         return std::unexpected(Complaint{fmt::format("unknown scheme \"{}://\"", text.substr(0, scheme_end)),
-                                         fmt::format("write \"http://{}\"", rest)});
+                                         fmt::format("write \"http://{}{}\"", scheme == "srv" ? "srv:" : "", rest)});
     }
     if (rest.starts_with("unix:")) {
         return rest;
@@ -294,6 +295,30 @@ Parsed<std::string_view> without_scheme(std::string_view text, std::string_view 
                                          fmt::format("write \"{}://{}\"", scheme, rest.substr(at + 1))});
     }
     return rest;
+}
+
+/// "srv:80" is port 80 of a host that is called so.
+bool names_service(std::string_view text)
+{
+    constexpr std::string_view kPrefix = "srv:";
+    return text.starts_with(kPrefix) && text.find_first_not_of("0123456789", kPrefix.size()) != std::string_view::npos;
+}
+
+/// A server of which SRV records say where it is. `name` has no need of "_http._tcp.": registries such as Consul's have others too.
+Parsed<UpstreamServer> service_server(UpstreamServer server, std::string_view name)
+{
+    if (const std::size_t colon = name.find(':'); colon != std::string_view::npos) {
+        return std::unexpected(Complaint{fmt::format("SRV records bring the port, got \"{}\" as well", name.substr(colon)),
+                                         fmt::format("write \"srv:{}\"", name.substr(0, colon))});
+    }
+    server.host_name = normalise_host(name);
+    const bool has_domain = server.host_name.find('.') != std::string::npos && !service_domain(server.host_name).empty();
+    if (!is_host_name(server.host_name) || !has_domain) {
+        return std::unexpected(Complaint{fmt::format("expected the name of SRV records after \"srv:\", got \"{}\"", name),
+                                         "as in \"srv:_http._tcp.app.internal\""});
+    }
+    server.text = "srv:" + server.host_name;
+    return server;
 }
 
 } // namespace
@@ -468,9 +493,16 @@ Parsed<UpstreamServer> parse_server(std::string_view text)
         server.address_length = address->length;
         return server;
     }
+    if (names_service(*bare)) {
+        return service_server(std::move(server), bare->substr(4));
+    }
     const Parsed<HostPort> parts = split_host_port(*bare);
     if (!parts) {
         return std::unexpected(parts.error());
+    }
+    if (is_service_name(http::lowered(parts->host))) {
+        return std::unexpected(Complaint{fmt::format("\"{}\" has SRV records, not addresses", parts->host),
+                                         fmt::format("write \"srv:{}\"", parts->host)});
     }
     server.port = server.is_https ? 443 : 80;
     if (!parts->port.empty()) {

@@ -43,8 +43,8 @@ Parsed<BindAddress> parse_bind(std::string_view text);
 /// none, and an IPv6 address in brackets. Refuses what can be read both as an address and as an address with a port.
 Parsed<std::string> parse_resolver(std::string_view text);
 
-/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "unix:/run/app.sock", each with or without "http://" or "https://" in front; the
-/// port may only be left out behind one of those (80, 443). weight and max_conn keep their defaults.
+/// "10.0.0.1:8080", "[::1]:80", "app.internal:80", "srv:_http._tcp.app.internal", "unix:/run/app.sock", also with "http://" or
+/// "https://" in front; the port may only be left out behind those (80, 443), and with "srv:". The rest keeps its defaults.
 Parsed<UpstreamServer> parse_server(std::string_view text);
 
 } // namespace ladle::config

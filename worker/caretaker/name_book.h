@@ -2,7 +2,9 @@
 //
 // The names of servers that the configuration has: each is resolved, published in the shared server table, and asked for again
 // when its TTL is over (at least 1 s, at most 5 min). A name that stops resolving keeps its last addresses and is asked for again
-// after 1 s, 2 s, 4 s … 30 s. Caretaker process; owned by it.
+// after 1 s, 2 s, 4 s … 30 s. The hosts that a service's SRV records point to are names of their own, each with its own TTL: the
+// service's addresses are put together anew whenever one of them, or the records, were answered, and published once all that count
+// were. Caretaker process; owned by it.
 #pragma once
 
 #include "common/config/config.h"
@@ -13,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ladle::worker {
@@ -41,28 +44,36 @@ public:
 private:
     struct Use {
         std::uint32_t entry;
-        std::uint16_t port;
+        std::uint16_t port; ///< 0 = each address has its own
     };
     struct Name {
-        std::vector<Use> uses;
-        std::vector<shm::ServerAddress> addresses; ///< last good ones, port 0
+        std::vector<Use> uses;                     ///< none = a target of services
+        std::vector<shm::ServerAddress> addresses; ///< last good ones; of port 0, of a service with theirs
+        std::vector<ServiceRecord> records;        ///< of a service: the last good ones
+        std::string failure;                       ///< of the last question; empty = none
         bool is_asking = false;
         bool is_answered = false;
         bool is_unpublished = false; ///< the table was being written: try again
-        bool has_failed = false;     ///< and was told so in the log
+        bool has_failed = false;     ///< there is no good answer, and the log was told
+        std::size_t excess = 0;      ///< addresses that are not used, as the log was told
         unsigned failures = 0;       ///< in a row
         loop::Nanos next = 0;
     };
 
     static void on_resolved(void* self, Resolution resolution);
-    void accept(const std::string& host, Name& name, Resolution resolution);
+    void accept(const Sought& sought, Name& name, Resolution resolution);
+    void accept_records(const Sought& sought, Name& service, ServiceAnswer answer);
+    void combine(const Sought& sought, Name& service);
+    void settle(const Sought& sought, Name& name, std::string_view failure);
     void publish(Name& name);
+    void ask_due();
     void keep_only(const config::Config& config);
-    std::map<std::string, std::vector<Use>> uses_of(const config::Config& config) const;
+    void forget_targets();
+    std::map<Sought, std::vector<Use>> uses_of(const config::Config& config) const;
 
     shm::Regions& regions_;
     Resolver resolver_;
-    std::map<std::string, Name> names_;
+    std::map<Sought, Name> names_;
     unsigned ticks_ = 0;
 };
 

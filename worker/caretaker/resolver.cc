@@ -3,6 +3,8 @@
 
 #include "common/http/grammar.h"
 
+// ares_search() is told from later versions to be the old way; the new one is not in Debian 12.
+#define CARES_NO_DEPRECATED
 #include <ares.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -116,14 +118,22 @@ struct Resolver::Channel {
 
 struct Resolver::Question {
     Channel* channel;
-    std::string host;
+    Sought sought;
 
-    static void on_answer(void* self, int status, int, ares_addrinfo* answer)
+    void finish(Resolution resolution)
+    {
+        resolution.sought = sought;
+        --channel->open_questions;
+        if (Resolver* owner = channel->owner; owner != nullptr && !channel->is_outdated) {
+            owner->on_resolved_(owner->self_, std::move(resolution));
+        }
+    }
+
+    static void on_addresses(void* self, int status, int, ares_addrinfo* answer)
     {
         const std::unique_ptr<Question> question(static_cast<Question*>(self));
-        Resolution resolution;
-        resolution.host = question->host;
-        if (status != ARES_SUCCESS && is_localhost(question->host)) {
+        Resolution resolution{};
+        if (status != ARES_SUCCESS && is_localhost(question->sought.name)) {
             resolution.addresses = loopback_addresses();
             resolution.ttl = kLocalTtl;
         } else if (status != ARES_SUCCESS) {
@@ -142,12 +152,28 @@ struct Resolver::Question {
         if (answer != nullptr) {
             ares_freeaddrinfo(answer);
         }
-        --question->channel->open_questions;
-        if (Resolver* owner = question->channel->owner; owner != nullptr && !question->channel->is_outdated) {
-            owner->on_resolved_(owner->self_, std::move(resolution));
+        question->finish(std::move(resolution));
+    }
+
+    static void on_services(void* self, int status, int, unsigned char* answer, int length)
+    {
+        const std::unique_ptr<Question> question(static_cast<Question*>(self));
+        Resolution resolution{};
+        if (status != ARES_SUCCESS) {
+            resolution.failure = ares_strerror(status);
+        } else {
+            resolution.services = read_service_answer({answer, static_cast<std::size_t>(length)});
+            resolution.failure = resolution.services.failure;
+            resolution.ttl = resolution.services.ttl;
         }
+        question->finish(std::move(resolution));
     }
 };
+
+std::string to_text(const Sought& sought)
+{
+    return (sought.kind == Sought::Kind::services ? "srv:" : "") + sought.name;
+}
 
 Resolver::Resolver(loop::Loop& loop, OnResolved on_resolved, void* self) : loop_(loop), on_resolved_(on_resolved), self_(self)
 {
@@ -228,20 +254,24 @@ void Resolver::commit()
     }
 }
 
-void Resolver::ask(const std::string& host)
+void Resolver::ask(const Sought& sought)
 {
-    ares_addrinfo_hints hints{};
-    hints.ai_family = AF_UNSPEC;
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = ARES_AI_NOSORT;
     ++channel_->open_questions;
-    auto question = std::make_unique<Question>(Question{channel_.get(), host});
+    auto question = std::make_unique<Question>(Question{channel_.get(), sought});
     if (!pulse_.is_active()) {
         std::ignore = pulse_.start(
             loop_, kPulse, loop::Timer::Repeat::every, [](void* self) { static_cast<Resolver*>(self)->process_all(); }, this);
     }
     const auto keep = channel_; // the answer may come at once
-    ares_getaddrinfo(keep->ares, host.c_str(), nullptr, &hints, &Question::on_answer, question.release());
+    if (sought.kind == Sought::Kind::services) {
+        ares_search(keep->ares, sought.name.c_str(), kDnsClassInternet, kDnsTypeSrv, &Question::on_services, question.release());
+        return;
+    }
+    ares_addrinfo_hints hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = ARES_AI_NOSORT;
+    ares_getaddrinfo(keep->ares, sought.name.c_str(), nullptr, &hints, &Question::on_addresses, question.release());
 }
 
 void Resolver::refresh_servers()

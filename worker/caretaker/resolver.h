@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names to addresses, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts before DNS, the DNS servers of
-// the configuration or else of /etc/resolv.conf, which is read again when it changes. Other DNS servers are first prepared, which
+// Names to addresses, and services to their SRV records, without blocking: c-ares on the caretaker's loop. A and AAAA, /etc/hosts
+// before DNS; SRV of DNS alone, over TCP where the answer is large. The DNS servers of the configuration are asked, or else those
+// of /etc/resolv.conf, which is read again when it changes. Other DNS servers are first prepared, which
 // may fail, then asked from commit() on, which cannot. One question at a time and name is the caller's business. Only the
 // caretaker uses it: workers do no DNS.
 #pragma once
@@ -9,8 +10,10 @@
 #include "common/base/error.h"
 #include "common/loop/loop.h"
 #include "common/shm/server_table.h"
+#include "worker/caretaker/service_records.h"
 
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,12 +24,24 @@ struct ares_channeldata;
 
 namespace ladle::worker {
 
-/// What came of a question. Addresses have port 0.
+/// What is asked for.
+struct Sought {
+    enum class Kind : std::uint8_t { addresses, services } kind;
+    std::string name;
+
+    auto operator<=>(const Sought&) const = default;
+};
+
+/// As servers are written in the configuration: "app.internal", "srv:_http._tcp.app.internal".
+std::string to_text(const Sought& sought);
+
+/// What came of a question.
 struct Resolution {
-    std::string host;
-    std::string failure; ///< empty = good; else why, for people
-    std::vector<shm::ServerAddress> addresses;
-    std::chrono::seconds ttl{0}; ///< the shortest of all records
+    Sought sought;
+    std::string failure;                       ///< empty = good; else why, for people
+    std::vector<shm::ServerAddress> addresses; ///< where addresses were sought; of port 0
+    ServiceAnswer services{};                  ///< where services were
+    std::chrono::seconds ttl{0};               ///< the shortest of all records
 };
 
 class Resolver {
@@ -49,7 +64,7 @@ public:
     /// Forgets those prepared.
     void abort() { next_.reset(); }
     /// Asks; the answer comes by on_resolved, perhaps before this returns.
-    void ask(const std::string& host);
+    void ask(const Sought& sought);
     /// Looks whether resolv.conf has changed. Call now and then.
     void refresh_servers();
 

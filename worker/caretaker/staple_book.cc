@@ -194,7 +194,7 @@ void StapleBook::ask(const shm::StapleKey& key, Subject& subject)
                other->subject.responder().host == host;
     });
     if (!is_asked) {
-        resolver_.ask(host);
+        resolver_.ask({Sought::Kind::addresses, host});
     }
 }
 
@@ -203,7 +203,7 @@ void StapleBook::on_resolved(void* self, Resolution resolution)
     auto& book = *static_cast<StapleBook*>(self);
     for (const auto& question : book.questions_) {
         const bool waits = !question->exchange && question->limit != 0 && question->addresses.empty();
-        if (!waits || question->subject.responder().host != resolution.host) {
+        if (!waits || question->subject.responder().host != resolution.sought.name) {
             continue;
         }
         if (!resolution.failure.empty()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/tls/connector.h"
 
+#include "common/config/service_name.h"
 #include "common/os/log.h"
 #include "worker/tls/certificates.h"
 
@@ -85,7 +86,7 @@ SSL_CTX* TlsConnector::settings_for(const config::Upstream& upstream)
 /// Which name the server is asked for, and must prove.
 bool TlsConnector::set_identity(SSL* ssl, const config::UpstreamTls& tls, const config::UpstreamServer& server)
 {
-    const std::string& name = tls.sni.empty() ? server.host_name : tls.sni;
+    const std::string name = tls.sni.empty() ? config::domain_of(server) : tls.sni;
     if (!name.empty()) {
         return SSL_set_tlsext_host_name(ssl, name.c_str()) == 1 && (!tls.verifies || SSL_set1_host(ssl, name.c_str()) == 1);
     }

@@ -46,16 +46,20 @@ std::vector<Endpoint> find_endpoints(const Upstream& upstream, const Member& mem
     return endpoints;
 }
 
-bool is_same_host(const sockaddr_storage& a, const sockaddr_storage& b) noexcept
+/// A host may have several servers of a service, on ports of their own.
+bool is_same_place(const sockaddr_storage& a, const sockaddr_storage& b) noexcept
 {
     if (a.ss_family != b.ss_family) {
         return false;
     }
     if (a.ss_family == AF_INET6) {
-        return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(a).sin6_addr, &reinterpret_cast<const sockaddr_in6&>(b).sin6_addr,
-                           sizeof(in6_addr)) == 0;
+        const auto& six = reinterpret_cast<const sockaddr_in6&>(a);
+        const auto& other = reinterpret_cast<const sockaddr_in6&>(b);
+        return six.sin6_port == other.sin6_port && std::memcmp(&six.sin6_addr, &other.sin6_addr, sizeof(in6_addr)) == 0;
     }
-    return reinterpret_cast<const sockaddr_in&>(a).sin_addr.s_addr == reinterpret_cast<const sockaddr_in&>(b).sin_addr.s_addr;
+    const auto& four = reinterpret_cast<const sockaddr_in&>(a);
+    const auto& other = reinterpret_cast<const sockaddr_in&>(b);
+    return four.sin_port == other.sin_port && four.sin_addr.s_addr == other.sin_addr.s_addr;
 }
 
 /// A kept connection, unless its name has moved to other addresses since.
@@ -130,7 +134,7 @@ bool is_still_of(const Member& member, ServerConnection& connection)
     std::vector<sockaddr_storage> addresses;
     const bool is_one = !shm::read_addresses(*member.entry, addresses) ||
                         std::any_of(addresses.begin(), addresses.end(), [&](const sockaddr_storage& address) {
-                            return is_same_host(address, connection.address);
+                            return is_same_place(address, connection.address);
                         });
     connection.address_version = is_one ? version : connection.address_version;
     return is_one;

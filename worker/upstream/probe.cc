@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/probe.h"
 
+#include "common/config/service_name.h"
 #include "common/http/grammar.h"
 #include "worker/net/head_text.h"
 #include "worker/upstream/agent_reply.h"
@@ -199,6 +200,9 @@ std::string Probe::host() const
 {
     if (!check_.host.empty()) {
         return check_.host;
+    }
+    if (config::is_service(subject_.server)) {
+        return config::domain_of(subject_.server);
     }
     return subject_.server.text.starts_with("unix:") ? "localhost" : subject_.server.text;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/request_writer.h"
 
+#include "common/config/service_name.h"
 #include "worker/net/head_text.h"
 #include "worker/request/hop_by_hop.h"
 
@@ -51,7 +52,11 @@ std::string_view host_for_server(const Request& request) noexcept
     if (!request.site->name.starts_with('*')) { // an HTTP/1.0 client without Host
         return request.site->name;
     }
-    return request.server_text.starts_with("unix:") ? std::string_view("localhost") : request.server_text;
+    const std::string_view server = request.server_text;
+    if (server.starts_with("srv:") && server.find('.') != std::string_view::npos) { // not the host "srv"
+        return config::service_domain(server.substr(4));
+    }
+    return server.starts_with("unix:") ? std::string_view("localhost") : server;
 }
 
 /// Every value of a list field, joined, then ours.

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness import waiting
 from tests.harness.certificates import Authority
+from tests.harness.dns import Dns, Srv
 from tests.harness.origin import Origin, reply
 from tests.harness.softhsm import MODULE
 
@@ -71,6 +72,22 @@ def test_a_server_that_proves_its_address_is_served_from(before, tls_origin, aut
     assert proxy.get().body == body
     assert proxy.get("/", "POST", body=body).body == body
     assert server.requests[-1].headers.get("x-forwarded-proto") == "http"
+
+
+def test_a_service_must_prove_its_domain(ladle, tls_origin, authority, local_pair, cleanup):
+    """https://srv:… asks for, and verifies, the name without "_https._tcp.", whatever the target is called; a certificate of another is a 502."""
+    good = tls_origin(authority.issue("service", ["app.ladle.test"]))
+    bad = tls_origin(local_pair)
+    target = {"web.ladle.test": (60, ["127.0.0.1"])}
+    dns = Dns({"_https._tcp.app.ladle.test": (60, [Srv("web.ladle.test", good.port)]),
+               "_https._tcp.web.ladle.test": (60, [Srv("web.ladle.test", bad.port)]), **target})
+    cleanup.append(dns)
+    upstreams = {name: {"servers": [f"https://srv:_https._tcp.{name}.ladle.test"], "tls": {"ca": authority.pem}} for name in ("app", "web")}
+    proxy = ladle("app", {"server": {"resolvers": [dns.text]}, "upstream": upstreams,
+                          "site": {"*": {"route": [{"path": "/web", "upstream": "web"}]}}})
+    assert proxy.get().status == 200
+    assert good.handshakes[0][1] == "app.ladle.test"
+    assert proxy.get("/web").status == 502
 
 
 def test_the_name_is_asked_for_and_verified(before, tls_origin, authority, pair):

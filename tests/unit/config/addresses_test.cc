@@ -241,6 +241,48 @@ x.toml:5:11: error: [upstream.empty] has no servers
 )~");
 }
 
+TEST_CASE("config: a service is written srv:NAME, without a port")
+{
+    check_says(R"~(
+[upstream.app]
+servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+[site."a.test"]
+upstream = "http://127.0.0.1:3000"
+[[site."a.test".route]]
+path = "/a"
+upstream = "srv://_http._tcp.app.internal"
+[[site."a.test".route]]
+path = "/b"
+upstream = "srv:_http._tcp.app.internal"
+[[site."a.test".route]]
+path = "/c"
+upstream = "app"
+)~",
+               R"~(
+x.toml:2:12: error: SRV records bring the port, got ":80" as well
+    2 | servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+      |            ^^^^^^^^^^^^^^^^^^^^ write "srv:_h._tcp.a.b"
+x.toml:2:34: error: expected the name of SRV records after "srv:", got "_http"
+    2 | servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+      |                                  ^^^^^^^^^^^ as in "srv:_http._tcp.app.internal"
+x.toml:2:47: error: expected the name of SRV records after "srv:", got "_h._tcp"
+    2 | servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+      |                                               ^^^^^^^^^^^^^ as in "srv:_http._tcp.app.internal"
+x.toml:2:62: error: expected the name of SRV records after "srv:", got "a b.c"
+    2 | servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+      |                                                              ^^^^^^^^^^^ as in "srv:_http._tcp.app.internal"
+x.toml:2:75: error: "_h._tcp.a.b" has SRV records, not addresses
+    2 | servers = ["srv:_h._tcp.a.b:80", "srv:_http", "srv:_h._tcp", "srv:a b.c", "_h._tcp.a.b:80"]
+      |                                                                           ^^^^^^^^^^^^^^^^ write "srv:_h._tcp.a.b"
+x.toml:7:12: error: unknown scheme "srv://"
+    7 | upstream = "srv://_http._tcp.app.internal"
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ write "http://srv:_http._tcp.app.internal"
+x.toml:10:12: error: expected the name of an [upstream.NAME] or a URL, got "srv:_http._tcp.app.internal"
+   10 | upstream = "srv:_http._tcp.app.internal"
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ write "http://srv:_http._tcp.app.internal"
+)~");
+}
+
 TEST_CASE("config: the name of an upstream")
 {
     check_says(R"~(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a configuration means: defaults, shorthands, inheritance, includes, names.
+#include "common/config/service_name.h"
 #include "tests/unit/config/loading.h"
 
 #include <netinet/in.h>
@@ -107,15 +108,34 @@ TEST_CASE("config: listen of a site is a URL, a list, or the name of a table")
     CHECK(std::string(reinterpret_cast<const sockaddr_un&>(local.address).sun_path) == "/run/x.sock");
 }
 
+TEST_CASE("config: a server may be a service, whose SRV records say where it is")
+{
+    const auto config = load_good("[upstream.app]\nservers = [\"srv:_http._tcp.App.Internal.\", \"http://srv:web.service.consul\", "
+                                  "{ address = \"srv:_a._b.c\", weight = 5 }]\n"
+                                  "[site.\"a.test\"]\nupstream = \"app\"\n");
+    const config::Upstream& upstream = config->upstreams.at(0);
+    REQUIRE(upstream.servers.size() == 3);
+    CHECK(upstream.servers[0].text == "srv:_http._tcp.app.internal");
+    CHECK(upstream.servers[0].host_name == "_http._tcp.app.internal");
+    CHECK(config::domain_of(upstream.servers[0]) == "app.internal");
+    CHECK(config::is_service(upstream.servers[0]));
+    CHECK(upstream.servers[0].port == 0);
+    CHECK(upstream.servers[1].text == "srv:web.service.consul");
+    CHECK(config::domain_of(upstream.servers[1]) == "web.service.consul");
+    CHECK(config::domain_of(upstream.servers[2]) == "c");
+    CHECK(upstream.servers[2].weight == 5);
+}
+
 TEST_CASE("config: a server is a literal address, a name to resolve, or a Unix socket")
 {
     const auto config =
         load_good("[upstream.app]\nservers = [\"10.0.0.1:8080\", \"[::1]:81\", \"App.Internal.:82\", "
-                  "\"unix:/run/app.sock\", \"http://10.0.0.2\", { address = \"10.0.0.3:80\", weight = 5, max_conn = 7 }]\n"
+                  "\"unix:/run/app.sock\", \"http://10.0.0.2\", { address = \"10.0.0.3:80\", weight = 5, max_conn = 7 }, "
+                  "\"srv:80\"]\n"
                   "weight = 3\nmax_conn = 9\nbalance = \"round_robin\"\nkeepalive = { idle = 0 }\nqueue = { timeout = \"1s\" }\n"
                   "[site.\"a.test\"]\nupstream = \"app\"\n");
     const config::Upstream& upstream = config->upstreams.at(0);
-    REQUIRE(upstream.servers.size() == 6);
+    REQUIRE(upstream.servers.size() == 7);
     CHECK(upstream.servers[0].text == "10.0.0.1:8080");
     CHECK(upstream.servers[0].host_name.empty());
     CHECK(upstream.servers[0].address.ss_family == AF_INET);
@@ -130,6 +150,9 @@ TEST_CASE("config: a server is a literal address, a name to resolve, or a Unix s
     CHECK(upstream.servers[4].text == "10.0.0.2:80");
     CHECK(upstream.servers[5].weight == 5);
     CHECK(upstream.servers[5].max_conn == 7);
+    CHECK(upstream.servers[6].text == "srv:80"); // a host may be called so
+    CHECK(upstream.servers[6].host_name == "srv");
+    CHECK_FALSE(config::is_service(upstream.servers[6]));
     CHECK(upstream.balance == config::Balance::round_robin);
     CHECK(upstream.keepalive_idle == 0);
     CHECK(upstream.keepalive_timeout == 60s);

@@ -50,6 +50,11 @@ private:
     std::vector<std::string> servers_;
 };
 
+ladle::worker::Sought host(const char* name)
+{
+    return {ladle::worker::Sought::Kind::addresses, name};
+}
+
 } // namespace
 
 TEST_CASE("resolver: other DNS servers are asked from commit on, and never where they cannot be used or were given up")
@@ -63,20 +68,20 @@ TEST_CASE("resolver: other DNS servers are asked from commit on, and never where
 
     REQUIRE(resolver.prepare(other.servers()));
     CHECK(resolver.is_prepared());
-    resolver.ask("prepared.ladle.test");
+    resolver.ask(host("prepared.ladle.test"));
     CHECK(old.was_asked_for("prepared"));
     CHECK_FALSE(other.was_asked_for("prepared"));
 
     resolver.abort();
     resolver.commit(); // of nothing
-    resolver.ask("aborted.ladle.test");
+    resolver.ask(host("aborted.ladle.test"));
     CHECK(old.was_asked_for("aborted"));
 
     const auto bad = resolver.prepare({"no-address"});
     REQUIRE_FALSE(bad);
     CHECK(bad.error().detail.find("no-address") != std::string::npos);
     CHECK_FALSE(resolver.is_prepared());
-    resolver.ask("failed.ladle.test");
+    resolver.ask(host("failed.ladle.test"));
     CHECK(old.was_asked_for("failed"));
 
     REQUIRE(resolver.prepare(old.servers()));
@@ -84,7 +89,7 @@ TEST_CASE("resolver: other DNS servers are asked from commit on, and never where
 
     REQUIRE(resolver.prepare(other.servers()));
     resolver.commit();
-    resolver.ask("committed.ladle.test");
+    resolver.ask({ladle::worker::Sought::Kind::services, "committed.ladle.test"});
     CHECK(other.was_asked_for("committed"));
     CHECK_FALSE(old.was_asked_for("committed"));
 }
