@@ -120,18 +120,24 @@ std::vector<ServerAddress> copy_addresses(const ServerEntry& entry)
     return {};
 }
 
+std::vector<ServerAddress> usable_addresses(const ServerEntry& entry)
+{
+    std::vector<ServerAddress> addresses = copy_addresses(entry);
+    if (!std::all_of(addresses.begin(), addresses.end(), [](const ServerAddress& a) { return a.is_down != 0; })) {
+        std::erase_if(addresses, [](const ServerAddress& a) { return a.is_down != 0; });
+    }
+    return addresses;
+}
+
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out)
 {
-    const std::vector<ServerAddress> addresses = copy_addresses(entry);
+    const std::vector<ServerAddress> addresses = usable_addresses(entry);
     if (addresses.empty()) {
         return false;
     }
-    const bool all_down = std::all_of(addresses.begin(), addresses.end(), [](const ServerAddress& a) { return a.is_down != 0; });
     out.clear();
     for (const ServerAddress& address : addresses) {
-        if (all_down || address.is_down == 0) {
-            out.push_back(to_socket_address(address));
-        }
+        out.push_back(to_socket_address(address));
     }
     return true;
 }

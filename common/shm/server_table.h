@@ -34,6 +34,7 @@ struct ServerAddress {
     std::uint16_t port;   ///< host order
     std::array<std::uint8_t, 16> address; ///< IPv4 in the first four
     std::uint32_t is_down; ///< 1 = checks say so: not used while another one is not
+    std::uint32_t weight;  ///< its share of new connections beside the others (worker/upstream/address_turn.h)
 
     bool is_same_place(const ServerAddress& other) const noexcept
     {
@@ -101,8 +102,10 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept;
 /// Evens out entries that a dead caretaker left half written. Master only, after the caretaker was reaped.
 void repair_after_caretaker(ServerTable& table) noexcept;
 
-/// Copies the published addresses of a named server that are not down, or all if all are, as socket addresses; false if none can
-/// be had right now (`out` is then untouched).
+/// The published addresses of a named server that are not down, or all if all are; none if they cannot be had right now.
+std::vector<ServerAddress> usable_addresses(const ServerEntry& entry);
+
+/// The same as socket addresses; false if there are none (`out` is then untouched).
 bool read_addresses(const ServerEntry& entry, std::vector<sockaddr_storage>& out);
 
 /// Publishes the addresses (caretaker only). False, and nothing is changed, while another caretaker is writing (during an upgrade

@@ -48,7 +48,7 @@ private:
     };
     struct Name {
         std::vector<Use> uses;                     ///< none = a target of services
-        std::vector<shm::ServerAddress> addresses; ///< last good ones; of port 0, of a service with theirs
+        std::vector<shm::ServerAddress> addresses; ///< last good ones; of port 0, of a service with ports and weights
         std::vector<ServiceRecord> records;        ///< of a service: the last good ones
         std::string failure;                       ///< of the last question; empty = none
         bool is_asking = false;

@@ -15,6 +15,9 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::uint16_t kTypeCname = 5;
+/// A weight is shared by the addresses of its target: 240 can be divided by most numbers of them, and what is left of a weight of 0
+/// is the "very small chance" that RFC 2782 gives it.
+constexpr std::uint32_t kWeightUnit = 240;
 
 /// Goes through a DNS message; once something does not fit, nothing more is read.
 class MessageReader {
@@ -88,12 +91,17 @@ void sort_and_cut(ServiceAnswer& answer)
     }
 }
 
-/// Adds the addresses of one record, but those that another has brought already.
+/// Adds the addresses of one record; where another record has brought one already, their weights add up.
 void add_places(std::vector<shm::ServerAddress>& out, const ServiceRecord& record, const std::vector<shm::ServerAddress>& addresses)
 {
+    const auto share = static_cast<std::uint32_t>(kWeightUnit * record.weight / addresses.size());
     for (shm::ServerAddress place : addresses) {
         place.port = record.port;
-        if (std::none_of(out.begin(), out.end(), [&](const auto& one) { return one.is_same_place(place); })) {
+        place.weight = std::max(share, 1u);
+        const auto known = std::find_if(out.begin(), out.end(), [&](const auto& one) { return one.is_same_place(place); });
+        if (known != out.end()) {
+            known->weight += place.weight;
+        } else {
             out.push_back(place);
         }
     }

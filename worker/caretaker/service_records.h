@@ -24,7 +24,7 @@ inline constexpr std::uint16_t kDnsTypeSrv = 33;
 
 struct ServiceRecord {
     std::uint16_t priority; ///< the lowest comes first
-    std::uint16_t weight;   ///< heavier ones are kept where there are too many
+    std::uint16_t weight;   ///< its share among those of its priority; 0 = hardly any beside others
     std::uint16_t port;     ///< never 0
     std::string target;     ///< a host name in lower case, without a dot at its end
 
@@ -50,7 +50,7 @@ struct Target {
 
 /// The addresses of a service.
 struct ServicePlaces {
-    std::vector<shm::ServerAddress> addresses; ///< with ports; each once
+    std::vector<shm::ServerAddress> addresses; ///< with ports and weights; each once
     bool is_open = false;                      ///< a target of theirs, or one that comes before them, has yet to be answered
 };
 

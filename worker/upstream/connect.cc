@@ -2,6 +2,7 @@
 #include "worker/upstream/connect.h"
 
 #include "common/os/log.h"
+#include "worker/upstream/address_turn.h"
 #include "worker/upstream/announce.h"
 #include "worker/upstream/begin_connect.h"
 #include "worker/upstream/join.h"
@@ -32,14 +33,13 @@ std::vector<Endpoint> find_endpoints(const Upstream& upstream, const Member& mem
         endpoints.push_back({member.settings->address, member.settings->address_length});
         return endpoints;
     }
-    std::vector<sockaddr_storage> addresses;
-    const bool is_known = shm::is_of_server(*member.entry, upstream.settings().name, member.settings->text);
-    if (!is_known || !shm::read_addresses(*member.entry, addresses) || addresses.empty()) {
+    if (!shm::is_of_server(*member.entry, upstream.settings().name, member.settings->text)) {
         return endpoints;
     }
-    const std::uint32_t first = member.server->next_address++;
+    const std::vector<shm::ServerAddress> addresses = shm::usable_addresses(*member.entry);
+    const std::size_t first = addresses.empty() ? 0 : first_address(addresses, member.server->next_address++);
     for (std::size_t i = 0; i < std::min(addresses.size(), kMostAddresses); ++i) {
-        const sockaddr_storage& address = addresses[(first + i) % addresses.size()];
+        const sockaddr_storage address = shm::to_socket_address(addresses[(first + i) % addresses.size()]);
         endpoints.push_back({address, address.ss_family == AF_INET6 ? static_cast<socklen_t>(sizeof(sockaddr_in6))
                                                                     : static_cast<socklen_t>(sizeof(sockaddr_in))});
     }

@@ -75,6 +75,17 @@ def test_a_url_may_name_a_service(ladle, dns, at):
     assert one.requests[-1].headers.get("host") == "web.service.ladle.test"
 
 
+def test_weights_share_the_connections(ladle, dns, at):
+    """Of three records with the weights 6, 3 and 1 the connections get six, three and one in ten; a weight of 0 hardly any."""
+    words = {"six": 6, "three": 3, "one": 1, "none": 0}
+    ports = {word: at(word).port for word in words}
+    proxy = before(ladle, dns({SERVICE: (60, [Srv("web.ladle.test", ports[word], weight=weight) for word, weight in words.items()]),
+                               "web.ladle.test": (60, ["127.0.0.1"])}))
+    shares = ask(proxy, 100)
+    for word, weight in words.items():
+        assert abs(shares[word] - 10 * weight) <= 3, shares
+
+
 def test_a_higher_priority_waits_until_no_lower_one_has_an_address(ladle, dns, at):
     """Records of a higher priority are used where no target of a lower one has an address, and no longer than that."""
     first, second, third = at("first"), at("second"), at("third")

@@ -155,9 +155,15 @@ TEST_CASE("a service is where the lowest priority with an address is, and waits 
     CHECK(places({}, {}).addresses.empty());
 }
 
-TEST_CASE("a place that several records name is one")
+TEST_CASE("a record's weight is shared by its target's addresses; records that name one place add up; a weight of 0 is hardly any")
 {
-    const Known known = {{"a", {host_address(1), host_address(2)}}, {"b", {host_address(1)}}};
-    CHECK(places({{1, 6, 80, "a"}, {1, 2, 80, "b"}}, known).addresses.size() == 2);
-    CHECK(places({{1, 6, 80, "a"}, {1, 2, 81, "b"}}, known).addresses.size() == 3);
+    const Known known = {{"a", {host_address(1), host_address(2)}}, {"b", {host_address(1)}}, {"c", {host_address(3)}}};
+    const auto out = places({{1, 6, 80, "a"}, {1, 2, 80, "b"}, {1, 0, 80, "c"}}, known).addresses;
+    REQUIRE(out.size() == 3);
+    CHECK(out[0].weight * 3 == out[1].weight * 5); // 3 + 2 beside 3
+    CHECK(out[2].weight > 0);
+    CHECK(out[2].weight * 100 < out[1].weight);
+    const auto equal = places({{1, 0, 80, "a"}, {1, 0, 81, "c"}}, known).addresses;
+    REQUIRE(equal.size() == 3);
+    CHECK(equal[0].weight == equal[2].weight);
 }
