@@ -54,7 +54,8 @@ void NameBook::add(const config::Config& config)
             const auto is_same = [&use](const Use& known) { return known.entry == use.entry; };
             if (std::none_of(name.uses.begin(), name.uses.end(), is_same)) {
                 name.uses.push_back(use);
-                name.is_unpublished = name.is_answered;
+                // A service whose hosts have yet to be answered has nothing to say: that comes with them.
+                name.is_unpublished |= name.is_answered && (name.has_failed || !name.addresses.empty());
             }
         }
     }
@@ -191,7 +192,7 @@ void NameBook::accept(const Sought& sought, Name& name, Resolution resolution)
 void NameBook::accept_records(const Sought& sought, Name& service, ServiceAnswer answer)
 {
     if (service.failure.empty()) {
-        if (answer.left_out != 0 && answer.records != service.records) {
+        if (answer.left_out > std::exchange(service.left_out, answer.left_out)) {
             os::log(os::Level::warning, "a service has more SRV records than are used",
                     {{"name", to_text(sought)}, {"used", answer.records.size()}, {"left_out", answer.left_out}});
         }

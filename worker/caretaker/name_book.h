@@ -56,6 +56,7 @@ private:
         bool is_unpublished = false; ///< the table was being written: try again
         bool has_failed = false;     ///< there is no good answer, and the log was told
         std::size_t excess = 0;      ///< addresses that are not used, as the log was told
+        std::size_t left_out = 0;    ///< SRV records that are not used, likewise
         unsigned failures = 0;       ///< in a row
         loop::Nanos next = 0;
     };

@@ -71,7 +71,7 @@ private:
 std::optional<ServiceRecord> read_record(MessageReader& reader, bool& is_refused)
 {
     ServiceRecord record{reader.number16(), reader.number16(), reader.number16(), reader.name()};
-    is_refused |= reader.is_good() && (record.target.empty() || record.target == ".");
+    is_refused |= reader.is_good() && record.target.empty(); // the root, "."
     record.target = config::normalise_host(record.target);
     if (!reader.is_good() || record.port == 0 || !config::is_host_name(record.target)) {
         return std::nullopt;
@@ -91,11 +91,14 @@ void sort_and_cut(ServiceAnswer& answer)
     }
 }
 
-/// Adds the addresses of one record; where another record has brought one already, their weights add up.
+/// Adds the addresses of one record; where another record has brought one already, their weights add up. Of a target no more count
+/// than could be used: an answer over TCP may have thousands, and each is looked for among all.
 void add_places(std::vector<shm::ServerAddress>& out, const ServiceRecord& record, const std::vector<shm::ServerAddress>& addresses)
 {
-    const auto share = static_cast<std::uint32_t>(kWeightUnit * record.weight / addresses.size());
-    for (shm::ServerAddress place : addresses) {
+    const std::size_t count = std::min<std::size_t>(addresses.size(), shm::kMaxAddresses);
+    const auto share = static_cast<std::uint32_t>(kWeightUnit * record.weight / count);
+    for (std::size_t i = 0; i < count; ++i) {
+        shm::ServerAddress place = addresses[i];
         place.port = record.port;
         place.weight = std::max(share, 1u);
         const auto known = std::find_if(out.begin(), out.end(), [&](const auto& one) { return one.is_same_place(place); });

@@ -229,6 +229,42 @@ def test_other_resolvers_take_effect_with_a_reload(ladle, dns, at):
     assert not other.times("web1.ladle.test") and not warnings(proxy)
 
 
+def test_a_service_may_be_added_and_removed_at_run_time(ladle, dns, at):
+    """`ladle upstream app server srv:NAME add` takes in a service with all its hosts, and the first request meets them; `remove` ends it."""
+    fixed, one, two = at("fixed"), at("one"), at("two")
+    names = dns({SERVICE: (60, [Srv("web1.ladle.test", one.port), Srv("web2.ladle.test", two.port)]),
+                 "web1.ladle.test": (60, ["127.0.0.1"]), "web2.ladle.test": (60, ["127.0.0.1"])})
+    proxy = ladle(settings={"server": {"workers": 1, "resolvers": [names.text]}, "site": {"*": {"upstream": "app"}},
+                            "upstream": {"app": {"servers": [fixed.text], "balance": "round_robin"}}})
+    assert proxy.command("upstream", "app", "server", f"srv:{SERVICE}", "add").returncode == 0
+    assert ask(proxy, 8) == {"fixed": 4, "one": 2, "two": 2}
+    refused = proxy.command("upstream", "app", "server", f"srv:{SERVICE}:80", "add")
+    assert refused.returncode == 1 and "SRV records bring the port" in refused.stderr
+    assert proxy.command("upstream", "app", "server", f"srv:{SERVICE}", "remove").returncode == 0
+    assert ask(proxy, 4) == {"fixed": 4}
+    asked = len(names.questions)
+    assert proxy.reload().returncode == 0 and len(names.questions) == asked
+
+
+def test_hostile_records_harm_nobody(ladle, dns, at):
+    """Thousands of records, of addresses, and targets that point to themselves or nowhere: what can be used is used, the rest asks for nothing."""
+    one = at("one")
+    crowd = [f"127.1.{i // 250}.{i % 250 + 1}" for i in range(3000)]
+    names = dns({SERVICE: (1, [Srv("web.ladle.test", one.port, weight=65535), Srv("crowd.ladle.test", one.port, 5, 65535),
+                               Srv(SERVICE, one.port, 6), Srv(".", 0), Srv("web.ladle.test", 0),
+                               *(Srv(f"h{i}.ladle.test", 1, 65535, 65535) for i in range(1500))]),
+                 "web.ladle.test": (1, ["127.0.0.1"]), "crowd.ladle.test": (1, crowd)})
+    proxy = before(ladle, names)
+    before_it = proxy.caretaker()
+    assert ask(proxy, 5) == {"one": 5}
+    names.records["web.ladle.test"] = (1, [])
+    names.records[SERVICE] = (1, [Srv("crowd.ladle.test", one.port + i % 2, 5, 65535) for i in range(1000)])
+    waiting.until(lambda: server_of(proxy)["addresses"][0].startswith("127.1."), "the crowd to be used", every=0.1)
+    assert len(server_of(proxy)["addresses"]) == 16
+    assert proxy.caretaker() == before_it
+    assert len({name for _, name, _ in names.questions if name.endswith("ladle.test")}) <= 33
+
+
 def test_a_caretaker_that_died_leaves_the_addresses(ladle, dns, at):
     """kill -9 of the caretaker: requests go on to all addresses, and its successor follows the records."""
     one, two, three = at("one"), at("two"), at("three")

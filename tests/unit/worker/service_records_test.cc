@@ -167,3 +167,15 @@ TEST_CASE("a record's weight is shared by its target's addresses; records that n
     REQUIRE(equal.size() == 3);
     CHECK(equal[0].weight == equal[2].weight);
 }
+
+TEST_CASE("of a target with thousands of addresses no more count than are used, and they share its weight")
+{
+    std::vector<ServerAddress> many;
+    for (unsigned i = 0; i < 4000; ++i) {
+        many.push_back(host_address(static_cast<std::uint8_t>(i)));
+        many.back().address[2] = static_cast<std::uint8_t>(i >> 8);
+    }
+    const auto out = places({{1, 16, 80, "a"}, {1, 1, 80, "b"}}, {{"a", many}, {"b", {host_address(200)}}}).addresses;
+    REQUIRE(out.size() == ladle::shm::kMaxAddresses + 1);
+    CHECK(out.front().weight == out.back().weight);
+}
