@@ -5,6 +5,7 @@
 #include "common/loop/loop.h"
 #include "common/shm/server_agent.h"
 #include "common/shm/server_load.h"
+#include "common/shm/server_slowness.h"
 
 #include <fmt/format.h>
 
@@ -150,9 +151,11 @@ void add_state(json& server, const config::Upstream& upstream, const shm::Server
         server["why"] = agent;
         server["out_for_ms"] = ms_since(health.agent_since_ns.load(std::memory_order_relaxed), now);
     } else if (out_until > now) {
-        const auto failure = static_cast<shm::ServerFailure>(health.out_for.load(std::memory_order_relaxed));
+        const std::uint32_t why = health.out_for.load(std::memory_order_relaxed);
         server["state"] = "ejected";
-        server["why"] = fmt::format("failing requests: {}", name_of(failure));
+        server["why"] = why == shm::kOutForSlowness
+                            ? shm::describe_slowness(health.slowness.load(std::memory_order_relaxed))
+                            : fmt::format("failing requests: {}", name_of(static_cast<shm::ServerFailure>(why)));
         server["out_for_ms"] = ms_since(health.out_since_ns.load(std::memory_order_relaxed), now);
         server["back_in_ms"] = ms_until(out_until, now);
     } else {

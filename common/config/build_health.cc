@@ -208,6 +208,17 @@ void Builder::build_retry(Retry& retry, const Inherited& table, const std::strin
     }
 }
 
+void Builder::build_slowness(Ejection& ejection, const Inherited& eject, const std::string& path)
+{
+    ejection.slow = static_cast<std::uint32_t>(eject.number("eject", "slow"));
+    ejection.slow_least = duration_of(eject.number("eject", "slow_least"));
+    ejection.slow_requests = static_cast<std::uint32_t>(eject.number("eject", "slow_requests"));
+    if (const Node* slow = good(eject.find("slow")); slow != nullptr && ejection.slow == 1) {
+        findings_.error(slow->place, path + ".eject.slow", "a server that is as slow as the others is no reason to eject it",
+                        "write how many times slower it has to be, 2 or more, or 0 for never");
+    }
+}
+
 void Builder::build_health(Upstream& upstream, const Inherited& table, const std::string& path)
 {
     build_check(upstream, table, path);
@@ -225,6 +236,7 @@ void Builder::build_health(Upstream& upstream, const Inherited& table, const std
     upstream.eject.time = duration_of(eject.number("eject", "for"));
     upstream.eject.longest = std::max(duration_of(eject.number("eject", "longest")), upstream.eject.time);
     upstream.eject.share = static_cast<std::uint32_t>(eject.number("eject", "max"));
+    build_slowness(upstream.eject, eject, path);
     build_retry(upstream.retry, table.sub("retry"), path);
     upstream.slow_start = duration_of(table.number("upstream", "slow_start"));
     upstream.panics = table.number("upstream", "panic") != 0;

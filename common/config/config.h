@@ -183,7 +183,7 @@ struct HealthCheck {
     std::uint64_t fingerprint = 0; ///< of all of this and of how the servers are spoken to; never 0: its identity in shared memory
 };
 
-/// `eject` of an upstream: when the failures of requests take a server out.
+/// `eject` of an upstream: when the failures of requests, or their slowness, take a server out.
 struct Ejection {
     std::uint32_t failures = 5;   ///< in a row, or `rate` of what was asked; 0 = never
     Duration within{10'000};      ///< the time over which `rate` counts
@@ -191,6 +191,9 @@ struct Ejection {
     Duration time{30'000};        ///< `for`: the first time, then twice, three times … as long
     Duration longest{300'000};
     std::uint32_t share = 50;     ///< `max`: percent of the servers that may be out for this
+    std::uint32_t slow = 0;       ///< so many times slower than the others; 0 = never for that
+    Duration slow_least{100};     ///< a server that is quicker is never slow
+    std::uint32_t slow_requests = 20; ///< answers within `within` before anything is said of a server
 };
 
 /// `load_report` of an upstream: its servers say in their responses (ORCA) how loaded they are, and their weights follow.

@@ -40,7 +40,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"health",      "health of [upstream.NAME]", "What its servers are asked every few seconds, to know before a client does which of them work."},
     {"agent",       "agent of [upstream.NAME]", "A program beside each server says how much it can take, in HAProxy's words: 75%, maxconn:30, ready, drain, maint, up, down."},
     {"load_report", "load_report of [upstream.NAME]", "Its servers say in their responses how loaded they are, and their weights follow."},
-    {"eject",       "eject of [upstream.NAME]", "A server whose requests fail is left alone for a while, by all workers."},
+    {"eject",       "eject of [upstream.NAME]", "A server whose requests fail, or are slow, is left alone for a while, by all workers."},
     {"retry",       "retry of [upstream.NAME]", "A request that failed is sent to another server, where that cannot do anything twice."},
     {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn."},
     {"site",        "[site.\"NAME\"]",   "A host name's configuration. NAME is exact, \"*.example.com\" for the names below it, or \"*\" for every other."},
@@ -193,7 +193,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "health", Type::table, "", "health", "a path that its servers are asked for (\"/healthz\"), or more about that; default: they are not asked", kServer, "", "path"},
     {"upstream", "agent", Type::table, "", "agent", "a port at which an agent of each server says how much it can take (9777), or more about that; default: there is none", kServer, "", "port"},
     {"upstream", "load_report", Type::table, "", "load_report", "\"orca\": responses say in a header how loaded their server is (Open Request Cost Aggregation)", kServer, "", "format"},
-    {"upstream", "eject", Type::table, "", "eject", "when failing requests take a server out; 0 is never", kServer, "", "failures"},
+    {"upstream", "eject", Type::table, "", "eject", "when failing or slow requests take a server out; 0 is never", kServer, "", "failures"},
     {"upstream", "retry", Type::table, "", "retry", "when a request is sent to another server; 1 is never", kServer, "", "attempts"},
     {"upstream", "slow_start", Type::duration, "0s", "0s..1h", "how long the share of a server that comes back grows, from a tenth to the whole"},
     {"upstream", "panic", Type::boolean, "true", "", "with no server in order all are tried; false: requests are answered 502"},
@@ -217,6 +217,9 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"eject", "for", Type::duration, "30s", "1s..1h", "the first time; then twice, three times … as long, while it goes on", kServer, "in less it would not recover, and more is an outage of our making"},
     {"eject", "longest", Type::duration, "5m", "1s..1h", "but never longer than this"},
     {"eject", "max", Type::percent, "50%", "0%..100%", "the part of the servers that may be out for this, and one in any case; the last one never is"},
+    {"eject", "slow", Type::integer, "0", "0..100", "a server is ejected as well whose answers took so many times longer than those of the server in the middle of the others, over `within`; 0 is never"},
+    {"eject", "slow_least", Type::duration, "100ms", "1ms..1h", "but none that is quicker than this"},
+    {"eject", "slow_requests", Type::integer, "20", "5..50", "and none of which, or of the others, there are fewer answers; of each 64th of `within` one counts"},
 
     {"retry", "attempts", Type::integer, "3", "1..10", "servers that one request is sent to at most, the first included", kServer, "each costs the others time"},
     {"retry", "on", Type::statuses, "", "", "\"connect\": no connection; \"reset\": it ended before an answer; 502, 503, 504 or another 5xx: that answer. The last two only for "

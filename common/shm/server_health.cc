@@ -72,7 +72,8 @@ std::string_view name_of(ServerFailure failure) noexcept
 void clear_health(ServerHealth& health) noexcept
 {
     for (auto* word :
-         {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.check, &health.verdict_since_ns,
+         {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.times, &health.slowness, &health.check,
+          &health.verdict_since_ns,
           &health.checked_ns, &health.next_check_ns, &health.recent, &health.evidence, &health.out_since_ns, &health.ejected,
           &health.retries, &health.asked, &health.agent, &health.load, &health.load_since_ns, &health.agent_check,
           &health.agent_since_ns, &health.agent_asked_ns, &health.next_agent_ns, &health.agent_recent}) {

@@ -47,6 +47,8 @@ std::string_view name_of(CheckEnd end) noexcept;
 /// How a request failed, of those failures that the server is to blame for.
 enum class ServerFailure : std::uint32_t { connect, reset, timeout, bad_response, bad_status };
 inline constexpr std::size_t kServerFailures = 5;
+/// As `out_for`: no request failed, its answers took too long.
+inline constexpr std::uint32_t kOutForSlowness = kServerFailures;
 std::string_view name_of(ServerFailure failure) noexcept;
 
 inline constexpr std::size_t kLatencyBuckets = 80;
@@ -67,6 +69,7 @@ struct alignas(64) ServerHealth {
 
     alignas(64) std::atomic<std::uint64_t> typical; ///< how long it takes to answer: server_pace.h
     std::atomic<std::uint64_t> peak;
+    std::atomic<std::uint64_t> times;         ///< the same of a window of time, where `eject.slow` is set: server_slowness.h
 
     alignas(64) std::atomic<std::uint64_t> load;  ///< what its responses say of its load: server_load.h; 0 = nothing
     std::atomic<std::uint64_t> load_since_ns;     ///< since when they have said so without a long pause
@@ -89,11 +92,12 @@ struct alignas(64) ServerHealth {
 
     alignas(64) std::atomic<std::uint64_t> evidence; ///< failures in a window: see add_failure()
     std::atomic<std::uint64_t> out_since_ns;         ///< of the last ejection
-    std::atomic<std::uint32_t> out_for;              ///< ServerFailure
+    std::atomic<std::uint32_t> out_for;              ///< ServerFailure, or kOutForSlowness
     std::atomic<std::uint64_t> failures[kServerFailures];
     std::atomic<std::uint64_t> ejected;              ///< times
     std::atomic<std::uint64_t> retries;              ///< of an upstream, in its first server: see take_retry()
     std::atomic<std::uint64_t> asked;                ///< requests of that upstream, there too: what `retries` are a part of
+    std::atomic<std::uint64_t> slowness;             ///< how slow it was when it was last ejected for that: server_slowness.h
 
     alignas(64) std::atomic<std::uint64_t> latency[kLatencyBuckets]; ///< responses by the time to their head
 };

@@ -143,8 +143,11 @@ private:
             --servers_[job.server].busy;
             worker::Upstream& worker = *workers_[job.worker];
             worker.end_request(job.server);
-            job.fails ? worker.report_error(job.server, now_ - job.arrival, now_)
-                      : worker.report_success(job.server, now_ - job.arrival, now_);
+            if (job.fails) {
+                worker.report_error(job.server, now_ - job.arrival, now_);
+            } else {
+                worker.report_success(job.server, now_ - job.arrival, now_);
+            }
             times_.push_back(static_cast<double>(now_ - job.arrival) / 1e6);
             start(servers_[job.server]);
         }

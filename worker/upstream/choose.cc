@@ -230,7 +230,7 @@ bool Upstream::is_on_trial(const Member& member, loop::Nanos now) const noexcept
     const shm::ServerHealth& health = member.entry->health;
     const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
     return out_until != 0 && out_until <= now && now - out_until < kTrial &&
-           health.failures_in_row.load(std::memory_order_relaxed) >= settings_.eject.failures;
+           health.failures_in_row.load(std::memory_order_relaxed) >= trial_failures();
 }
 
 bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept

@@ -46,6 +46,7 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
     }
     follow_orders(0);
     candidates_.reserve(members_.size());
+    times_.reserve(settings.eject.slow != 0 ? members_.size() : 0);
     has_limits_ = settings.agent || std::ranges::any_of(settings.servers, [](const auto& server) { return server.max_conn != 0; });
 }
 
@@ -231,6 +232,31 @@ bool Upstream::may_eject(std::uint32_t member, loop::Nanos now) const noexcept
     return out < all && out <= std::max<std::size_t>(all * settings_.eject.share / 100, settings_.eject.share > 0 ? 1 : 0);
 }
 
+/// For as long as it is its turn. False where another worker was quicker.
+bool Upstream::eject(shm::ServerHealth& health, std::uint64_t until_seen, std::uint32_t why, loop::Nanos now) noexcept
+{
+    const config::Ejection& rules = settings_.eject;
+    const std::uint32_t factor = std::min(health.ejections.load(std::memory_order_relaxed) + 1, kMostGrowth);
+    if (!set_out(health, until_seen, now + loop::to_nanos(std::min(rules.time * factor, rules.longest)), why, now)) {
+        return false;
+    }
+    health.ejections.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
+bool Upstream::set_out(shm::ServerHealth& health, std::uint64_t until_seen, std::uint64_t until, std::uint32_t why,
+                       loop::Nanos now) noexcept
+{
+    if (!health.out_until_ns.compare_exchange_strong(until_seen, until, std::memory_order_relaxed)) {
+        return false;
+    }
+    health.out_for.store(why, std::memory_order_relaxed);
+    health.out_since_ns.store(now, std::memory_order_relaxed);
+    health.ejected.fetch_add(1, std::memory_order_relaxed);
+    row_.add(shm::Metric::server_ejections);
+    return true;
+}
+
 bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, loop::Nanos now) noexcept
 {
     if (!members_[member].has_entry()) {
@@ -244,40 +270,30 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
     if (rules.failures == 0) {
         return false;
     }
-    loop::Nanos rest = 0;
-    auto* times = &health.connect_failures; // how often in a row: the rest grows with it
-    std::uint64_t until = health.out_until_ns.load(std::memory_order_relaxed);
+    const std::uint64_t until = health.out_until_ns.load(std::memory_order_relaxed);
     if (until > now) {
         return false; // what was under way fails as well: that is no news
     }
+    const auto why = static_cast<std::uint32_t>(failure);
     if (failure == shm::ServerFailure::connect) {
-        rest = std::min(kFirstRest << std::min(times->load(std::memory_order_relaxed), 10u), kLongestRest);
-    } else {
-        const std::uint32_t in_row = health.failures_in_row.fetch_add(1, std::memory_order_relaxed) + 1;
-        const shm::Evidence evidence = shm::add_failure(health, entry.requests.load(std::memory_order_relaxed), rules.within, now);
-        const bool is_convicted =
-            in_row >= rules.failures || (evidence.failures >= rules.failures &&
-                                         std::uint64_t{evidence.failures} * 100 >= std::uint64_t{rules.rate} * evidence.requests);
-        if (!is_convicted || !may_eject(member, now)) {
-            return false;
-        }
-        if (in_row < rules.failures) {
-            health.failures_in_row.store(rules.failures,
-                                         std::memory_order_relaxed); // convicted by rate: its return is a trial as well
-        }
-        times = &health.ejections;
-        const std::uint32_t factor = std::min(times->load(std::memory_order_relaxed) + 1, kMostGrowth);
-        rest = loop::to_nanos(std::min(rules.time * factor, rules.longest));
+        const std::uint32_t doublings = std::min(health.connect_failures.load(std::memory_order_relaxed), 10u);
+        const bool is_out = set_out(health, until, now + std::min(kFirstRest << doublings, kLongestRest), why, now);
+        health.connect_failures.fetch_add(is_out ? 1 : 0, std::memory_order_relaxed);
+        return is_out;
     }
-    if (!health.out_until_ns.compare_exchange_strong(until, now + rest, std::memory_order_relaxed)) {
-        return false; // another worker was quicker
+    const std::uint32_t in_row = health.failures_in_row.fetch_add(1, std::memory_order_relaxed) + 1;
+    const shm::Evidence evidence = shm::add_failure(health, entry.requests.load(std::memory_order_relaxed), rules.within, now);
+    const bool is_convicted =
+        in_row >= rules.failures || (evidence.failures >= rules.failures &&
+                                     std::uint64_t{evidence.failures} * 100 >= std::uint64_t{rules.rate} * evidence.requests);
+    if (!is_convicted || !may_eject(member, now)) {
+        return false;
     }
-    health.out_for.store(static_cast<std::uint32_t>(failure), std::memory_order_relaxed);
-    health.out_since_ns.store(now, std::memory_order_relaxed);
-    times->fetch_add(1, std::memory_order_relaxed);
-    health.ejected.fetch_add(1, std::memory_order_relaxed);
-    row_.add(shm::Metric::server_ejections);
-    return true;
+    if (in_row < rules.failures) {
+        health.failures_in_row.store(rules.failures,
+                                     std::memory_order_relaxed); // convicted by rate: its return is a trial as well
+    }
+    return eject(health, until, why, now);
 }
 
 void Upstream::report_connected(std::uint32_t member) noexcept
@@ -292,15 +308,19 @@ void Upstream::report_connected(std::uint32_t member) noexcept
     }
 }
 
-void Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
     if (!members_[member].has_entry()) {
-        return;
+        return false;
     }
     shm::ServerHealth& health = members_[member].entry->health;
     shm::add_latency(health, std::chrono::nanoseconds(time));
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
-    note_success(health, now);
+    const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
+    if (speed == Speed::fine) {
+        note_success(health, now);
+    }
+    return speed == Speed::ejected;
 }
 
 void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept

@@ -29,6 +29,7 @@
 #include "common/loop/task.h"
 #include "common/shm/server_load.h"
 #include "common/shm/server_pace.h"
+#include "common/shm/server_slowness.h"
 #include "worker/upstream/maglev.h"
 #include "worker/upstream/server_set.h"
 
@@ -143,8 +144,9 @@ public:
     bool report_failure(std::uint32_t member, shm::ServerFailure failure, loop::Nanos now) noexcept;
     /// The member has taken a connection.
     void report_connected(std::uint32_t member) noexcept;
-    /// The member has answered a request as it should; how long the head of the response took.
-    void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The member has answered a request as it should; how long the head of the response took. True = it was ejected now, as it is
+    /// slow beside the others (slowness.cc).
+    bool report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The member has said in a response how loaded it is. False where that tells nothing. Precondition: settings().load_report.
@@ -189,6 +191,16 @@ private:
     bool takes_part(const Member& member, const Search& search) noexcept;
     void note_success(shm::ServerHealth& health, loop::Nanos now) const noexcept;
     bool may_eject(std::uint32_t member, loop::Nanos now) const noexcept;
+    bool eject(shm::ServerHealth& health, std::uint64_t until_seen, std::uint32_t why, loop::Nanos now) noexcept;
+    bool set_out(shm::ServerHealth& health, std::uint64_t until_seen, std::uint64_t until, std::uint32_t why,
+                 loop::Nanos now) noexcept;
+    /// What an answer's time says of the server.
+    enum class Speed : std::uint8_t { fine, slow_on_trial, ejected };
+    Speed judge_time(std::uint32_t member, loop::Nanos time, loop::Nanos now);
+    Speed eject_slow(std::uint32_t member, shm::Slowness slowness, loop::Nanos now) noexcept;
+    shm::Times middle_times(std::uint32_t member, loop::Nanos now);
+    /// So many failures in a row make its return a trial.
+    std::uint32_t trial_failures() const noexcept { return std::max(settings_.eject.failures, 1u); }
     std::uint64_t agent_of(const Member& member) const noexcept;
     void follow_orders(loop::Nanos now);
     void renew_shares(loop::Nanos now);
@@ -229,6 +241,7 @@ private:
     std::array<Maglev, 2> tables_;     ///< hash: of the servers, and of their backups
     std::unordered_map<std::string_view, std::uint32_t> sticky_; ///< of members_, by `sticky`
     std::vector<Candidate> candidates_; ///< of the search under way
+    std::vector<shm::Times> times_;    ///< of the servers that one is compared with
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;

@@ -107,6 +107,28 @@ TEST_CASE("config: load_report is a format, or a table")
     CHECK(table->expire == 60s);
 }
 
+TEST_CASE("config: a server has to be slower than the others to be ejected for it")
+{
+    check_says(R"~(
+[upstream.app]
+servers = ["127.0.0.1:3000"]
+eject = { slow = 1, slow_requests = 51, slow_least = 100 }
+[site."a.test"]
+upstream = "app"
+)~",
+               R"~(
+x.toml:3:18: error: a server that is as slow as the others is no reason to eject it
+    3 | eject = { slow = 1, slow_requests = 51, slow_least = 100 }
+      |                  ^ write how many times slower it has to be, 2 or more, or 0 for never
+x.toml:3:37: error: upstream.app.eject.slow_requests must be from 5 to 50, got 51
+    3 | eject = { slow = 1, slow_requests = 51, slow_least = 100 }
+      |                                     ^^
+x.toml:3:54: error: expected a duration such as "100s", got the integer 100
+    3 | eject = { slow = 1, slow_requests = 51, slow_least = 100 }
+      |                                                      ^^^ write "100s"
+)~");
+}
+
 TEST_CASE("config: mistakes about agents")
 {
     check_says(R"~(
@@ -158,6 +180,14 @@ TEST_CASE("config: eject and retry have short forms, and defaults")
     CHECK(bare.retry.budget == config::Retry{}.budget);
     CHECK(bare.retry.on_status == std::vector<std::uint16_t>{502, 503, 504});
     CHECK(bare.panics);
+    CHECK(bare.eject.slow == 0);
+    CHECK(bare.eject.slow_least == config::Ejection{}.slow_least);
+    CHECK(bare.eject.slow_requests == config::Ejection{}.slow_requests);
+    const config::Ejection slow = load_upstream("eject = { slow = 5, slow_least = \"1s\", slow_requests = 50 }\n").eject;
+    CHECK(slow.slow == 5);
+    CHECK(slow.slow_least == 1s);
+    CHECK(slow.slow_requests == 50);
+    CHECK(slow.failures == bare.eject.failures);
     CHECK(load_upstream("eject = 0\n").eject.failures == 0);
     CHECK(load_upstream("eject = { for = \"10m\" }\n").eject.longest == 10min);
     CHECK(load_upstream("retry = 1\n").retry.attempts == 1);
