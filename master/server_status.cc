@@ -191,6 +191,22 @@ void add_health(json& server, const config::Upstream& upstream, const config::Up
     }
 }
 
+void add_limit(json& server, const config::Upstream& upstream, const config::UpstreamServer& settings,
+               const shm::ServerEntry& entry, std::uint32_t unanswered)
+{
+    const std::uint64_t agent = upstream.agent ? entry.health.agent.load(std::memory_order_relaxed) : 0;
+    const shm::LimitRules rules = shm::limit_rules(upstream.adaptive->least, upstream.adaptive->tolerance,
+                                                   shm::agent_max_conn(agent, settings.max_conn));
+    const shm::LimitState state = shm::read_limit(entry.limit, rules);
+    json& limit = server["limit"] = {{"now", shm::current_limit(entry.limit, rules)},
+                                     {"found", static_cast<std::uint32_t>(state.limit)},
+                                     {"unanswered", unanswered},
+                                     {"is_being_measured", state.phase != shm::LimitPhase::steady}};
+    if (state.baseline != 0) {
+        limit["baseline_ms"] = static_cast<double>(shm::time_of_level(state.baseline).count()) / 1e6;
+    }
+}
+
 void add_shares(json& servers)
 {
     std::map<std::string, std::uint64_t> requests;
@@ -244,6 +260,17 @@ std::string render_load(const json& load)
                        seconds(load["reported_ms_ago"]), load.value("counts", false) ? "" : " (does not count now)");
 }
 
+std::string render_limit(const json& limit)
+{
+    return fmt::format("{}{}, {} not answered yet; {}", limit["found"].get<std::uint32_t>(),
+                       limit["is_being_measured"] ? fmt::format(", {} while answers are timed", limit["now"].get<std::uint32_t>())
+                                                  : std::string(),
+                       limit["unanswered"].get<std::uint32_t>(),
+                       limit.contains("baseline_ms")
+                           ? fmt::format("answers take {:.1f} ms without waiting", limit["baseline_ms"].get<double>())
+                           : "how long answers take is not known yet");
+}
+
 } // namespace
 
 std::string render_servers(const json& servers)
@@ -280,6 +307,9 @@ std::string render_servers(const json& servers)
         }
         if (server.contains("load")) {
             append(out, "  {:<30} load: {}\n", "", render_load(server["load"]));
+        }
+        if (server.contains("limit")) {
+            append(out, "  {:<30} limit: {}\n", "", render_limit(server["limit"]));
         }
         if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
             const json& latency = server["latency_ms"];

@@ -6,7 +6,7 @@
 
 #include "common/base/json.h"
 #include "common/config/config.h"
-#include "common/shm/server_health.h"
+#include "common/shm/server_table.h"
 
 #include <string>
 
@@ -15,6 +15,10 @@ namespace ladle::master {
 /// "state" (up, down, full, ejected, draining, drained, off), "why", "check", "agent", "failures", "latency_ms" and the like.
 void add_health(nlohmann::json& server, const config::Upstream& upstream, const config::UpstreamServer& settings,
                 const shm::ServerHealth& health);
+
+/// "limit", of a server whose limit finds itself. Precondition: upstream.adaptive.
+void add_limit(nlohmann::json& server, const config::Upstream& upstream, const config::UpstreamServer& settings,
+               const shm::ServerEntry& entry, std::uint32_t unanswered);
 
 /// What can be said only of all servers together: shares of the traffic, and upstreams in which every server is out. `servers` are
 /// those of the configuration, in order.

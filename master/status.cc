@@ -95,6 +95,9 @@ json server_to_json(const StatusParts& parts, const config::Upstream& upstream, 
     j["in_flight"] = shm::in_flight(parts.regions, static_cast<std::uint32_t>(index));
     j["requests"] = entry.requests.load(std::memory_order_relaxed);
     add_health(j, upstream, server, entry.health);
+    if (upstream.adaptive) {
+        add_limit(j, upstream, server, entry, shm::unanswered(parts.regions, static_cast<std::uint32_t>(index)));
+    }
     return j;
 }
 

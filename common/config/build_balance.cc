@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// [upstream.NAME] balance and sticky: which server gets a request.
+// [upstream.NAME] balance, sticky and adaptive: which server gets a request, and how many at once.
 #include "common/config/builder.h"
 
 #include "common/http/grammar.h"
@@ -53,6 +53,27 @@ void Builder::build_hash_key(HashKey& key, const Node& node, const std::string& 
     }
 }
 
+void Builder::build_adaptive(Upstream& upstream, const Inherited& table, const std::string& path)
+{
+    const Node* node = good(table.find("adaptive"));
+    const Inherited adaptive = table.sub("adaptive");
+    if (node == nullptr || adaptive.number("adaptive", "on") == 0) {
+        return;
+    }
+    upstream.adaptive = Adaptive{static_cast<std::uint32_t>(adaptive.number("adaptive", "min")),
+                                 static_cast<std::uint32_t>(adaptive.number("adaptive", "tolerance"))};
+    const Node* least = good(adaptive.find("min"));
+    for (const UpstreamServer& server : upstream.servers) {
+        if (least != nullptr && !server.is_added && server.max_conn != 0 && server.max_conn < upstream.adaptive->least) {
+            findings_.error(least->place, path + ".adaptive.min",
+                            fmt::format("min is {}, but the max_conn of {} is {}", upstream.adaptive->least, server.text,
+                                        server.max_conn),
+                            "max_conn is the most: make it larger, or min smaller");
+            break;
+        }
+    }
+}
+
 void Builder::build_balance(Upstream& upstream, const Inherited& table, const std::string& path)
 {
     const Inherited balance = table.sub("balance");
@@ -65,7 +86,8 @@ void Builder::build_balance(Upstream& upstream, const Inherited& table, const st
         build_hash_key(upstream.hash_key, *key, path + ".balance.key");
     }
     const auto is_endless = [](const UpstreamServer& one) { return one.max_conn == 0; };
-    if (upstream.balance == Balance::first && std::all_of(upstream.servers.begin(), upstream.servers.end(), is_endless)) {
+    if (upstream.balance == Balance::first && !upstream.adaptive &&
+        std::all_of(upstream.servers.begin(), upstream.servers.end(), is_endless)) {
         findings_.warning(table.find("balance")->place, path + ".balance",
                           "the first server gets everything: none has a max_conn at which the next one would be used");
     }

@@ -73,6 +73,7 @@ void Builder::build_upstreams()
         }
         change_servers(upstream, table, path);
         build_upstream_tls(upstream, node.find("tls"), *servers, path);
+        build_adaptive(upstream, table, path);
         build_balance(upstream, table, path);
         build_health(upstream, table, path);
     }

@@ -101,7 +101,8 @@ private:
     void build_upstream_tls(Upstream& upstream, const Node* table, const Node& node, const std::string& path);
     void build_own_certificate(UpstreamTls& tls, const Node& table, const std::string& path);
     // build_balance.cc
-    /// `balance` and `sticky`.
+    void build_adaptive(Upstream& upstream, const Inherited& table, const std::string& path);
+    /// `balance` and `sticky`, of an upstream whose `adaptive` is known.
     void build_balance(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_hash_key(HashKey& key, const Node& node, const std::string& path);
     // build_health.cc

@@ -203,6 +203,12 @@ struct LoadReport {
     Duration expire{180'000};    ///< a server that has said nothing for so long has its configured weight
 };
 
+/// `adaptive` of an upstream: how many requests each server may have at once finds itself.
+struct Adaptive {
+    std::uint32_t least = 4;      ///< `min`
+    std::uint32_t tolerance = 25; ///< percent that answers may take longer than they would alone before less is sent
+};
+
 /// `retry` of an upstream: when a request is sent to another server.
 struct Retry {
     std::uint32_t attempts = 3;   ///< servers that one request may be sent to, the first included
@@ -258,6 +264,7 @@ struct Upstream {
     std::optional<HealthCheck> health;
     std::optional<HealthCheck> agent;    ///< what its servers' agents are asked; rise and fall are not used
     std::optional<LoadReport> load_report;
+    std::optional<Adaptive> adaptive;
     Ejection eject;
     Retry retry;
     Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once

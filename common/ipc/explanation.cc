@@ -69,6 +69,9 @@ std::string to_text(const Explanation& e)
         if (server.share != 100) {
             servers.back()["weight_percent"] = server.share;
         }
+        if (server.limit != 0) {
+            servers.back()["limit"] = server.limit;
+        }
         if (!server.agent.empty()) {
             servers.back()["agent"] = server.agent;
         }

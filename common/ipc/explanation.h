@@ -33,6 +33,7 @@ struct ExplainedServer {
     std::uint32_t weight = 1; ///< as configured or ordered
     bool is_chosen = false;   ///< a request would go there now
     std::uint32_t share = 100; ///< percent of the weight that counts, as its agent and its responses say
+    std::uint32_t limit = 0;   ///< requests that it may have at once, as it finds itself (adaptive); 0 = it does not
     std::string agent;        ///< what its agent says, as far as that matters; empty = nothing
 };
 

@@ -31,10 +31,10 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(Regions, tickets), sizeof(TicketKeys), offsetof(Regions, sticky), sizeof(StickyKey),
           offsetof(Regions, staples), sizeof(Staple), offsetof(Regions, early_hellos), sizeof(ProcessRow),
           offsetof(ProcessRow, heartbeat_ns), offsetof(ProcessRow, note),
-          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight),
+          offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, unanswered),
           offsetof(ProcessRow, waiting), offsetof(ProcessRow, client_spool_kib),
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
-          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), sizeof(ServerHealth),
+          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), offsetof(ServerEntry, limit), sizeof(ServerHealth),
           offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
           offsetof(ServerHealth, agent), offsetof(ServerHealth, load), offsetof(ServerHealth, agent_check),
           offsetof(ServerHealth, evidence),
@@ -78,6 +78,9 @@ void clear_row(ProcessRow& row) noexcept
         cell.store(0, std::memory_order_relaxed);
     }
     for (auto& cell : row.in_flight) {
+        cell.store(0, std::memory_order_relaxed);
+    }
+    for (auto& cell : row.unanswered) {
         cell.store(0, std::memory_order_relaxed);
     }
     for (auto& cell : row.waiting) {
@@ -179,18 +182,33 @@ std::uint32_t rows_end(const Regions& regions) noexcept
     return known == 0 || known > kMaxProcesses ? kMaxProcesses : known;
 }
 
-std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept
+namespace {
+
+/// Every choice of a server asks this: rows that nobody has had are not looked at.
+template <typename CellOf>
+std::uint32_t sum_rows(const Regions& regions, CellOf cell_of) noexcept
 {
     std::uint32_t sum = 0;
-    // Every choice of a server asks this: rows that nobody has had are not looked at.
     const std::uint32_t end = rows_end(regions);
     for (std::uint32_t i = 0; i < end; ++i) {
         const ProcessRow& row = regions.rows[i];
         if (row.pid.load(std::memory_order_relaxed) != 0) {
-            sum += row.in_flight[server].load(std::memory_order_relaxed);
+            sum += cell_of(row).load(std::memory_order_relaxed);
         }
     }
     return sum;
+}
+
+} // namespace
+
+std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept
+{
+    return sum_rows(regions, [server](const ProcessRow& row) -> const auto& { return row.in_flight[server]; });
+}
+
+std::uint32_t unanswered(const Regions& regions, std::uint32_t server) noexcept
+{
+    return sum_rows(regions, [server](const ProcessRow& row) -> const auto& { return row.unanswered[server]; });
 }
 
 int find_free_row(const Regions& regions) noexcept

@@ -68,6 +68,9 @@ std::uint32_t rows_end(const Regions& regions) noexcept;
 /// Requests in flight on a server, all processes together.
 std::uint32_t in_flight(const Regions& regions, std::uint32_t server) noexcept;
 
+/// Of those the ones whose response has not begun; of servers whose limit finds itself (server_limit.h).
+std::uint32_t unanswered(const Regions& regions, std::uint32_t server) noexcept;
+
 /// A free row's index, or -1. Master only.
 int find_free_row(const Regions& regions) noexcept;
 

@@ -87,7 +87,10 @@
     M(server_h2_resets, counter, "streams that a server reset for another reason before its response was complete") \
     M(server_h2_glitches, counter, "odd control frames and malformed streams of servers that speak HTTP/2") \
     M(server_h2_cut, counter, "HTTP/2 connections to servers that were closed for an error or for abuse, or as they were dead") \
-    M(server_queue, gauge, "requests waiting for a server below max_conn") \
+    M(server_limits_raised, counter, "times the limit of a server that finds itself (adaptive) became higher") \
+    M(server_limits_lowered, counter, "times such a limit became lower, as answers took longer") \
+    M(server_limits_measured, counter, "times it was measured how long such a server's answers take without waiting") \
+    M(server_queue, gauge, "requests waiting for a server below max_conn, or below the limit that adaptive has found") \
     M(server_queue_refused, counter, "requests refused because the queue was full or the wait too long") \
     M(mirror_answered, counter, "copies of requests that a mirror has answered") \
     M(mirror_failed, counter, "copies of requests that a mirror did not answer: refused, reset, malformed, too slow") \

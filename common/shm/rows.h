@@ -4,7 +4,8 @@
 //
 //   arena ─► │ header │ row 0 │ row 1 │ … │ row 63 │ retired row, rows_end │ server table (server_table.h) │
 //            │ ticket keys (ticket_keys.h) │ sticky key (sticky_key.h) │ staples (staples.h) │ early hellos (early_hellos.h) │
-//   row   ─► │ identity · heartbeat · note │ metrics[] │ in_flight[], waiting[server] │ client_…_kib[bucket] (2) │ page-aligned
+//   row   ─► │ identity · heartbeat · note │ metrics[] │ in_flight[], unanswered[], waiting[server] │ client_…_kib[bucket] (2) │
+//            page-aligned
 //
 // Who writes: the process that owns the row, alone, with relaxed stores; so no locks, and a death at any instruction leaves
 // nothing half done. The master writes identity before the fork and, once the owner is reaped, adds its counters to the retired row
@@ -41,6 +42,7 @@ struct alignas(4096) ProcessRow {
 
     std::atomic<std::uint64_t> metrics[kMetricCount];
     std::atomic<std::uint32_t> in_flight[kMaxServers]; ///< requests this process has under way, by server table index
+    std::atomic<std::uint32_t> unanswered[kMaxServers]; ///< of those, not answered yet; counted where `adaptive` is on
     std::atomic<std::uint32_t> waiting[kMaxServers];   ///< ticket of its oldest that waits, by an upstream's first server; 0 = none
     std::atomic<std::uint32_t> client_spool_kib[kClientBuckets]; ///< spooled for clients, by hash of the address
     std::atomic<std::uint32_t> client_request_kib[kClientBuckets]; ///< what their HTTP/2 requests hold beside that

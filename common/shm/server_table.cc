@@ -93,6 +93,7 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept
     entry.address_count = 0;
     entry.resolved_ns = 0;
     clear_health(entry.health);
+    clear_limit(entry.limit);
     entry.requests.store(0, std::memory_order_relaxed);
     entry.key_length = 0;
 }

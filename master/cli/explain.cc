@@ -55,6 +55,9 @@ void print_upstream(const nlohmann::json& answer)
         const auto percent = server.value("weight_percent", 100u);
         std::string share = weight == 1 ? std::string() : fmt::format(" weight {}", weight);
         share += percent == 100 ? std::string() : fmt::format(", of its weight {} %", percent);
+        if (const auto limit = server.value("limit", 0u); limit != 0) {
+            share += fmt::format(" limit {}", limit);
+        }
         if (const std::string agent = server.value("agent", ""); !agent.empty()) {
             share += fmt::format(", its agent says {}", agent);
         }

@@ -95,7 +95,8 @@ void explain_servers(Request& request, ipc::Explanation& out)
     for (std::uint32_t index = 0; index < upstream.members().size(); ++index) {
         out.servers.push_back({upstream.members()[index].settings->text, upstream.weight_of(index),
                                choice.outcome == Upstream::Outcome::chosen && choice.member == index,
-                               upstream.share_of(index, request.parts.loop.now()), upstream.agent_says(index)});
+                               upstream.share_of(index, request.parts.loop.now()),
+                               upstream.settings().adaptive ? upstream.limit_of(index) : 0, upstream.agent_says(index)});
     }
 }
 

@@ -218,6 +218,7 @@ loop::Task<Received> ask(Request& request, Turn& turn, const Tried& tried)
     }
     Received received = co_await receive(request, turn);
     if (!received.failed) {
+        turn.lease.settle();
         take_load_report(request, turn, request.response.fields);
     }
     co_return received;
@@ -229,6 +230,8 @@ void judge(const Request& request, const Turn& turn, const Received& received)
     if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
             report_failure(request, turn, *failure);
+        } else if (received.failed->reason == Reason::client_left && turn.request_complete) {
+            turn.upstream->report_abandoned(turn.member, loop::clock_now() - request.times.connected, request.parts.loop.now());
         }
     } else if (is_bad_status(request.response.status)) {
         report_failure(request, turn, shm::ServerFailure::bad_status);

@@ -287,9 +287,8 @@ std::uint32_t Upstream::most_of(const Member& member) const noexcept
 /// Requests in flight, of all workers; kFull = no more.
 std::uint32_t Upstream::load_of(std::uint32_t member) const noexcept
 {
-    const std::uint32_t most = most_of(members_[member]);
     const std::uint32_t in_flight = shm::in_flight(regions_, members_[member].server->index());
-    return most != 0 && in_flight >= most ? kFull : in_flight;
+    return room_of(members_[member], in_flight) == 0 ? kFull : in_flight;
 }
 
 Upstream::Choice Upstream::choose(const Tried& tried, loop::Nanos now, const Preference& preference, Purpose purpose)

@@ -47,7 +47,8 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
     follow_orders(0);
     candidates_.reserve(members_.size());
     times_.reserve(settings.eject.slow != 0 ? members_.size() : 0);
-    has_limits_ = settings.agent || std::ranges::any_of(settings.servers, [](const auto& server) { return server.max_conn != 0; });
+    has_limits_ = settings.agent || settings.adaptive ||
+                  std::ranges::any_of(settings.servers, [](const auto& server) { return server.max_conn != 0; });
 }
 
 std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const noexcept
@@ -73,6 +74,10 @@ void Upstream::begin_request(std::uint32_t member) noexcept
 {
     auto& cell = row_.in_flight[members_[member].server->index()];
     cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (settings_.adaptive) {
+        auto& unanswered = row_.unanswered[members_[member].server->index()];
+        unanswered.store(unanswered.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    }
     if (members_[member].has_entry()) {
         members_[member].entry->requests.fetch_add(1, std::memory_order_relaxed);
     }
@@ -94,15 +99,19 @@ Lease Upstream::take(const Choice& choice, loop::Nanos now) noexcept
     if (!one.has_entry()) {
         return {*this, choice.member};
     }
-    const std::uint32_t most = !choice.is_panic && is_on_trial(one, now) ? 1 : most_of(one);
-    if (most == 0) {
+    const bool is_trial = !choice.is_panic && is_on_trial(one, now);
+    if (!is_trial && !settings_.adaptive && most_of(one) == 0) {
         return {*this, choice.member};
     }
     const shm::ServerGate gate(*one.entry, number_of_row());
-    if (!gate || shm::in_flight(regions_, one.server->index()) >= most) {
+    const std::uint32_t in_flight = shm::in_flight(regions_, one.server->index());
+    if (!gate || room_of(one, in_flight) == 0 || (is_trial && in_flight != 0)) {
         return {};
     }
     begin_request(choice.member);
+    if (settings_.adaptive) {
+        shm::note_unanswered(one.entry->limit, shm::unanswered(regions_, one.server->index()));
+    }
     return {*this, choice.member, Lease::Begun::yes};
 }
 
@@ -174,9 +183,8 @@ std::uint32_t Upstream::count_free(const Tried& tried, std::uint32_t most, loop:
         if (tried.has(at) || !is_in_order(one, now)) {
             continue;
         }
-        const std::uint32_t limit = most_of(one);
-        const std::uint32_t in_flight = shm::in_flight(regions_, one.server->index());
-        free = limit == 0 ? most : std::min(most, free + (limit > in_flight ? limit - in_flight : 0));
+        const std::uint32_t room = room_of(one, shm::in_flight(regions_, one.server->index()));
+        free += std::min(most - free, room);
     }
     return free;
 }
@@ -267,6 +275,9 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
     shm::ServerHealth& health = entry.health;
     health.failures[static_cast<std::size_t>(failure)].fetch_add(1, std::memory_order_relaxed);
     shm::add_failed_pace(health, now);
+    if (failure == shm::ServerFailure::timeout || failure == shm::ServerFailure::bad_status) {
+        note_overload(members_[member], 0, now);
+    }
     if (rules.failures == 0) {
         return false;
     }
@@ -316,6 +327,7 @@ bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
     shm::ServerHealth& health = members_[member].entry->health;
     shm::add_latency(health, std::chrono::nanoseconds(time));
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
+    note_time(members_[member], time, now);
     const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
     if (speed == Speed::fine) {
         note_success(health, now);

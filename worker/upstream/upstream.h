@@ -19,6 +19,9 @@
 // those that are configured or ordered, as keys are to stay where they are.
 // A client that has a sticky cookie goes to the server that it names, whatever the method, while that one can be chosen or drains.
 //
+// Where `adaptive` is on, a server's limit is what its times say as well (shm/server_limit.h, limits.cc). It holds for requests that
+// are not answered yet, as they are what is measured: a tunnel takes no place of it, as it does of max_conn.
+//
 // Whom a choice may fall on: servers that checks have not found down, that are not ejected (what requests met, of all workers) and
 // that neither the operator nor their agents have taken out; without any, the backups of that kind; without any of those, all that
 // operator and agents ("drain", "maint") let (`panics`). More than kMostCompared servers are not all compared: of two that
@@ -27,6 +30,7 @@
 
 #include "common/config/config.h"
 #include "common/loop/task.h"
+#include "common/shm/server_limit.h"
 #include "common/shm/server_load.h"
 #include "common/shm/server_pace.h"
 #include "common/shm/server_slowness.h"
@@ -118,6 +122,8 @@ public:
     Lease take(const Choice& choice, loop::Nanos now) noexcept;
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;
+    /// It is answered, or will not be. To be said once of each, before its end.
+    void settle_request(std::uint32_t member) noexcept;
     /// Ends it and tells the oldest waiter.
     void end_request(std::uint32_t member) noexcept;
 
@@ -149,11 +155,15 @@ public:
     bool report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The client has left before the member answered; it had so much time.
+    void report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The member has said in a response how loaded it is. False where that tells nothing. Precondition: settings().load_report.
     bool report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept;
 
     /// The part of its weight that counts for the member, in percent: what its agent and its responses say.
     std::uint32_t share_of(std::uint32_t member, loop::Nanos now) const;
+    /// The limit that the member's times say, bounded by its max_conn. Precondition: settings().adaptive.
+    std::uint32_t limit_of(std::uint32_t member) const noexcept;
     /// What its agent says that keeps the member out: "drain", "down: out of memory"; empty = nothing.
     std::string agent_says(std::uint32_t member) const;
 
@@ -164,6 +174,7 @@ public:
 
 private:
     static constexpr std::uint32_t kFull = ~std::uint32_t{0};
+    static constexpr std::uint32_t kEndless = kFull;
     /// Whom a search looks at, in this order.
     enum class Tier : std::uint8_t { normal, starting, backup, any };
     struct Search {
@@ -208,6 +219,12 @@ private:
     std::optional<double> middle_capacity(loop::Nanos now) const;
     std::uint32_t share_of(std::uint32_t member, std::optional<double> middle, loop::Nanos now) const noexcept;
     std::uint32_t most_of(const Member& member) const noexcept;
+    bool finds_limit_of(const Member& member) const noexcept { return settings_.adaptive && member.has_entry(); }
+    shm::LimitRules limit_rules(const Member& member) const noexcept;
+    std::uint32_t room_of(const Member& member, std::uint32_t in_flight) const noexcept;
+    void count_limit_change(shm::LimitChange change) noexcept;
+    void note_time(const Member& member, loop::Nanos time, loop::Nanos now) noexcept;
+    void note_overload(const Member& member, loop::Nanos waited, loop::Nanos now) noexcept;
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
     Choice choose_in(config::Balance method, const Search& search);
@@ -246,7 +263,7 @@ private:
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
-    bool has_limits_ = false;          ///< some member has a max_conn, or an agent that may say one: requests may wait
+    bool has_limits_ = false;          ///< some member has a max_conn, an agent that may say one, or finds its limit: requests may wait
     loop::Timer look_;                 ///< runs while somebody waits
     loop::Link queue_;
     std::uint32_t queued_ = 0;
@@ -268,20 +285,32 @@ public:
     }
     enum class Begun : std::uint8_t { yes };
     Lease(Upstream& upstream, std::uint32_t member, Begun) noexcept : upstream_(&upstream), member_(member) {}
-    Lease(Lease&& other) noexcept : upstream_(std::exchange(other.upstream_, nullptr)), member_(other.member_) {}
+    Lease(Lease&& other) noexcept
+        : upstream_(std::exchange(other.upstream_, nullptr)), member_(other.member_), is_settled_(other.is_settled_)
+    {
+    }
     Lease& operator=(Lease&& other) noexcept
     {
         if (this != &other) {
             end();
             upstream_ = std::exchange(other.upstream_, nullptr);
             member_ = other.member_;
+            is_settled_ = other.is_settled_;
         }
         return *this;
     }
     ~Lease() { end(); }
     explicit operator bool() const noexcept { return upstream_ != nullptr; }
+    /// The request is answered: what is left is its body.
+    void settle() noexcept
+    {
+        if (upstream_ != nullptr && !std::exchange(is_settled_, true)) {
+            upstream_->settle_request(member_);
+        }
+    }
     void end() noexcept
     {
+        settle();
         if (upstream_ != nullptr) {
             std::exchange(upstream_, nullptr)->end_request(member_);
         }
@@ -290,6 +319,7 @@ public:
 private:
     Upstream* upstream_ = nullptr;
     std::uint32_t member_ = 0;
+    bool is_settled_ = false;
 };
 
 } // namespace ladle::worker

@@ -83,3 +83,40 @@ TEST_CASE("config: sticky is the name of a cookie")
     CHECK_FALSE(load_text(group(by_cookie + "sticky = \"sid\"")).config); // it is made here: no server would ever set it
     CHECK(load_text(group(by_cookie + "sticky = \"srv\"")).config);
 }
+
+TEST_CASE("config: adaptive is true, or a table; max_conn stays the most")
+{
+    CHECK_FALSE(load_group("").adaptive);
+    CHECK_FALSE(load_group("adaptive = false").adaptive);
+    CHECK_FALSE(load_group("adaptive = { on = false, min = 9 }").adaptive);
+    for (const char* const text : {"adaptive = true", "adaptive = {}"}) {
+        const config::Upstream upstream = load_group(text);
+        REQUIRE(upstream.adaptive);
+        CHECK(upstream.adaptive->least == 4);
+        CHECK(upstream.adaptive->tolerance == 25);
+    }
+    const config::Upstream upstream = load_group("max_conn = 50\nadaptive = { min = 7, tolerance = \"50%\" }");
+    CHECK(upstream.adaptive->least == 7);
+    CHECK(upstream.adaptive->tolerance == 50);
+    CHECK(upstream.servers.at(0).max_conn == 50);
+    CHECK(load_group("max_conn = 2\nadaptive = true").adaptive); // the least is none of the file's
+    CHECK(complaints(group("adaptive = true\nbalance = \"first\"")).empty()); // it has a limit
+}
+
+TEST_CASE("config: values of adaptive that cannot be are told of")
+{
+    check_says("\n" + group("max_conn = 10\nadaptive = { min = 11 }"), R"~(
+x.toml:4:20: error: min is 11, but the max_conn of 127.0.0.1:3000 is 10
+    4 | adaptive = { min = 11 }
+      |                    ^^ max_conn is the most: make it larger, or min smaller
+)~");
+    check_says("\n" + group("adaptive = { min = 0 }"), R"~(
+x.toml:3:20: error: upstream.app.adaptive.min must be from 1 to 1000000, got 0
+    3 | adaptive = { min = 0 }
+      |                    ^ with none nothing would ever be learnt
+)~");
+    for (const char* const text : {"\"on\"", "4", "{ min = \"4\" }", "{ tolerance = 25 }",
+                                   "{ tolerance = \"101%\" }", "{ most = 5 }"}) {
+        CHECK_FALSE(load_text(group("adaptive = " + std::string(text))).config);
+    }
+}

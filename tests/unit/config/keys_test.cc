@@ -127,8 +127,8 @@ upstream = "http://127.0.0.1:3000"
                R"~(
 x.toml:3:1: error: unknown key "shards" in [upstream.app]
     3 | shards = true
-      | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, health, agent, )~"
-               R"~(load_report, eject, retry, slow_start, panic, keepalive, queue
+      | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, adaptive, health, )~"
+               R"~(agent, load_report, eject, retry, slow_start, panic, keepalive, queue
 )~");
 }
 

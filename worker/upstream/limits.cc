@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How many requests a server may have: max_conn, and the limit that finds itself (shm/server_limit.h).
+#include "worker/upstream/upstream.h"
+
+#include <algorithm>
+
+namespace ladle::worker {
+
+/// An agent may say another max_conn at any time, or a reload bring one.
+shm::LimitRules Upstream::limit_rules(const Member& member) const noexcept
+{
+    return shm::limit_rules(settings_.adaptive->least, settings_.adaptive->tolerance, most_of(member));
+}
+
+std::uint32_t Upstream::limit_of(std::uint32_t member) const noexcept
+{
+    const Member& one = members_[member];
+    return one.has_entry() ? shm::current_limit(one.entry->limit, limit_rules(one)) : 0;
+}
+
+/// How many more it may have; kEndless = as many as there are.
+std::uint32_t Upstream::room_of(const Member& member, std::uint32_t in_flight) const noexcept
+{
+    const std::uint32_t most = most_of(member);
+    const std::uint32_t room = most == 0 ? kEndless : most - std::min(most, in_flight);
+    if (!finds_limit_of(member)) {
+        return room;
+    }
+    const std::uint32_t limit = shm::current_limit(member.entry->limit, limit_rules(member));
+    return std::min(room, limit - std::min(limit, shm::unanswered(regions_, member.server->index())));
+}
+
+void Upstream::settle_request(std::uint32_t member) noexcept
+{
+    if (settings_.adaptive) {
+        auto& cell = row_.unanswered[members_[member].server->index()];
+        cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+        stir_queue();
+    }
+}
+
+void Upstream::count_limit_change(shm::LimitChange change) noexcept
+{
+    switch (change) {
+    case shm::LimitChange::none:
+        return;
+    case shm::LimitChange::raised:
+        return row_.add(shm::Metric::server_limits_raised);
+    case shm::LimitChange::lowered:
+        return row_.add(shm::Metric::server_limits_lowered);
+    case shm::LimitChange::measured:
+        return row_.add(shm::Metric::server_limits_measured);
+    }
+}
+
+void Upstream::note_time(const Member& member, loop::Nanos time, loop::Nanos now) noexcept
+{
+    if (finds_limit_of(member)) {
+        count_limit_change(
+            shm::add_limit_sample(member.entry->limit, std::chrono::nanoseconds(time), limit_rules(member), now));
+    }
+}
+
+void Upstream::note_overload(const Member& member, loop::Nanos waited, loop::Nanos now) noexcept
+{
+    if (finds_limit_of(member)) {
+        count_limit_change(
+            shm::add_limit_failure(member.entry->limit, std::chrono::nanoseconds(waited), limit_rules(member), now));
+    }
+}
+
+/// Clients that give up are all that is heard of a server which takes longer than they have patience. One that leaves before an
+/// answer was due says nothing.
+void Upstream::report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+{
+    const Member& one = members_[member];
+    if (!finds_limit_of(one)) {
+        return;
+    }
+    const shm::LimitRules rules = limit_rules(one);
+    const double due = shm::read_limit(one.entry->limit, rules).baseline;
+    const std::chrono::nanoseconds waited(time);
+    if (due != 0 && shm::level_of(waited) > due + 1) {
+        count_limit_change(shm::add_limit_sample(one.entry->limit, waited, rules, now));
+    }
+}
+
+} // namespace ladle::worker
