@@ -4,6 +4,7 @@
 #include "common/base/append.h"
 #include "common/loop/loop.h"
 #include "common/os/socket.h"
+#include "master/breaker_status.h"
 #include "master/human_units.h"
 #include "master/notify.h"
 #include "master/server_status.h"
@@ -241,6 +242,7 @@ json make_status(const StatusParts& parts)
               {"requests", shm::total(parts.regions, shm::Metric::requests)},
               {"listeners", json::array()},
               {"servers", json::array()},
+              {"breakers", json::array()},
               {"cache", cache_to_json(parts.cache, shm::total(parts.regions, shm::Metric::cache_disk_bad))},
               {"tls", tls_to_json(parts.regions, *parts.running.config, parts.certificates)},
               {"metrics", json::object()}};
@@ -262,6 +264,7 @@ json make_status(const StatusParts& parts)
         for (const config::UpstreamServer& server : upstream.servers) {
             j["servers"].push_back(server_to_json(parts, upstream, server));
         }
+        add_breaker(j["breakers"], parts.regions.servers, upstream);
     }
     add_shares(j["servers"]);
     for (std::size_t i = 0; i < shm::kMetricCount; ++i) {
@@ -304,6 +307,7 @@ std::string render_status(const json& s)
                l["state"] == "leaving" ? ", leaving" : "");
     }
     out += "\nservers\n" + render_servers(s["servers"]);
+    out += render_breakers(s.value("breakers", json::array()));
     out += render_tls(s.value("tls", json()));
     out += render_cache(s["cache"], s["metrics"]);
     return out;

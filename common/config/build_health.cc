@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `health`, `agent`, `load_report`, `eject`, `retry`, `slow_start` and `panic` of an upstream.
+// `health`, `agent`, `load_report`, `eject`, `breaker`, `retry`, `slow_start` and `panic` of an upstream.
 #include "common/config/builder.h"
 
 #include "common/config/names.h"
+#include "common/config/values.h"
 #include "common/http/grammar.h"
 
 #include <fmt/format.h>
@@ -182,6 +183,27 @@ void Builder::build_agent(Upstream& upstream, const Inherited& upstream_table, c
     upstream.agent = std::move(agent);
 }
 
+void Builder::build_breaker(Upstream& upstream, const Inherited& upstream_table, const std::string& path)
+{
+    const Inherited table = upstream_table.sub("breaker");
+    if (good(upstream_table.find("breaker")) == nullptr || table.number("breaker", "on") == 0) {
+        return;
+    }
+    BreakerSettings& breaker = upstream.breaker.emplace();
+    breaker.rate = static_cast<std::uint32_t>(table.number("breaker", "rate"));
+    breaker.requests = static_cast<std::uint32_t>(table.number("breaker", "requests"));
+    breaker.within = duration_of(table.number("breaker", "within"));
+    breaker.time = duration_of(table.number("breaker", "for"));
+    breaker.longest = duration_of(table.number("breaker", "longest"));
+    breaker.trials = static_cast<std::uint32_t>(table.number("breaker", "trials"));
+    if (const Node* longest = good(table.find("longest")); longest != nullptr && breaker.longest < breaker.time) {
+        findings_.error(longest->place, path + ".breaker.longest",
+                        fmt::format("longest is {}, but `for`, the shortest time, is {}", longest->text,
+                                    format_duration(static_cast<std::uint64_t>(breaker.time.count()))));
+    }
+    breaker.longest = std::max(breaker.longest, breaker.time);
+}
+
 void Builder::build_retry(Retry& retry, const Inherited& table, const std::string& path)
 {
     retry.attempts = static_cast<std::uint32_t>(table.number("retry", "attempts"));
@@ -237,6 +259,7 @@ void Builder::build_health(Upstream& upstream, const Inherited& table, const std
     upstream.eject.longest = std::max(duration_of(eject.number("eject", "longest")), upstream.eject.time);
     upstream.eject.share = static_cast<std::uint32_t>(eject.number("eject", "max"));
     build_slowness(upstream.eject, eject, path);
+    build_breaker(upstream, table, path);
     build_retry(upstream.retry, table.sub("retry"), path);
     upstream.slow_start = duration_of(table.number("upstream", "slow_start"));
     upstream.panics = table.number("upstream", "panic") != 0;

@@ -106,11 +106,12 @@ private:
     void build_balance(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_hash_key(HashKey& key, const Node& node, const std::string& path);
     // build_health.cc
-    /// `health`, `agent`, `load_report`, `eject`, `retry` and the like, of an upstream whose tls and protocol are known.
+    /// `health`, `agent`, `load_report`, `eject`, `breaker`, `retry` and the like, of an upstream whose tls and protocol are known.
     void build_health(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_check(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_slowness(Ejection& ejection, const Inherited& eject, const std::string& path);
+    void build_breaker(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_retry(Retry& retry, const Inherited& table, const std::string& path);
     void change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path);
     void add_changed_server(Upstream& upstream, const ServerChange& change, const Inherited& defaults, const std::string& path);

@@ -219,6 +219,7 @@ void Checker::check_percent(Node& node, const Setting& setting, const std::strin
         return reject(node, path, parsed.error().message, parsed.error().hint);
     }
     node.number = *parsed;
+    check_range(node, setting, path);
 }
 
 void Checker::check_range(Node& node, const Setting& setting, const std::string& path)

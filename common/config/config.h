@@ -209,6 +209,16 @@ struct Adaptive {
     std::uint32_t tolerance = 25; ///< percent that answers may take longer than they would alone before less is sent
 };
 
+/// `breaker` of an upstream: when nothing is sent to any of its servers for a while.
+struct BreakerSettings {
+    std::uint32_t rate = 50;     ///< percent of the requests that failed
+    std::uint32_t requests = 20; ///< so many at least
+    Duration within{10'000};
+    Duration time{10'000};       ///< `for`: the first time, then twice as long each time
+    Duration longest{120'000};
+    std::uint32_t trials = 3;    ///< requests that have to end well
+};
+
 /// `retry` of an upstream: when a request is sent to another server.
 struct Retry {
     std::uint32_t attempts = 3;   ///< servers that one request may be sent to, the first included
@@ -266,6 +276,7 @@ struct Upstream {
     std::optional<LoadReport> load_report;
     std::optional<Adaptive> adaptive;
     Ejection eject;
+    std::optional<BreakerSettings> breaker;
     Retry retry;
     Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once
     bool panics = true;                  ///< with every server out, all are tried

@@ -42,6 +42,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"load_report", "load_report of [upstream.NAME]", "Its servers say in their responses how loaded they are, and their weights follow."},
     {"adaptive",    "adaptive of [upstream.NAME]", "How many requests each server may have at once finds itself, by how long its answers take."},
     {"eject",       "eject of [upstream.NAME]", "A server whose requests fail, or are slow, is left alone for a while, by all workers."},
+    {"breaker",     "breaker of [upstream.NAME]", "When too many of its requests fail, nothing is sent to any of its servers for a while: requests are answered 503 at once."},
     {"retry",       "retry of [upstream.NAME]", "A request that failed is sent to another server, where that cannot do anything twice."},
     {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn, or the limit that adaptive has found."},
     {"site",        "[site.\"NAME\"]",   "A host name's configuration. NAME is exact, \"*.example.com\" for the names below it, or \"*\" for every other."},
@@ -196,6 +197,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "agent", Type::table, "", "agent", "a port at which an agent of each server says how much it can take (9777), or more about that; default: there is none", kServer, "", "port"},
     {"upstream", "load_report", Type::table, "", "load_report", "\"orca\": responses say in a header how loaded their server is (Open Request Cost Aggregation)", kServer, "", "format"},
     {"upstream", "eject", Type::table, "", "eject", "when failing or slow requests take a server out; 0 is never", kServer, "", "failures"},
+    {"upstream", "breaker", Type::table, "", "breaker", "true: while too many of its requests fail they are answered 503 at once, and a few find out when that is over; or more about that; default: never", kServer, "", "on"},
     {"upstream", "retry", Type::table, "", "retry", "when a request is sent to another server; 1 is never", kServer, "", "attempts"},
     {"upstream", "slow_start", Type::duration, "0s", "0s..1h", "how long the share of a server that comes back grows, from a tenth to the whole"},
     {"upstream", "panic", Type::boolean, "true", "", "with no server in order all are tried; false: requests are answered 502"},
@@ -226,6 +228,14 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"eject", "slow", Type::integer, "0", "0..100", "a server is ejected as well whose answers took so many times longer than those of the server in the middle of the others, over `within`; 0 is never"},
     {"eject", "slow_least", Type::duration, "100ms", "1ms..1h", "but none that is quicker than this"},
     {"eject", "slow_requests", Type::integer, "20", "5..50", "and none of which, or of the others, there are fewer answers; of each 64th of `within` one counts"},
+
+    {"breaker", "on", Type::boolean, "true", "", "false: never; a table without it switches it on"},
+    {"breaker", "rate", Type::percent, "50%", "1%..100%", "the part of its requests that failed: no answer, a bad one, or 502, 503, 504, after all retries", kServer, "0% would be every request"},
+    {"breaker", "requests", Type::integer, "20", "1..1000000", "of so many at least", kServer, "of none nothing can fail"},
+    {"breaker", "within", Type::duration, "10s", "1s..1h", "in this time, all workers together", kServer, "all workers count together"},
+    {"breaker", "for", Type::duration, "10s", "1s..1h", "how long nothing is sent the first time; then twice as long each time, while it goes on", kServer, "in less nothing would recover, and more is an outage of our making"},
+    {"breaker", "longest", Type::duration, "2m", "1s..1h", "but never longer than this"},
+    {"breaker", "trials", Type::integer, "3", "1..16", "then so many requests are sent, all workers together: they must all end well, and the first that fails ends it", kServer, "each has a place in shared memory"},
 
     {"retry", "attempts", Type::integer, "3", "1..10", "servers that one request is sent to at most, the first included", kServer, "each costs the others time"},
     {"retry", "on", Type::statuses, "", "", "\"connect\": no connection; \"reset\": it ended before an answer; 502, 503, 504 or another 5xx: that answer. The last two only for "
@@ -480,7 +490,7 @@ std::vector<std::string_view> split_choices(std::string_view range)
 Bounds bounds_of(const Setting& setting)
 {
     const bool is_number = setting.type == Type::integer || setting.type == Type::duration || setting.type == Type::size ||
-                           setting.type == Type::weights;
+                           setting.type == Type::percent || setting.type == Type::weights;
     const std::size_t dots = setting.range.find("..");
     if (!is_number || dots == std::string_view::npos) {
         return {};

@@ -34,7 +34,8 @@ constexpr std::uint32_t abi_hash() noexcept
           offsetof(ProcessRow, metrics), offsetof(ProcessRow, in_flight), offsetof(ProcessRow, unanswered),
           offsetof(ProcessRow, waiting), offsetof(ProcessRow, client_spool_kib),
           offsetof(ProcessRow, client_request_kib), sizeof(ServerEntry), sizeof(ServerAddress), offsetof(ServerEntry, addresses),
-          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), offsetof(ServerEntry, limit), sizeof(ServerHealth),
+          offsetof(ServerEntry, health), offsetof(ServerEntry, gate), offsetof(ServerEntry, limit),
+          offsetof(ServerEntry, breaker), sizeof(ServerHealth),
           offsetof(ServerHealth, typical), offsetof(ServerHealth, check),
           offsetof(ServerHealth, agent), offsetof(ServerHealth, load), offsetof(ServerHealth, agent_check),
           offsetof(ServerHealth, evidence),
@@ -235,6 +236,7 @@ void retire_row(Regions& regions, std::uint32_t index) noexcept
     clear_row(row);
     for (ServerEntry& entry : regions.servers.entries) {
         ServerGate::open_for(entry, index);
+        give_back_trials(entry.breaker, index);
     }
 }
 

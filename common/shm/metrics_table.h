@@ -92,11 +92,15 @@
     M(server_limits_measured, counter, "times it was measured how long such a server's answers take without waiting") \
     M(server_queue, gauge, "requests waiting for a server below max_conn, or below the limit that adaptive has found") \
     M(server_queue_refused, counter, "requests refused because the queue was full or the wait too long") \
+    M(breaker_opened, counter, "times the breaker of an upstream opened, as too many of its requests failed, or a trial did") \
+    M(breaker_closed, counter, "times such a breaker closed, as its trials ended well") \
+    M(breaker_refused, counter, "requests that were sent to no server, as the breaker was open or others were its trials") \
+    M(breaker_trials, counter, "requests that were sent as trials of a half open breaker") \
     M(mirror_answered, counter, "copies of requests that a mirror has answered") \
     M(mirror_failed, counter, "copies of requests that a mirror did not answer: refused, reset, malformed, too slow") \
     M(mirror_skipped_busy, counter, "copies left out as [mirror] allows no more in work, or no more bytes of bodies") \
     M(mirror_skipped_body, counter, "copies left out as the request's body was passed on as it came, or waited on disk") \
-    M(mirror_skipped_no_server, counter, "copies left out as no server of the mirror was in order, or all had max_conn") \
+    M(mirror_skipped_no_server, counter, "copies left out: the mirror had no server in order with room, or its breaker was open") \
     M(mirror_in_work, gauge, "copies of requests in work") \
     M(mirror_body_bytes, gauge, "bytes of bodies that copies in work hold") \
     M(spool_memory_bytes, gauge, "bytes of bodies held in memory") \

@@ -29,6 +29,7 @@
     R(X, client_left, "the client left before its answer was complete") \
     R(X, client_stalled, "the client stopped reading") \
     R(X, no_server, "no server could be used") \
+    R(X, breaker_open, "the breaker of the upstream was open: too many of its requests had failed") \
     R(X, name_unresolved, "the server's name has no address yet") \
     R(X, queue_full, "too many requests wait for a server") \
     R(X, queue_timeout, "no server became free in time") \

@@ -94,6 +94,7 @@ void free_server(ServerTable& table, std::uint32_t index) noexcept
     entry.resolved_ns = 0;
     clear_health(entry.health);
     clear_limit(entry.limit);
+    clear_breaker(entry.breaker);
     entry.requests.store(0, std::memory_order_relaxed);
     entry.key_length = 0;
 }

@@ -2,7 +2,8 @@
 //
 // Server table: what all processes know of each upstream server, in the shared arena.
 //
-//   │ orders │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: seq · tenancy · addresses[16] · requests · turns · health · limit · key
+//   │ orders │ entry 0 │ entry 1 │ … │ entry 1023 │      entry: seq · tenancy · addresses[16] · requests · turns · health ·
+//                                                             limit · breaker · key
 //
 // The index of an entry is the server's identity in every row's in_flight[]. The master assigns entries (find_or_assign) before it
 // hands out a bundle that names them, keyed by "upstream\0server text", and frees one only when no configuration names it and no
@@ -10,9 +11,11 @@
 // writes the addresses of a named server, under the seqlock `seq` (odd = being written; a reader gives up after some tries and
 // keeps what it had; if the caretaker dies in the middle, the master evens it out and the next one writes again). Which of those
 // addresses checks have found dead is a bit of each, written likewise. Whether the server may be chosen is its health
-// (server_health.h), and how much it is sent at once its limit (server_limit.h). The master counts `orders` when it has changed an order or a weight.
+// (server_health.h); how much it is sent at once, its limit (server_limit.h). The master counts `orders` when it has changed an
+// order or a weight.
 #pragma once
 
+#include "common/shm/breaker.h"
 #include "common/shm/rows.h"
 #include "common/shm/server_health.h"
 #include "common/shm/server_limit.h"
@@ -60,6 +63,7 @@ struct ServerEntry {
     std::atomic<std::uint32_t> gate;         ///< 1 + the row of the process that counts (ServerGate); 0 = nobody
     ServerHealth health;
     ServerLimit limit;
+    Breaker breaker;                         ///< of an upstream, in its first server's entry
     std::uint32_t key_length;
     char key[kServerKeyBytes];
 };

@@ -8,6 +8,7 @@
 #include "worker/mirror/mirror.h"
 #include "worker/request/take_body.h"
 #include "worker/upstream/ask_servers.h"
+#include "worker/upstream/passage.h"
 
 namespace ladle::worker {
 
@@ -39,7 +40,10 @@ loop::Task<Obtained> obtain(Request& request, Turn& turn, Found found)
         }
         request.parts.row.add(shm::Metric::cache_misses);
         prepare_to_ask(request);
-        std::optional<Answer> failed = co_await take_body(request);
+        std::optional<Answer> failed = refuse_early(request);
+        if (!failed) {
+            failed = co_await take_body(request);
+        }
         if (!failed && useless == 0) {
             mirror(request);
         }

@@ -140,7 +140,8 @@ loop::Task<RequestCopy::Answered> RequestCopy::drop_answer()
 void RequestCopy::count(const std::optional<Answer>& failed, Answered answered)
 {
     shm::ProcessRow& row = request_.parts.row;
-    const bool is_skipped = failed && (failed->reason == Reason::queue_full || failed->reason == Reason::no_server);
+    const bool is_skipped = failed && (failed->reason == Reason::queue_full || failed->reason == Reason::no_server ||
+                                       failed->reason == Reason::breaker_open);
     if (is_skipped) {
         row.add(shm::Metric::mirror_skipped_no_server);
     } else {

@@ -13,6 +13,7 @@
 #include "worker/request/take_body.h"
 #include "worker/response/answer.h"
 #include "worker/upstream/ask_servers.h"
+#include "worker/upstream/passage.h"
 
 namespace ladle::worker {
 
@@ -43,7 +44,10 @@ loop::Task<void> run_exchange(Request& request)
         refused = cached.failed;
         is_answered = cached.is_answered;
     } else if (!refused) {
-        refused = co_await take_body(request);
+        refused = refuse_early(request);
+        if (!refused) {
+            refused = co_await take_body(request);
+        }
         if (!refused) {
             mirror(request);
             refused = co_await ask_servers(request, turn);

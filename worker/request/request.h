@@ -26,6 +26,7 @@ namespace ladle::worker {
 struct Answer {
     std::uint16_t status = 0; ///< 499 = nobody is there to be answered; only logged
     Reason reason = Reason::ok;
+    std::uint32_t retry_after_s = 0; ///< when it may be asked again; 0 = nobody knows
 };
 
 /// Times of the steps, loop::clock_now(); 0 = not reached.
@@ -117,6 +118,7 @@ struct Request {
     BlockRef response_block;
     bool response_begun = false; ///< its first byte may have reached the client: no other answer is possible
     std::uint16_t status = 0;
+    std::uint32_t retry_after_s = 0; ///< that an answer of our own says; 0 = nothing
     Reason reason = Reason::ok;
     std::uint64_t body_sent = 0; ///< response body bytes handed to the kernel or queued for it
     After after = After::keep;

@@ -109,6 +109,7 @@ bool leaves_framing_in_doubt(Reason reason) noexcept
 loop::Task<void> answer_error(Request& request, Answer answer)
 {
     request.reason = answer.reason;
+    request.retry_after_s = answer.retry_after_s;
     const bool body_unread = request.framing.kind != http::BodyKind::none && (!request.body || !request.client.body.is_complete());
     if (leaves_framing_in_doubt(answer.reason) || body_unread) {
         request.after = After::close;

@@ -271,7 +271,7 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
     const std::string_view reason = http::reason_phrase(status);
     const config::FieldEdits* edits = find_response_edits(request);
     const std::size_t most = content_type.size() + request.parts.date.size() + reason.size() + request.redirect.size() +
-                             kHstsBytes + room_for(edits) + 256;
+                             kHstsBytes + room_for(edits) + 288;
     HeadText text = request.client.begin_head(status, reason, most);
     write_hsts(text, request);
     text << (is_dropped(edits, "Server") ? "" : "Server: ladle\r\n") << request.parts.date;
@@ -283,6 +283,9 @@ void write_answer(Request& request, std::uint16_t status, std::string_view conte
     }
     if (!request.redirect.empty() && status == request.redirect_status) {
         text.field("Location", request.redirect);
+    }
+    if (request.retry_after_s != 0 && !is_dropped(edits, "Retry-After")) {
+        text << "Retry-After: " << std::uint64_t{request.retry_after_s} << "\r\n";
     }
     const bool answers_options = request.route == nullptr && status == 204;
     if (status == 405 || answers_options) {

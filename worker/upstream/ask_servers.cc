@@ -6,6 +6,7 @@
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
 #include "worker/upstream/load_report.h"
+#include "worker/upstream/passage.h"
 #include "worker/upstream/preference.h"
 #include "worker/upstream/receive.h"
 #include "worker/upstream/sticky.h"
@@ -126,7 +127,7 @@ bool is_bad_status(std::uint16_t status) noexcept
 }
 
 /// After a connect that failed.
-void give_up_on(Request& request, Turn& turn, const Connected& connected)
+void give_up_on(Request& request, Turn& turn, const Connected& connected, Passage& passage)
 {
     request.parts.row.add(shm::Metric::server_connect_failures);
     os::log(os::Level::warning, "cannot connect to a server",
@@ -136,6 +137,7 @@ void give_up_on(Request& request, Turn& turn, const Connected& connected)
              {"id", request.id}});
     if (connected.at_fault == Fault::theirs) {
         report_failure(request, turn, shm::ServerFailure::connect);
+        passage.note(shm::ServerFailure::connect);
     }
     turn.lease.end();
 }
@@ -191,7 +193,7 @@ void rewind_body(Request& request)
 }
 
 /// Connects to the chosen server. A failure is counted; `tried` then has the server.
-loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshness, Tried& tried)
+loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshness, Tried& tried, Passage& passage)
 {
     request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
     ++request.attempts;
@@ -199,7 +201,7 @@ loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshn
     if (!connected.failed) {
         request.times.connected = loop::clock_now();
     } else if (connected.failed->reason != Reason::client_left) { // else nothing that the server is to blame for
-        give_up_on(request, turn, connected);
+        give_up_on(request, turn, connected, passage);
         tried.add(turn.member);
     }
     co_return connected;
@@ -225,17 +227,21 @@ loop::Task<Received> ask(Request& request, Turn& turn, const Tried& tried)
 }
 
 /// Counts how the server did with what was asked.
-void judge(const Request& request, const Turn& turn, const Received& received)
+void judge(const Request& request, const Turn& turn, const Received& received, Passage& passage)
 {
+    passage.note_nothing();
     if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
             report_failure(request, turn, *failure);
+            passage.note(*failure);
         } else if (received.failed->reason == Reason::client_left && turn.request_complete) {
             turn.upstream->report_abandoned(turn.member, loop::clock_now() - request.times.connected, request.parts.loop.now());
         }
     } else if (is_bad_status(request.response.status)) {
         report_failure(request, turn, shm::ServerFailure::bad_status);
+        passage.note(shm::ServerFailure::bad_status);
     } else {
+        passage.note(std::nullopt);
         const loop::Nanos time = request.times.response - request.times.connected;
         if (request.response.status >= 500) {
             turn.upstream->report_error(turn.member, time, request.parts.loop.now());
@@ -266,6 +272,10 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
     turn.upstream = request.live->upstreams[request.upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     const config::Retry& rules = turn.upstream->settings().retry;
+    Passage passage(request, *turn.upstream);
+    if (passage.is_shut()) {
+        co_return passage.refuse();
+    }
     Tried tried;
     std::optional<Answer> unreachable; ///< what is answered when there is no server left: how the last one failed
     Freshness freshness = Freshness::kept_or_fresh;
@@ -274,7 +284,11 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         if (failed) {
             co_return failed->reason == Reason::no_server&& unreachable ? unreachable : failed;
         }
-        Connected connected = co_await try_connect(request, turn, freshness, tried);
+        if (passage.is_shut()) { // since, as others failed
+            turn.drop();
+            co_return unreachable ? unreachable : passage.refuse();
+        }
+        Connected connected = co_await try_connect(request, turn, freshness, tried, passage);
         if (connected.failed) {
             unreachable = connected.failed;
             const bool is_last = !rules.on_connect || tried.size() >= rules.attempts || request.kind == RequestKind::copy;
@@ -285,7 +299,7 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         }
         const bool was_early = request.client.is_early();
         Received received = co_await ask(request, turn, tried);
-        judge(request, turn, received);
+        judge(request, turn, received, passage);
         if (!received.failed && was_early && request.response.status == 425) {
             turn.drop(); // RFC 8470 §5.2: once more, when it is no risk any longer
             std::optional<Answer> refused = co_await await_handshake(request, Replay::refused);

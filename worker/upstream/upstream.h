@@ -19,8 +19,8 @@
 // those that are configured or ordered, as keys are to stay where they are.
 // A client that has a sticky cookie goes to the server that it names, whatever the method, while that one can be chosen or drains.
 //
-// Where `adaptive` is on, a server's limit is what its times say as well (shm/server_limit.h, limits.cc). It holds for requests that
-// are not answered yet, as they are what is measured: a tunnel takes no place of it, as it does of max_conn.
+// Where `adaptive` is on, a server has a limit that its times say, too (shm/server_limit.h, limits.cc). It holds for requests
+// that are not answered yet, as they are what is measured: a tunnel takes no place of it, as it does of max_conn.
 //
 // Whom a choice may fall on: servers that checks have not found down, that are not ejected (what requests met, of all workers) and
 // that neither the operator nor their agents have taken out; without any, the backups of that kind; without any of those, all that
@@ -172,6 +172,17 @@ public:
     /// Whether the budget of all workers lets one more request be sent again; counts it if so.
     bool take_retry(loop::Nanos now) noexcept;
 
+    /// Whether a request may go to any server, as the breaker has it; without one all may.
+    shm::Admission admit(loop::Nanos now) noexcept;
+    /// How a request that was admitted ended; nothing = well. What has come of it now, over all workers.
+    shm::BreakerChange settle_admission(const shm::Admission& admission, std::optional<shm::ServerFailure> failure,
+                                        loop::Nanos now) noexcept;
+    /// It ended, and tells nothing of the servers.
+    void give_back(const shm::Admission& admission) noexcept;
+    /// For how long the breaker lets nothing through for certain; 0 = it may.
+    loop::Nanos time_shut(loop::Nanos now) const noexcept;
+    shm::BreakerReading read_breaker(loop::Nanos now) const noexcept;
+
 private:
     static constexpr std::uint32_t kFull = ~std::uint32_t{0};
     static constexpr std::uint32_t kEndless = kFull;
@@ -219,6 +230,7 @@ private:
     std::optional<double> middle_capacity(loop::Nanos now) const;
     std::uint32_t share_of(std::uint32_t member, std::optional<double> middle, loop::Nanos now) const noexcept;
     std::uint32_t most_of(const Member& member) const noexcept;
+    shm::Breaker* breaker() const noexcept;
     bool finds_limit_of(const Member& member) const noexcept { return settings_.adaptive && member.has_entry(); }
     shm::LimitRules limit_rules(const Member& member) const noexcept;
     std::uint32_t room_of(const Member& member, std::uint32_t in_flight) const noexcept;
@@ -263,7 +275,7 @@ private:
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
-    bool has_limits_ = false;          ///< some member has a max_conn, an agent that may say one, or finds its limit: requests may wait
+    bool has_limits_ = false;          ///< requests may wait: for a max_conn, an agent that may say one, or `adaptive`
     loop::Timer look_;                 ///< runs while somebody waits
     loop::Link queue_;
     std::uint32_t queued_ = 0;
@@ -273,6 +285,11 @@ private:
 inline shm::LoadTimes load_times(const config::LoadReport& rules) noexcept
 {
     return {loop::to_nanos(rules.blackout), loop::to_nanos(rules.expire)};
+}
+
+inline shm::BreakerRules breaker_rules(const config::BreakerSettings& rules) noexcept
+{
+    return {rules.rate, rules.requests, rules.within, rules.time, rules.longest, rules.trials};
 }
 
 /// One request's hold on a server: in flight from construction to destruction.

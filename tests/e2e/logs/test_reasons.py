@@ -75,13 +75,14 @@ class Bench:
             "timeouts": {"header": "600ms", "stall": "600ms", "response": "600ms", "connect": "400ms", "tunnel": "600ms"},
             "defence": {"request": {"head": "2KiB", "uri": "512B", "body": "1KiB"}},
             "upstream": {"one": {"servers": [self.origin.text], "max_conn": 1, "queue": {"size": 1, "timeout": "300ms"}},
-                         "old": {"servers": [self.origin.text], "protocol": "h2"}, "refusing": {"servers": [self.refusing.text], "protocol": "h2"}},
+                         "old": {"servers": [self.origin.text], "protocol": "h2"}, "refusing": {"servers": [self.refusing.text], "protocol": "h2"},
+                         "broken": {"servers": [f"127.0.0.1:{waiting.free_port()}"], "breaker": {"requests": 1, "for": "1h"}}},
             "site": {"site.test": {"upstream": self.origin.url, **listen}, "dead.test": {"upstream": f"http://127.0.0.1:{waiting.free_port()}", **listen},
                      "deaf.test": {"upstream": f"http://{self.deaf.text}", **listen}, "unknown.test": {"upstream": "http://no-such-name.invalid", **listen},
                      "queue.test": {"upstream": "one", "timeouts": {"response": "10s"}, **listen},
                      "cached.test": {"upstream": self.origin.url, "cache": {"purge": []}, **listen},
                      "tls-dead.test": {"upstream": f"https://{self.origin.text}", **listen},
-                     "old.test": {"upstream": "old", **listen}, "refusing.test": {"upstream": "refusing", **listen},
+                     "old.test": {"upstream": "old", **listen}, "broken.test": {"upstream": "broken", **listen}, "refusing.test": {"upstream": "refusing", **listen},
                      "tls.test": {"upstream": self.origin.url, **secure},
                      "bare.test": {"route": [{"path": "/only", "respond": 200}], **listen}}})
         self.address = ("127.0.0.1", int(listen["listen"].rsplit(":", 1)[1]))
@@ -179,6 +180,7 @@ CASES = {
     "purge_refused": (403, send("PURGE / HTTP/1.1\r\nHost: cached.test\r\nConnection: close\r\n\r\n")),
     "client_left": (499, post(b"Content-Length: 5", b"12", end=lambda client: client.reset())),
     "client_stalled": (200, read_nothing),
+    "breaker_open": (503, lambda bench: [get(host="broken.test")(bench) for _ in range(2)]),  # the first one opens it
     "name_unresolved": (503, get(host="unknown.test")),
     "queue_full": (503, lambda bench: crowd(bench, 3)),
     "queue_timeout": (503, lambda bench: crowd(bench, 2)),

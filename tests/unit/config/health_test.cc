@@ -229,3 +229,28 @@ x.toml:6:17: error: expected a reason to ask again, got "timeout"
       |                 ^^^^^^^^^ write "connect", "reset", or a status of a failing server: 502, 503, 504
 )~");
 }
+
+TEST_CASE("config: breaker is true, or a table")
+{
+    const auto load_breaker = [](const std::string& text) { return load_upstream(text + "\n").breaker; };
+    CHECK_FALSE(load_breaker(""));
+    CHECK_FALSE(load_breaker("breaker = false"));
+    const auto plain = load_breaker("breaker = true");
+    REQUIRE(plain);
+    CHECK(plain->rate == 50);
+    CHECK(plain->requests == 20);
+    CHECK(plain->within == 10s);
+    CHECK(plain->time == 10s);
+    CHECK(plain->longest == 2min);
+    CHECK(plain->trials == 3);
+    const auto all = load_breaker("breaker = { rate = \"20%\", requests = 7, within = \"3s\", for = \"4s\", longest = \"5s\", "
+                                  "trials = 1 }");
+    REQUIRE(all);
+    CHECK(all->rate == 20);
+    CHECK(all->requests == 7);
+    CHECK(all->within == 3s);
+    CHECK(all->time == 4s);
+    CHECK(all->longest == 5s);
+    CHECK(all->trials == 1);
+    CHECK(load_breaker("breaker = { for = \"10m\" }")->longest == 10min);
+}

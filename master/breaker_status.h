@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What `ladle status` tells of the breakers of upstreams: their state, since when, and why. Runs in the master (add_breaker) and in
+// the command (render_breakers).
+#pragma once
+
+#include "common/base/json.h"
+#include "common/config/config.h"
+#include "common/shm/server_table.h"
+
+#include <string>
+
+namespace ladle::master {
+
+/// "upstream", "state" (closed, open, half_open), "for_ms", "why" and the like, where the upstream has a breaker.
+void add_breaker(nlohmann::json& breakers, const shm::ServerTable& table, const config::Upstream& upstream);
+
+/// The section of the text; empty where there is no breaker.
+std::string render_breakers(const nlohmann::json& breakers);
+
+} // namespace ladle::master
