@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/mirror/mirror.h"
 
-#include "worker/client/connection.h"
 #include "worker/mirror/copies.h"
-#include "worker/request/copy_request.h"
-#include "worker/upstream/announce.h"
 #include "worker/upstream/ask_servers.h"
+#include "worker/upstream/second_request.h"
 
 #include <memory>
 #include <optional>
@@ -33,45 +31,24 @@ private:
 
     Copies& copies_;
     std::optional<Copies::Place> place_;
-    ClientConnection nobody_; ///< without a socket: nothing is said to it
-    Request request_;
-    Turn turn_;
+    SecondRequest second_;
+    ClientConnection& nobody_;
+    Request& request_;
+    Turn& turn_;
     loop::Deadline limit_;
 };
 
-void copy_client(const Request& from, Request& to, bool is_announced)
-{
-    to.client.peer = from.client.peer;
-    if (is_announced) {
-        to.client.destination = destination_of(from.client);
-    }
-    if (from.client.encryption != nullptr) {
-        to.subject = from.client.encryption->facts().subject;
-    }
-}
-
 RequestCopy::RequestCopy(const Request& cause, std::uint32_t upstream, std::uint64_t body_bytes)
-    : copies_(cause.parts.copies), nobody_(cause.parts.loop, cause.parts.row),
-      request_(cause.parts, nobody_, cause.live, RequestKind::copy), limit_(cause.parts.loop, &RequestCopy::on_limit, this)
+    : copies_(cause.parts.copies), second_(cause, RequestKind::copy, upstream), nobody_(second_.nobody), request_(second_.request),
+      turn_(second_.turn), limit_(cause.parts.loop, &RequestCopy::on_limit, this)
 {
     place_.emplace(copies_, body_bytes);
     nobody_.wake.news().set_patient(true); // clients come first
-    copy_request(cause, request_);
-    request_.upstream = upstream;
-    request_.framing = cause.framing;
-    request_.is_grpc = cause.is_grpc;
-    request_.hides_conditions = cause.hides_conditions;
-    request_.added_fields = cause.added_fields;
     const bool says_early = cause.is_trusted_peer && cause.head.fields.has(http::FieldName::early_data);
     if (cause.client.is_early() && !says_early) {
         request_.added_fields += "Early-Data: 1\r\n"; // RFC 8470 §5.1
     }
     request_.added_fields += kMark;
-    request_.trailers = cause.trailers;
-    if (cause.body) {
-        request_.body.emplace(cause.parts.spool, nobody_.wake, *cause.body);
-    }
-    copy_client(cause, request_, cause.live->config->upstreams[upstream].proxy_protocol.has_value());
 }
 
 void RequestCopy::on_limit(void* self)
