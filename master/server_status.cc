@@ -180,6 +180,10 @@ void add_health(json& server, const config::Upstream& upstream, const config::Up
     for (const unsigned percent : {50u, 90u, 99u}) {
         latency[fmt::format("p{}", percent)] = static_cast<double>(shm::latency_quantile(health, percent).count()) / 1000;
     }
+    if (upstream.hedge.percent != 0 && &settings == &upstream.servers.front()) { // its entry has what is all servers'
+        const auto after = shm::time_to_hedge(health.recent_times, upstream.hedge.percent, upstream.hedge.soonest);
+        server["hedge"] = {{"at", fmt::format("p{}", upstream.hedge.percent)}, {"after_ms", after.count()}};
+    }
     if (upstream.health) {
         server["check"] = check_to_json(health, now);
     }
@@ -310,6 +314,13 @@ std::string render_servers(const json& servers)
         }
         if (server.contains("limit")) {
             append(out, "  {:<30} limit: {}\n", "", render_limit(server["limit"]));
+        }
+        if (server.contains("hedge")) {
+            const json& hedge = server["hedge"];
+            const bool is_known = hedge["after_ms"] > 0;
+            append(out, "  {:<30} hedge of the upstream: {}\n", "",
+                   is_known ? fmt::format("after {} ms ({})", hedge["after_ms"].get<int>(), hedge["at"].get<std::string>())
+                            : "not yet, too few responses");
         }
         if (server.contains("latency_ms") && server["latency_ms"]["p50"] > 0) {
             const json& latency = server["latency_ms"];

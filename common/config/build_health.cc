@@ -241,6 +241,31 @@ void Builder::build_slowness(Ejection& ejection, const Inherited& eject, const s
     }
 }
 
+void Builder::build_hedge(Upstream& upstream, const Inherited& upstream_table, const std::string& path)
+{
+    const Inherited table = upstream_table.sub("hedge");
+    constexpr std::uint32_t kPercent[] = {0, 50, 75, 90, 95, 98, 99}; // as the choices of `at` are
+    upstream.hedge.percent = kPercent[table.number("hedge", "at")];
+    upstream.hedge.budget = static_cast<std::uint32_t>(table.number("hedge", "budget"));
+    upstream.hedge.soonest = duration_of(table.number("hedge", "soonest"));
+    const Node* node = good(upstream_table.find("hedge"));
+    if (node == nullptr) {
+        return;
+    }
+    const auto warn = [&](std::string_view why, std::string_view hint) {
+        findings_.warning(node->place, path + ".hedge", std::string(why), std::string(hint));
+    };
+    if (upstream.hedge.percent == 0) {
+        if (node->find("at") == nullptr) {
+            warn("it does not say when: no request is sent twice", "write hedge = \"p95\"");
+        }
+    } else if (upstream.servers.size() == 1) {
+        warn("there is no second server that a request could be sent to", "");
+    } else if (upstream.retry.attempts == 1) {
+        warn("retry = 1 lets a request be sent to one server only: none is sent twice", "write retry = { attempts = 2, on = [] }");
+    }
+}
+
 void Builder::build_health(Upstream& upstream, const Inherited& table, const std::string& path)
 {
     build_check(upstream, table, path);
@@ -261,6 +286,7 @@ void Builder::build_health(Upstream& upstream, const Inherited& table, const std
     build_slowness(upstream.eject, eject, path);
     build_breaker(upstream, table, path);
     build_retry(upstream.retry, table.sub("retry"), path);
+    build_hedge(upstream, table, path);
     upstream.slow_start = duration_of(table.number("upstream", "slow_start"));
     upstream.panics = table.number("upstream", "panic") != 0;
     const std::vector<UpstreamServer>& servers = upstream.servers;

@@ -112,6 +112,7 @@ private:
     void build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_slowness(Ejection& ejection, const Inherited& eject, const std::string& path);
     void build_breaker(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
+    void build_hedge(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_retry(Retry& retry, const Inherited& table, const std::string& path);
     void change_servers(Upstream& upstream, const Inherited& defaults, const std::string& path);
     void add_changed_server(Upstream& upstream, const ServerChange& change, const Inherited& defaults, const std::string& path);

@@ -229,6 +229,13 @@ struct Retry {
     Duration per_try{0};          ///< to the head of a response, where another server could be asked; 0 = `timeouts.response`
 };
 
+/// `hedge` of an upstream: when a request that is not answered is sent to a second server as well.
+struct Hedging {
+    std::uint32_t percent = 0; ///< of the responses, that come sooner; 0 = never
+    std::uint32_t budget = 5;  ///< percent of the requests that may be hedged, all workers together
+    Duration soonest{10};
+};
+
 /// Whether a setting `key` names a key in a device, instead of a file.
 inline bool is_key_in_device(std::string_view key) noexcept
 {
@@ -278,6 +285,7 @@ struct Upstream {
     Ejection eject;
     std::optional<BreakerSettings> breaker;
     Retry retry;
+    Hedging hedge;
     Duration slow_start{0};              ///< how long the share of a server that comes back grows; 0 = it has all of it at once
     bool panics = true;                  ///< with every server out, all are tried
 };

@@ -44,6 +44,7 @@ constexpr std::array kSchemas = std::to_array<Schema>({
     {"eject",       "eject of [upstream.NAME]", "A server whose requests fail, or are slow, is left alone for a while, by all workers."},
     {"breaker",     "breaker of [upstream.NAME]", "When too many of its requests fail, nothing is sent to any of its servers for a while: requests are answered 503 at once."},
     {"retry",       "retry of [upstream.NAME]", "A request that failed is sent to another server, where that cannot do anything twice."},
+    {"hedge",       "hedge of [upstream.NAME]", "A request that waits for longer than most is sent to a second server as well; the first answer counts."},
     {"queue",       "queue of [upstream.NAME]", "Requests that wait while every server has max_conn, or the limit that adaptive has found."},
     {"site",        "[site.\"NAME\"]",   "A host name's configuration. NAME is exact, \"*.example.com\" for the names below it, or \"*\" for every other."},
     {"site_tls",    "tls of a site",     "The certificate, and how clients reach the site over TLS."},
@@ -199,6 +200,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "eject", Type::table, "", "eject", "when failing or slow requests take a server out; 0 is never", kServer, "", "failures"},
     {"upstream", "breaker", Type::table, "", "breaker", "true: while too many of its requests fail they are answered 503 at once, and a few find out when that is over; or more about that; default: never", kServer, "", "on"},
     {"upstream", "retry", Type::table, "", "retry", "when a request is sent to another server; 1 is never", kServer, "", "attempts"},
+    {"upstream", "hedge", Type::table, "", "hedge", "a request that waits for longer than most is sent to a second server as well: when, or more about it", kServer, "", "at"},
     {"upstream", "slow_start", Type::duration, "0s", "0s..1h", "how long the share of a server that comes back grows, from a tenth to the whole"},
     {"upstream", "panic", Type::boolean, "true", "", "with no server in order all are tried; false: requests are answered 502"},
     {"upstream", "keepalive", Type::table, "", "keepalive", "idle connections"},
@@ -242,6 +244,11 @@ constexpr std::array kSettings = std::to_array<Setting>({
                                       "methods that may be repeated (GET, HEAD, OPTIONS, PUT, DELETE, TRACE); default: all five"},
     {"retry", "budget", Type::percent, "20%", "0%..100%", "of the upstream's requests that may be sent again, all workers together, and ten in ten seconds in any case; requests that were not sent do not count"},
     {"retry", "per_try", Type::duration, "0s", "0s..1h", "how long one server may take to answer before another one is asked; 0s is timeouts.response, and then none is"},
+
+    {"hedge", "at", Type::choice, "off", "off|p50|p75|p90|p95|p98|p99", "p95: once 95% of the upstream's latest responses have come sooner; for methods that may be repeated (GET, HEAD, OPTIONS, PUT, DELETE, "
+                                                                     "TRACE), with the body kept"},
+    {"hedge", "budget", Type::percent, "5%", "0%..100%", "of the upstream's requests that may be sent twice, all workers together: no more, however slow all are"},
+    {"hedge", "soonest", Type::duration, "10ms", "1ms..1h", "never before, however quick most responses are", kServer, "in less nothing is known of a server that is about to answer"},
 
     {"upstream_tls", "on", Type::boolean, "true", "", "false: they speak plain HTTP; a table without it switches TLS on"},
     {"upstream_tls", "sni", Type::text, "", "", "the name to ask for, and to find in the certificate; default: the server's own name or address"},

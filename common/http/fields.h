@@ -128,6 +128,15 @@ public:
         size_ = 0;
         known_ = 0;
     }
+    /// Becomes the same as another of the same limit; the bytes are not copied.
+    void assign(const Fields& other)
+    {
+        clear();
+        for (const Field& field : other) {
+            add(field);
+        }
+        base_ = other.base_;
+    }
     /// The bytes that all offsets count from.
     void rebase(const char* base) noexcept { base_ = base; }
 

@@ -260,6 +260,19 @@ void ResponseHead::clear() noexcept
     has_line_ = false;
 }
 
+void ResponseHead::assign(const ResponseHead& other)
+{
+    fields.assign(other.fields);
+    error = other.error;
+    status = other.status;
+    version = other.version;
+    base_ = other.base_;
+    reason_at_ = other.reason_at_;
+    reason_length_ = other.reason_length_;
+    position_ = other.position_;
+    has_line_ = other.has_line_;
+}
+
 HeadError ResponseHead::parse_status_line(std::string_view line)
 {
     // "HTTP/1.1 200 " is the shortest: RFC 9112 §4 wants the space even before an empty reason.

@@ -96,6 +96,8 @@ public:
 
     Progress parse(std::string_view bytes, const HeadLimits& limits);
     void clear() noexcept;
+    /// Becomes the same as another one, which was parsed and is complete, on the same bytes.
+    void assign(const ResponseHead& other);
 
     std::size_t size() const noexcept { return position_; }
     std::string_view reason() const noexcept { return {base_ + reason_at_, reason_length_}; }

@@ -73,6 +73,9 @@
     M(server_retries, counter, "requests tried again on another connection") \
     M(server_retries_budgeted, counter, "requests sent again that a server may have had: they count against retry.budget") \
     M(server_retries_refused, counter, "requests not sent again, as retry.budget was used up") \
+    M(server_hedges, counter, "requests sent to a second server as the first had not answered at the time that hedge says") \
+    M(server_hedges_won, counter, "of those, requests that the second server has answered for") \
+    M(server_hedges_refused, counter, "requests not sent to a second server, as hedge.budget was used up") \
     M(server_ejections, counter, "times a server was left alone for a while as requests to it failed, or were slow") \
     M(server_ejections_slow, counter, "of those, times it was as its answers took many times longer than those of the others") \
     M(server_panics, counter, "requests sent to a server that is out, as every other one is too") \

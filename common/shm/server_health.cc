@@ -2,7 +2,6 @@
 #include "common/shm/server_health.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -21,9 +20,6 @@ constexpr std::uint64_t kPeriod = 10'000'000'000;
 constexpr std::uint64_t kBits28 = (1u << 28) - 1;
 constexpr std::uint64_t kBits20 = (1u << 20) - 1;
 constexpr std::uint64_t kLeastRetries = 10;
-
-// Four buckets for each doubling, from 100 µs on: the last one begins at 79 s.
-constexpr std::uint64_t kLeastLatency = 100'000;
 
 } // namespace
 
@@ -75,7 +71,7 @@ void clear_health(ServerHealth& health) noexcept
          {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.times, &health.slowness, &health.check,
           &health.verdict_since_ns,
           &health.checked_ns, &health.next_check_ns, &health.recent, &health.evidence, &health.out_since_ns, &health.ejected,
-          &health.retries, &health.asked, &health.agent, &health.load, &health.load_since_ns, &health.agent_check,
+          &health.retries, &health.asked, &health.hedges, &health.agent, &health.load, &health.load_since_ns, &health.agent_check,
           &health.agent_since_ns, &health.agent_asked_ns, &health.next_agent_ns, &health.agent_recent}) {
         word->store(0, kRelaxed);
     }
@@ -91,6 +87,7 @@ void clear_health(ServerHealth& health) noexcept
     for (auto& count : health.latency) {
         count.store(0, kRelaxed);
     }
+    clear_times(health.recent_times);
     for (Note* note : {&health.note, &health.agent_note, &health.agent_failure}) {
         write_note(*note, {});
     }
@@ -192,8 +189,17 @@ struct RetryCount {
     std::uint64_t packed() const noexcept { return period << 48 | base << 20 | spent; }
 };
 
+/// How the two kinds count what they spend.
+struct ShareRules {
+    std::uint64_t least;     ///< that may be spent in any case
+    std::uint64_t unit;      ///< of `spent`, for each
+    std::uint64_t rounds_up; ///< 1 = what is left of earlier periods is rather too much than too little
+};
+constexpr ShareRules kOfRetries{kLeastRetries, 1, 0};
+constexpr ShareRules kOfHedges{0, 8, 1}; // they never come to more than their share
+
 /// What the word says, brought up to now.
-RetryCount unpack_retries(std::uint64_t word, std::uint64_t requests, std::uint64_t now_ns) noexcept
+RetryCount unpack_retries(const ShareRules& rules, std::uint64_t word, std::uint64_t requests, std::uint64_t now_ns) noexcept
 {
     const std::uint64_t base = word >> 20 & kBits28;
     RetryCount count{now_ns / kPeriod & 0xffff, base, (requests - base) & kBits28, word & kBits20};
@@ -202,7 +208,8 @@ RetryCount unpack_retries(std::uint64_t word, std::uint64_t requests, std::uint6
         count.recent = 0; // nobody knows when those were
     } else if (passed > 0) {
         count.recent /= passed + 1; // as many as one period has had on average
-        count.spent = passed < 20 ? count.spent >> passed : 0;
+        const std::uint64_t rest = rules.rounds_up * ((std::uint64_t{1} << std::min<std::uint64_t>(passed, 20)) - 1);
+        count.spent = passed < 20 ? (count.spent + rest) >> passed : 0;
     }
     count.base = (requests - count.recent) & kBits28;
     return count;
@@ -210,38 +217,58 @@ RetryCount unpack_retries(std::uint64_t word, std::uint64_t requests, std::uint6
 
 } // namespace
 
-void settle_retries(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint64_t now_ns) noexcept
+namespace {
+
+void settle_share(const ShareRules& rules, std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint64_t now_ns) noexcept
 {
     std::uint64_t seen = word.load(kRelaxed);
     if (seen == 0 || seen >> 48 != (now_ns / kPeriod & 0xffff)) {
-        word.compare_exchange_strong(seen, unpack_retries(seen, requests, now_ns).packed(), kRelaxed); // else another has done it
+        const std::uint64_t settled = unpack_retries(rules, seen, requests, now_ns).packed();
+        word.compare_exchange_strong(seen, settled, kRelaxed); // else another has done it
     }
 }
 
-bool take_retry(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent, std::uint64_t now_ns) noexcept
+bool take_share(const ShareRules& rules, std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent,
+                std::uint64_t now_ns) noexcept
 {
     std::uint64_t seen = word.load(kRelaxed);
     for (;;) {
-        RetryCount count = unpack_retries(seen, requests, now_ns);
-        if (count.spent >= kLeastRetries + count.recent * percent / 100 || count.spent == kBits20) {
+        RetryCount count = unpack_retries(rules, seen, requests, now_ns);
+        count.spent += rules.unit;
+        if (count.spent > rules.least * rules.unit + count.recent * percent * rules.unit / 100 || count.spent > kBits20) {
             return false;
         }
-        ++count.spent;
         if (word.compare_exchange_weak(seen, count.packed(), kRelaxed)) {
             return true;
         }
     }
 }
 
+} // namespace
+
+void settle_retries(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint64_t now_ns) noexcept
+{
+    settle_share(kOfRetries, word, requests, now_ns);
+}
+
+bool take_retry(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent, std::uint64_t now_ns) noexcept
+{
+    return take_share(kOfRetries, word, requests, percent, now_ns);
+}
+
+void settle_hedges(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint64_t now_ns) noexcept
+{
+    settle_share(kOfHedges, word, requests, now_ns);
+}
+
+bool take_hedge(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent, std::uint64_t now_ns) noexcept
+{
+    return take_share(kOfHedges, word, requests, percent, now_ns);
+}
+
 void add_latency(ServerHealth& health, std::chrono::nanoseconds time) noexcept
 {
-    const std::uint64_t steps = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) * 4 / kLeastLatency;
-    std::size_t bucket = 0;
-    if (steps >= 4) {
-        const auto doublings = static_cast<unsigned>(std::bit_width(steps)) - 3; // the top three bits are 4 … 7
-        bucket = doublings * 4 + (steps >> doublings) - 3;
-    }
-    health.latency[std::min(bucket, kLatencyBuckets - 1)].fetch_add(1, kRelaxed);
+    health.latency[latency_bucket(time)].fetch_add(1, kRelaxed);
 }
 
 std::chrono::microseconds latency_quantile(const ServerHealth& health, unsigned percent) noexcept
@@ -254,8 +281,7 @@ std::chrono::microseconds latency_quantile(const ServerHealth& health, unsigned 
     for (std::size_t bucket = 0; total > 0 && bucket < kLatencyBuckets; ++bucket) {
         const std::uint64_t count = health.latency[bucket].load(kRelaxed);
         if (count >= left) {
-            const std::uint64_t next = bucket + 4; // the bucket's upper end, in quarters of kLeastLatency
-            return std::chrono::microseconds(((next % 4 + 4) << (next / 4 - 1)) * kLeastLatency / 4 / 1000);
+            return end_of_bucket(bucket);
         }
         left -= count;
     }

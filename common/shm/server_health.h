@@ -2,7 +2,7 @@
 //
 // ServerHealth: whether a server may be chosen, and what is known of how it does; a part of its entry in the server table.
 //
-//   │ what every choice reads │ pace │ load │ what checks found │ agent │ what requests met │ latency[] │
+//   │ what every choice reads │ pace │ load │ what checks found │ agent │ what requests met │ latency[] │ recent │
 //     each from a cache line of its own
 //
 // Words that stand for themselves, so that a death at any instruction leaves nothing half done. Who writes: `order`, `weight`: the
@@ -12,6 +12,8 @@
 // goes with its entry. A worker that dies in the middle of an ejection leaves counts that are one too
 // low or too high, which the next success or the window's end sets right.
 #pragma once
+
+#include "common/shm/recent_times.h"
 
 #include <array>
 #include <atomic>
@@ -51,7 +53,6 @@ inline constexpr std::size_t kServerFailures = 5;
 inline constexpr std::uint32_t kOutForSlowness = kServerFailures;
 std::string_view name_of(ServerFailure failure) noexcept;
 
-inline constexpr std::size_t kLatencyBuckets = 80;
 inline constexpr std::size_t kNoteWords = 16;
 /// A short text, which may mix two for a moment.
 using Note = std::array<std::atomic<std::uint64_t>, kNoteWords>;
@@ -98,8 +99,11 @@ struct alignas(64) ServerHealth {
     std::atomic<std::uint64_t> retries;              ///< of an upstream, in its first server: see take_retry()
     std::atomic<std::uint64_t> asked;                ///< requests of that upstream, there too: what `retries` are a part of
     std::atomic<std::uint64_t> slowness;             ///< how slow it was when it was last ejected for that: server_slowness.h
+    std::atomic<std::uint64_t> hedges;               ///< of an upstream, there too: see take_hedge()
 
     alignas(64) std::atomic<std::uint64_t> latency[kLatencyBuckets]; ///< responses by the time to their head
+
+    RecentTimes recent_times; ///< of an upstream that hedges, in its first server
 };
 
 /// Everything back to the start. The entry's owner only (master).
@@ -131,6 +135,10 @@ void settle_retries(std::atomic<std::uint64_t>& word, std::uint64_t requests, st
 /// Whether one more request may be sent again: `percent` of the requests of the last ten to twenty seconds, and ten in any case.
 /// Counts it if so. `word` is all workers' and begins with 0; `requests`: the upstream's so far.
 bool take_retry(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent, std::uint64_t now_ns) noexcept;
+
+/// The same for hedges, with a word of their own, and not one more than `percent`.
+void settle_hedges(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint64_t now_ns) noexcept;
+bool take_hedge(std::atomic<std::uint64_t>& word, std::uint64_t requests, std::uint32_t percent, std::uint64_t now_ns) noexcept;
 
 /// Counts a response that took so long.
 void add_latency(ServerHealth& health, std::chrono::nanoseconds time) noexcept;

@@ -125,6 +125,14 @@ void add_pace(ServerHealth& health, std::chrono::nanoseconds time, std::uint64_t
     });
 }
 
+void add_unanswered_pace(ServerHealth& health, std::chrono::nanoseconds time, std::uint64_t now_ns) noexcept
+{
+    const std::int64_t sample = to_level(static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 1)));
+    if (sample > read(health.typical.load(kUnordered), now_ns).level) {
+        add_pace(health, time, now_ns);
+    }
+}
+
 void add_failed_pace(ServerHealth& health, std::uint64_t now_ns) noexcept
 {
     change(health.typical, now_ns, [](Reading now) {

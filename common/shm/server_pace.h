@@ -26,6 +26,8 @@ namespace ladle::shm {
 
 /// Counts an answer that took so long.
 void add_pace(ServerHealth& health, std::chrono::nanoseconds time, std::uint64_t now_ns) noexcept;
+/// Counts a request that was given up after so long, unanswered: tells something only where that is more than is known.
+void add_unanswered_pace(ServerHealth& health, std::chrono::nanoseconds time, std::uint64_t now_ns) noexcept;
 /// Counts a request that failed.
 void add_failed_pace(ServerHealth& health, std::uint64_t now_ns) noexcept;
 

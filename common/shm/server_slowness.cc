@@ -28,7 +28,7 @@ constexpr std::uint64_t kMostCounted = kStepsOfWindow + (kStepsOfWindow * 2 - 1)
 static_assert(kMostCounted < 1u << kTimesBits && kMostTimes <= kStepsOfWindow);
 static_assert(kMostCounted * kTopLevel < 1u << kSumBits && kMostCounted * kTopLevel * kTopLevel < 1u << kSquareBits);
 
-constexpr std::uint64_t level_of(std::chrono::nanoseconds time) noexcept
+constexpr std::uint64_t slowness_level_of(std::chrono::nanoseconds time) noexcept
 {
     const auto ns = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 1 << kLeastDoubling));
     const unsigned whole = static_cast<unsigned>(std::bit_width(ns)) - 1;
@@ -84,7 +84,7 @@ std::optional<Times> add_time(std::atomic<std::uint64_t>& word, std::chrono::nan
                               std::uint64_t now_ns) noexcept
 {
     const std::uint64_t step = step_at(within, now_ns);
-    const std::uint64_t level = level_of(time);
+    const std::uint64_t level = slowness_level_of(time);
     std::uint64_t seen = word.load(std::memory_order_relaxed);
     for (;;) {
         Sums sums = unpack_sums(seen);

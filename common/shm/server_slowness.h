@@ -6,8 +6,8 @@
 //   │ when, 16 bits of a 64th of it │ answers, 7 bits │ sum of levels, 16 bits │ sum of squares, 25 bits │
 //
 // A level is the logarithm of a time, in sixteenths of a doubling above 8 µs. One answer at most counts in each 64th of the
-// window, so that what is known covers it evenly: a pause that delays hundreds of requests is one answer, and a busy server costs no
-// more than a calm one. Of the window before half goes on counting; what is older is forgotten.
+// window, so that what is known covers it evenly: a pause that delays hundreds of requests is one answer, and a busy server costs
+// no more than a calm one. Of the window before half goes on counting; what is older is forgotten.
 //
 // Requests are of different kinds, so servers that are alike differ by chance. A server is slower than another one if its
 // mean (of logarithms) is that of a time that is so many times longer, and if chance hardly ever does that to two that are alike

@@ -140,7 +140,7 @@ void bench_memory(const shm::CacheArena& arena)
     fmt::print("one dependent load from a random cell: {:.0f} ns\n", (now_s() - start) * 1e9 / static_cast<double>(kLookups));
 }
 
-/// What no store could be below: for each lookup of such a trace one load from the object's record, its address known, and nothing else.
+/// What no store could be below: for each lookup one load from the record of its object, where the address is known.
 void bench_floor(shm::CacheArena& arena, std::uint32_t objects, double alpha)
 {
     shm::CacheStore store(arena, 1);
@@ -155,7 +155,7 @@ void bench_floor(shm::CacheArena& arena, std::uint32_t objects, double alpha)
         std::uint64_t at = 0;
         const double start = now_s();
         for (std::size_t i = 0; i < places.size(); ++i) {
-            at += 1 + (static_cast<std::uint64_t>(*reinterpret_cast<const volatile char*>(places[at])) >> 8); // the next one waits for it
+            at += 1 + (static_cast<std::uint64_t>(*reinterpret_cast<const volatile char*>(places[at])) >> 8); // in turn
         }
         seconds = now_s() - start;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What servers say of themselves, load reports and agents' replies: what is taken is a figure that counts, and is kept as it was said.
+// What servers say of themselves, in load reports and as agents: what is taken is a figure that counts, and stays as it was said.
 #include "tests/fuzz/require.h"
 #include "worker/upstream/agent_reply.h"
 #include "worker/upstream/orca.h"

@@ -24,12 +24,15 @@ Spool::Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, K
 {
 }
 
-Spool::Spool(SpoolParts& parts, loop::Wake& wake, const Spool& source)
-    : parts_(parts), wake_(wake), account_(parts.budget, SpoolBudget::kNoClient), keep_(Keep::all), size_(source.size_),
-      is_counted_(false)
+Spool::Spool(SpoolParts& parts, std::optional<std::uint32_t> client_bucket, loop::Wake& wake, const Spool& source)
+    : parts_(parts), wake_(wake), account_(parts.budget, client_bucket.value_or(SpoolBudget::kNoClient)), keep_(Keep::all),
+      file_(source.file_), file_begin_(source.file_begin_), file_end_(source.file_end_), size_(source.size_),
+      is_counted_(client_bucket.has_value())
 {
-    LADLE_ASSERT(source.is_whole_in_memory());
+    LADLE_ASSERT(source.may_be_shared());
     source.memory_.share_to(memory_, 0, source.memory_.bytes());
+    source.tail_.share_to(tail_, 0, source.tail_.bytes());
+    shared_ = held();
 }
 
 Spool::~Spool()
@@ -275,7 +278,7 @@ void Spool::rewind() noexcept
 void Spool::settle(std::size_t outside) noexcept
 {
     if (is_counted_) {
-        account_.set(Storage::memory, held() + outside);
+        account_.set(Storage::memory, held() - shared_ + outside);
     }
 }
 

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace ladle::worker {
 
@@ -34,9 +35,10 @@ enum class Keep : std::uint8_t { until_taken, all, beginning };
 class Spool {
 public:
     Spool(SpoolParts& parts, std::uint32_t client_bucket, loop::Wake& wake, Keep keep) noexcept;
-    /// A second reader of a body that is whole in memory: shares its bytes, and keeps all of them. They count in no budget:
-    /// who makes such readers bounds what they hold.
-    Spool(SpoolParts& parts, loop::Wake& wake, const Spool& source);
+    /// A second reader of a body that may_be_shared(): shares its bytes and its file, and keeps all of them. What is shared counts
+    /// once, for the source; what is read back for this reader counts for `client_bucket`. Without one nothing counts: who makes
+    /// such readers bounds what they hold.
+    Spool(SpoolParts& parts, std::optional<std::uint32_t> client_bucket, loop::Wake& wake, const Spool& source);
     ~Spool();
     Spool(const Spool&) = delete;
     Spool& operator=(const Spool&) = delete;
@@ -60,6 +62,10 @@ public:
     bool keeps_all() const noexcept { return keep_ != Keep::until_taken; }
     /// Whether all that was appended is kept, and none of it on disk.
     bool is_whole_in_memory() const noexcept { return keep_ == Keep::all && !is_on_disk(); }
+    /// Whether another one may be made to read it as well: all is kept, and nothing is being written. Precondition: it is whole.
+    bool may_be_shared() const noexcept { return keeps_whole() && write_ == nullptr; }
+    /// Whether it is kept whatever its size.
+    bool keeps_whole() const noexcept { return keep_ == Keep::all; }
     /// Starts again from the first byte. Precondition: keeps_all().
     void rewind() noexcept;
     /// Bytes appended so far.
@@ -107,6 +113,7 @@ private:
     unsigned failed_reads_ = 0; ///< in a row
     bool waits_for_room_ = false;
     bool is_counted_ = true;
+    std::size_t shared_ = 0; ///< bytes in memory that another one counts
 };
 
 } // namespace ladle::worker

@@ -120,6 +120,9 @@ void write_combined(const Request& request, std::string& line)
         line += '/';
         line += facts.cipher;
     }
+    if (request.hedged != Hedged::no) {
+        line += request.hedged == Hedged::won ? " hedge=won" : " hedge=lost";
+    }
     line += " ms=";
     append_milliseconds(line, request.times.begun, request.times.finished);
     line += " reason=";
@@ -171,6 +174,9 @@ void write_json(const Request& request, std::string& line)
     text("upstream", request.upstream_name);
     text("server", request.server_text);
     number("attempts", request.attempts);
+    if (request.hedged != Hedged::no) {
+        text("hedge", request.hedged == Hedged::won ? "won" : "lost");
+    }
     text("reason", name_of(request.reason));
     text("referer", fields.value_of(http::FieldName::referer));
     text("user_agent", fields.value_of(http::FieldName::user_agent));

@@ -39,9 +39,12 @@ struct Times {
     loop::Nanos finished = 0;
 };
 
-/// Whose request it is: a client's, or a copy of one for a mirror, which is sent once, waits in no queue and is no client's in any
-/// count.
-enum class RequestKind : std::uint8_t { client, copy };
+/// Whose request it is: a client's, a copy of one for a mirror, or a client's for the second time (upstream/hedge.h). The last two
+/// are sent once, wait in no queue, and are no client's in any count.
+enum class RequestKind : std::uint8_t { client, copy, hedge };
+
+/// Whether a request was sent to a second server while the first had not answered, and whose answer was taken.
+enum class Hedged : std::uint8_t { no, lost, won };
 
 struct Request {
     Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config,
@@ -99,6 +102,7 @@ struct Request {
     std::optional<CacheVisit> cache; ///< of a route that caches
     std::string added_fields;        ///< lines that the server is sent beside the client's: validators, the mark of a copy
     bool hides_conditions = false;   ///< the server is not sent the client's conditions and ranges
+    bool asks_as_cache = false;      ///< of a hedge: the server is told of a cache that this request knows nothing of
 
     std::optional<std::uint32_t> sticky_member; ///< of its upstream's servers the one that the client had, by its cookie
     std::string_view sticky_cookie;             ///< what the client is given to come back with, of the LiveConfig; empty = nothing
@@ -111,7 +115,8 @@ struct Request {
     // upstream
     std::string_view upstream_name;
     std::string_view server_text;
-    std::uint32_t attempts = 0;
+    std::uint32_t attempts = 0; ///< servers asked, one that was asked twice counting twice
+    Hedged hedged = Hedged::no;
 
     // response
     http::ResponseHead response;

@@ -5,6 +5,7 @@
 #include "worker/request/await_handshake.h"
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
+#include "worker/upstream/hedge.h"
 #include "worker/upstream/load_report.h"
 #include "worker/upstream/passage.h"
 #include "worker/upstream/preference.h"
@@ -12,6 +13,7 @@
 #include "worker/upstream/sticky.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace ladle::worker {
 
@@ -63,7 +65,7 @@ loop::Task<std::optional<Answer>> choose(Request& request, Turn& turn, const Tri
     Upstream& upstream = *turn.upstream;
     QueueGuard queue(upstream);
     const Preference preference = preference_of(request, upstream);
-    const bool is_copy = request.kind == RequestKind::copy;
+    const bool is_copy = request.kind != RequestKind::client;
     const Upstream::Purpose purpose = is_copy ? Upstream::Purpose::copy : Upstream::Purpose::request;
     for (unsigned lost = 0;;) {
         // Who has waited longer goes first, whatever else woke this one.
@@ -142,13 +144,19 @@ void give_up_on(Request& request, Turn& turn, const Connected& connected, Passag
     turn.lease.end();
 }
 
-/// Whether the request could go to another server after the chosen one may have seen it.
+/// Whether the request may go to one server more after the chosen one may have seen it.
+bool may_go_on(const Request& request, const Turn& turn, const Tried& tried) noexcept
+{
+    return request.kind == RequestKind::client && !request.response_begun && has_whole_body(request) &&
+           http::is_idempotent(request.head.method) && tried.size() + 1 < turn.upstream->settings().retry.attempts;
+}
+
+/// The same, where there is one.
 bool may_ask_another(const Request& request, const Turn& turn, Tried tried) noexcept
 {
+    const bool may = may_go_on(request, turn, tried);
     tried.add(turn.member);
-    return request.kind == RequestKind::client && !request.response_begun && has_whole_body(request) &&
-           http::is_idempotent(request.head.method) && tried.size() < turn.upstream->settings().retry.attempts &&
-           turn.upstream->has_other(tried, request.parts.loop.now());
+    return may && turn.upstream->has_other(tried, request.parts.loop.now());
 }
 
 /// Whether this answer is worth another server's.
@@ -166,7 +174,7 @@ Next after_failure(const Request& request, const Turn& turn, const Received& rec
 {
     const config::Retry& rules = turn.upstream->settings().retry;
     const bool may_repeat = !request.response_begun && has_whole_body(request) && request.attempts <= rules.attempts;
-    if (request.kind == RequestKind::copy && !(turn.is_reused && freshness == Freshness::kept_or_fresh)) {
+    if (request.kind != RequestKind::client && !(turn.is_reused && freshness == Freshness::kept_or_fresh)) {
         return Next::answer; // it is sent once, or twice where a kept connection was closed as it was idle
     }
     if (may_repeat && received.repeat == Repeat::always) {
@@ -207,30 +215,14 @@ loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshn
     co_return connected;
 }
 
-/// Sends the request and waits for the head of the response.
-loop::Task<Received> ask(Request& request, Turn& turn, const Tried& tried)
-{
-    const std::chrono::milliseconds per_try = turn.upstream->settings().retry.per_try;
-    turn.patience = per_try.count() > 0 && per_try < request.timeouts().response && may_ask_another(request, turn, tried)
-                        ? per_try
-                        : std::chrono::milliseconds(0);
-    Forwarded forwarded = co_await forward(request, turn);
-    if (forwarded.failed) {
-        co_return Received{forwarded.failed, forwarded.repeat};
-    }
-    Received received = co_await receive(request, turn);
-    if (!received.failed) {
-        turn.lease.settle();
-        take_load_report(request, turn, request.response.fields);
-    }
-    co_return received;
-}
-
 /// Counts how the server did with what was asked.
 void judge(const Request& request, const Turn& turn, const Received& received, Passage& passage)
 {
     passage.note_nothing();
-    if (received.failed) {
+    if (received.is_outrun) {
+        const loop::Nanos now = loop::clock_now();
+        turn.upstream->report_unanswered(turn.member, now - request.times.connected, now);
+    } else if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
             report_failure(request, turn, *failure);
             passage.note(*failure);
@@ -254,6 +246,46 @@ void judge(const Request& request, const Turn& turn, const Received& received, P
     }
 }
 
+/// What sends the request to a second server if the first takes long; null where that may not be.
+std::unique_ptr<Hedge> begin_hedge(Request& request, Turn& turn, const Tried& tried)
+{
+    const bool may = Hedge::may_hedge(request, turn) && may_go_on(request, turn, tried);
+    return may ? std::make_unique<Hedge>(request, turn, tried) : nullptr;
+}
+
+/// Sends the request and waits for the head of the response.
+loop::Task<Received> ask(Request& request, Turn& turn, Tried& tried, Passage& passage)
+{
+    const std::chrono::milliseconds per_try = turn.upstream->settings().retry.per_try;
+    turn.patience = per_try.count() > 0 && per_try < request.timeouts().response && may_ask_another(request, turn, tried)
+                        ? per_try
+                        : std::chrono::milliseconds(0);
+    std::unique_ptr<Hedge> hedge;
+    if (turn.upstream->hedge_after().count() > 0) {
+        hedge = begin_hedge(request, turn, tried);
+    }
+    turn.hedge = hedge.get();
+    Forwarded forwarded = co_await forward(request, turn);
+    Received received{forwarded.failed, forwarded.repeat, forwarded.is_outrun};
+    if (!forwarded.failed) {
+        received = co_await receive(request, turn);
+    }
+    turn.hedge = nullptr;
+    if (!received.failed) {
+        turn.lease.settle();
+        take_load_report(request, turn, request.response.fields);
+    }
+    judge(request, turn, received, passage);
+    if (hedge) {
+        received = co_await hedge->settle(received, tried);
+        if (request.hedged == Hedged::won) {
+            const bool is_bad = is_bad_status(request.response.status);
+            passage.note(is_bad ? std::optional(shm::ServerFailure::bad_status) : std::nullopt);
+        }
+    }
+    co_return received;
+}
+
 } // namespace
 
 void report_failure(const Request& request, const Turn& turn, shm::ServerFailure failure)
@@ -267,8 +299,12 @@ void report_failure(const Request& request, const Turn& turn, shm::ServerFailure
     }
 }
 
-loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
+loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn, const Tried* avoided)
 {
+    Tried tried;
+    if (avoided != nullptr) {
+        tried = *avoided;
+    }
     turn.upstream = request.live->upstreams[request.upstream].get();
     request.upstream_name = turn.upstream->settings().name;
     const config::Retry& rules = turn.upstream->settings().retry;
@@ -276,7 +312,6 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
     if (passage.is_shut()) {
         co_return passage.refuse();
     }
-    Tried tried;
     std::optional<Answer> unreachable; ///< what is answered when there is no server left: how the last one failed
     Freshness freshness = Freshness::kept_or_fresh;
     for (;;) {
@@ -291,15 +326,14 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn)
         Connected connected = co_await try_connect(request, turn, freshness, tried, passage);
         if (connected.failed) {
             unreachable = connected.failed;
-            const bool is_last = !rules.on_connect || tried.size() >= rules.attempts || request.kind == RequestKind::copy;
+            const bool is_last = !rules.on_connect || tried.size() >= rules.attempts || request.kind != RequestKind::client;
             if (is_last || connected.failed->reason == Reason::client_left) {
                 co_return unreachable;
             }
             continue;
         }
         const bool was_early = request.client.is_early();
-        Received received = co_await ask(request, turn, tried);
-        judge(request, turn, received, passage);
+        Received received = co_await ask(request, turn, tried, passage);
         if (!received.failed && was_early && request.response.status == 425) {
             turn.drop(); // RFC 8470 §5.2: once more, when it is no risk any longer
             std::optional<Answer> refused = co_await await_handshake(request, Replay::refused);

@@ -18,7 +18,8 @@ namespace ladle::worker {
 /// Tried again: a connect that failed (any request, another server), and a kept connection that closed before any byte of an answer
 /// came (idempotent requests only, RFC 9110 §9.2.2, on a fresh connection). A request that a server says it has not processed
 /// (HTTP/2: GOAWAY, REFUSED_STREAM) is sent again whatever its method.
-loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn);
+/// `avoided`: servers that it is not sent to; null = none.
+loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn, const Tried* avoided = nullptr);
 
 /// Counts a failure against the chosen server; says in the log where it is left alone for it.
 void report_failure(const Request& request, const Turn& turn, shm::ServerFailure failure);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/upstream/forward.h"
 
+#include "worker/upstream/hedge.h"
 #include "worker/upstream/receive.h"
 #include "worker/upstream/upload.h"
 
@@ -89,6 +90,9 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
         co_await client.wake.wait();
         if (client.has_left()) {
             co_return Forwarded{Answer{499, Reason::client_left}};
+        }
+        if (turn.hedge != nullptr && turn.hedge->has_won()) {
+            co_return Forwarded{Answer{504, Reason::server_stalled}, Repeat::never, true};
         }
         if (client.alarm.rang()) {
             const bool client_is_slow = request.body && !client.body.is_complete() && server.out.empty();

@@ -14,6 +14,7 @@ namespace ladle::worker {
 struct Forwarded {
     std::optional<Answer> failed;
     Repeat repeat = Repeat::never; ///< of a failure
+    bool is_outrun = false;        ///< failed, as the hedge was quicker
 };
 
 /// Sends all, or up to where the server begins to answer (turn.request_complete tells which; turn.upload is what is still to be

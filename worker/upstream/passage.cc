@@ -55,13 +55,14 @@ std::optional<Answer> refuse_early(Request& request)
 }
 
 Passage::Passage(Request& request, Upstream& upstream) noexcept
-    : request_(request), upstream_(upstream), admission_(upstream.admit(request.parts.loop.now()))
+    : request_(request), upstream_(upstream),
+      admission_(request.kind == RequestKind::hedge ? shm::Admission{} : upstream.admit(request.parts.loop.now()))
 {
 }
 
 Passage::~Passage()
 {
-    if (!has_ended_) {
+    if (!has_ended_ || request_.kind == RequestKind::hedge) {
         upstream_.give_back(admission_);
         return;
     }

@@ -2,7 +2,7 @@
 //
 // Passage: one request's way past the breaker of its upstream (shm/breaker.h), from before a server is chosen to the head of the
 // response. How the last server that was asked did is how the request ended; it is told as the passage ends, however that comes.
-// Without a breaker it is nothing.
+// Without a breaker it is nothing, and of a request that is sent to two servers at the same time (hedge.h) it is the first one's.
 #pragma once
 
 #include "worker/request/request.h"

@@ -3,6 +3,7 @@
 
 #include "common/os/log.h"
 #include "worker/response/response_writer.h"
+#include "worker/upstream/hedge.h"
 
 #include <tuple>
 
@@ -37,8 +38,8 @@ std::optional<Received> pass_interim(Request& request, Turn& turn)
     if (!framing) {
         return bad_response(request, Reason::server_bad_interim, http::name_of(framing.error()));
     }
-    const bool is_for_client = request.kind != RequestKind::copy && (request.response.status != 100 || request.expects_continue) &&
-                               !request.response_begun;
+    const bool is_for_client = request.kind == RequestKind::client && !request.response_begun &&
+                               (request.response.status != 100 || request.expects_continue);
     if (is_for_client && request.head.version == http::Version::http_1_1) {
         request.expects_continue = request.expects_continue && request.response.status != 100;
         write_interim(request);
@@ -110,6 +111,9 @@ loop::Task<Received> receive(Request& request, Turn& turn)
     for (;;) {
         const HeadStep step = read_head(request, turn);
         if (step == HeadStep::blocked) {
+            if (turn.hedge != nullptr && turn.hedge->has_won()) {
+                co_return Received{Answer{504, Reason::server_timeout}, Repeat::never, true};
+            }
             if (!client.is_flushed()) {
                 client.flush();
             }

@@ -15,6 +15,7 @@ namespace ladle::worker {
 struct Received {
     std::optional<Answer> failed;
     Repeat repeat = Repeat::never; ///< of a failure
+    bool is_outrun = false;        ///< failed, as the hedge was quicker
 };
 
 /// Fills request.response (its status may be 101 if the client asked for an upgrade) and turn.body. Waits for the server's first

@@ -167,7 +167,7 @@ void write_request_head(const Request& request, RequestBodyForm form, Chain& out
         text.field(kLoadForm, "TEXT"); // some report only where somebody wants to know
     }
     text << request.added_fields;
-    if (request.cache) {
+    if (request.cache || request.asks_as_cache) {
         text << "Surrogate-Capability: ladle=\"Surrogate/1.0\"\r\n";
     }
     if (form.is_chunked) {

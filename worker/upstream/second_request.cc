@@ -31,8 +31,11 @@ SecondRequest::SecondRequest(const Request& cause, RequestKind kind, std::uint32
     request.hides_conditions = cause.hides_conditions;
     request.added_fields = cause.added_fields;
     request.trailers = cause.trailers;
+    request.asks_as_cache = kind == RequestKind::hedge && cause.cache.has_value();
     if (cause.body) {
-        request.body.emplace(cause.parts.spool, nobody.wake, *cause.body);
+        const bool is_counted = kind == RequestKind::hedge; // [mirror] bounds the copies
+        request.body.emplace(cause.parts.spool, is_counted ? std::optional(cause.client_bucket) : std::nullopt, nobody.wake,
+                             *cause.body);
     }
     copy_peer(cause, request, cause.live->config->upstreams[upstream].proxy_protocol.has_value());
 }

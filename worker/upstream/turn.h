@@ -22,6 +22,8 @@ enum class Repeat : std::uint8_t {
     always,        ///< the server says that it did nothing
 };
 
+class Hedge;
+
 struct Turn {
     Upstream* upstream = nullptr;
     std::uint32_t member = 0;
@@ -29,6 +31,7 @@ struct Turn {
     std::unique_ptr<ServerStream> stream;
     std::unique_ptr<Upload> upload; ///< the rest of a request that is answered already; else null
     BodyReader body;              ///< of the response
+    Hedge* hedge = nullptr;       ///< may send the request to a second server while this one is waited for; not in deliver
     unsigned interim = 0;         ///< interim responses of the server so far
     std::chrono::milliseconds patience{0}; ///< to answer in, as another server could be asked; 0 = timeouts.response
     bool is_reused = false;       ///< the connection had carried a request before

@@ -45,6 +45,9 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         }
     }
     follow_orders(0);
+    if (settings.hedge.percent != 0) {
+        look_at_times();
+    }
     candidates_.reserve(members_.size());
     times_.reserve(settings.eject.slow != 0 ? members_.size() : 0);
     has_limits_ = settings.agent || settings.adaptive ||
@@ -57,13 +60,14 @@ std::optional<std::uint32_t> Upstream::find_sticky(std::string_view value) const
     return found == sticky_.end() ? std::nullopt : std::optional(found->second);
 }
 
-bool Upstream::has_other(const Tried& tried, loop::Nanos now) const noexcept
+bool Upstream::has_other(const Tried& tried, loop::Nanos now, Backups backups) const noexcept
 {
     if (has_limits_ && (queued_ != 0 || count_before(0, now) != 0)) {
         return false; // it would wait there for one of the others, and all behind it for this one
     }
     for (std::uint32_t at = 0; at < members_.size(); ++at) {
-        if (!tried.has(at) && is_in_order(members_[at], now) && load_of(at) != kFull) {
+        const bool is_meant = backups == Backups::too || !members_[at].settings->is_backup;
+        if (is_meant && !tried.has(at) && is_in_order(members_[at], now) && load_of(at) != kFull) {
             return true;
         }
     }
@@ -325,7 +329,7 @@ bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
         return false;
     }
     shm::ServerHealth& health = members_[member].entry->health;
-    shm::add_latency(health, std::chrono::nanoseconds(time));
+    add_time(member, time);
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
     note_time(members_[member], time, now);
     const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
@@ -341,9 +345,21 @@ void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos 
         return;
     }
     shm::ServerHealth& health = members_[member].entry->health;
-    shm::add_latency(health, std::chrono::nanoseconds(time));
+    add_time(member, time);
     shm::add_failed_pace(health, now);
     note_success(health, now);
+}
+
+void Upstream::report_unanswered(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+{
+    if (!members_[member].has_entry()) {
+        return;
+    }
+    if (time >= loop::to_nanos(hedge_after_)) {
+        add_time(member, time); // else hedges would hide what is slow, and come sooner and sooner
+    }
+    shm::add_unanswered_pace(members_[member].entry->health, std::chrono::nanoseconds(time), now);
+    report_abandoned(member, time, now);
 }
 
 bool Upstream::report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept
@@ -360,6 +376,14 @@ std::string Upstream::agent_says(std::uint32_t member) const
 {
     const shm::AgentWord word = shm::unpack_agent(agent_of(members_[member]));
     return shm::describe(word, shm::read_note(members_[member].entry->health.agent_note));
+}
+
+void Upstream::add_time(std::uint32_t member, loop::Nanos time) noexcept
+{
+    shm::add_latency(members_[member].entry->health, std::chrono::nanoseconds(time));
+    if (settings_.hedge.percent != 0 && members_.front().has_entry()) {
+        shm::add_time(members_.front().entry->health.recent_times, std::chrono::nanoseconds(time));
+    }
 }
 
 /// It did answer.
@@ -398,6 +422,32 @@ void Upstream::settle_budget(loop::Nanos now) noexcept
         next_settling_ = now + kSettleEvery;
         shm::settle_retries(members_.front().entry->health.retries, count_requests(), now);
     }
+}
+
+bool Upstream::take_hedge(loop::Nanos now) noexcept
+{
+    const bool may = members_.front().has_entry() &&
+                     shm::take_hedge(members_.front().entry->health.hedges, count_requests(), settings_.hedge.budget, now);
+    row_.add(shm::Metric::server_hedges_refused, may ? 0 : 1);
+    return may;
+}
+
+/// Looks anew at what takes long.
+void Upstream::settle_hedging(loop::Nanos now) noexcept
+{
+    if (!members_.front().has_entry()) {
+        return;
+    }
+    shm::ServerHealth& health = members_.front().entry->health;
+    shm::settle_hedges(health.hedges, count_requests(), now);
+    shm::age_times(health.recent_times, now);
+    look_at_times();
+}
+
+void Upstream::look_at_times() noexcept
+{
+    const shm::RecentTimes& times = members_.front().entry->health.recent_times;
+    hedge_after_ = shm::time_to_hedge(times, settings_.hedge.percent, settings_.hedge.soonest);
 }
 
 } // namespace ladle::worker

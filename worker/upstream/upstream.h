@@ -110,8 +110,8 @@ public:
         bool is_panic = false; ///< none is in order
     };
     enum class Purpose : std::uint8_t { request, explanation, copy };
-    /// Picks a member that is not in `tried`. For an explanation nothing is counted; a copy for a mirror goes to no server that
-    /// is out.
+    /// Picks a member that is not in `tried`. For an explanation nothing is counted; a copy for a mirror, or a hedge, goes to
+    /// no server that is out.
     Choice choose(const Tried& tried, loop::Nanos now, const Preference& preference = {}, Purpose purpose = Purpose::request);
     /// Whether the member keeps the clients that it has: it works, and drains at most.
     bool keeps_clients(std::uint32_t member, loop::Nanos now) const noexcept;
@@ -142,6 +142,9 @@ public:
     {
         stir_queue();
         settle_budget(now);
+        if (settings_.hedge.percent != 0) {
+            settle_hedging(now);
+        }
     }
     static constexpr std::size_t kMostCompared = 16;
 
@@ -155,8 +158,10 @@ public:
     bool report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
-    /// The client has left before the member answered; it had so much time.
+    /// Nobody waits for the member's answer any more; it had so much time.
     void report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// A request to the member was given up after `time`, as another one has answered: it would have taken longer.
+    void report_unanswered(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The member has said in a response how loaded it is. False where that tells nothing. Precondition: settings().load_report.
     bool report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept;
 
@@ -168,7 +173,8 @@ public:
     std::string agent_says(std::uint32_t member) const;
 
     /// Whether another member than those in `tried` is in order, so that a request that this one failed is better sent there.
-    bool has_other(const Tried& tried, loop::Nanos now) const noexcept;
+    enum class Backups : std::uint8_t { too, not_they };
+    bool has_other(const Tried& tried, loop::Nanos now, Backups backups = Backups::too) const noexcept;
     /// Whether the budget of all workers lets one more request be sent again; counts it if so.
     bool take_retry(loop::Nanos now) noexcept;
 
@@ -182,6 +188,12 @@ public:
     /// For how long the breaker lets nothing through for certain; 0 = it may.
     loop::Nanos time_shut(loop::Nanos now) const noexcept;
     shm::BreakerReading read_breaker(loop::Nanos now) const noexcept;
+
+    /// After how long a request that has no answer is sent to a second server as well; 0 = never: not configured, or too few
+    /// responses so far to know what is long.
+    std::chrono::milliseconds hedge_after() const noexcept { return hedge_after_; }
+    /// Whether the budget of all workers lets one more request be sent to a second server; counts it if so.
+    bool take_hedge(loop::Nanos now) noexcept;
 
 private:
     static constexpr std::uint32_t kFull = ~std::uint32_t{0};
@@ -252,6 +264,9 @@ private:
     void make_turns();
     void make_tables();
     void settle_budget(loop::Nanos now) noexcept;
+    void settle_hedging(loop::Nanos now) noexcept;
+    void look_at_times() noexcept;
+    void add_time(std::uint32_t member, loop::Nanos time) noexcept;
     std::uint32_t number_of_row() const noexcept { return static_cast<std::uint32_t>(&row_ - regions_.rows); }
     std::uint32_t count_before(std::uint32_t ticket, loop::Nanos now) const noexcept;
     std::uint32_t count_free(const Tried& tried, std::uint32_t most, loop::Nanos now) const noexcept;
@@ -274,6 +289,7 @@ private:
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
+    std::chrono::milliseconds hedge_after_{0};
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
     bool has_limits_ = false;          ///< requests may wait: for a max_conn, an agent that may say one, or `adaptive`
     loop::Timer look_;                 ///< runs while somebody waits

@@ -8,6 +8,7 @@
 using namespace ladle;
 using namespace std::chrono_literals;
 using test::check_says;
+using test::complaints;
 using test::load_good;
 
 namespace {
@@ -199,6 +200,52 @@ TEST_CASE("config: eject and retry have short forms, and defaults")
         load_good(kAppSite + "[upstream.app]\nservers = [\"127.0.0.1:80\", { address = \"127.0.0.1:81\", backup = true }]\n");
     CHECK_FALSE(backup->upstreams.at(0).servers.at(0).is_backup);
     CHECK(backup->upstreams.at(0).servers.at(1).is_backup);
+}
+
+TEST_CASE("config: hedge has a short form, and is off by default")
+{
+    CHECK(load_upstream("").hedge.percent == 0);
+    CHECK(load_upstream("hedge = \"off\"\n").hedge.percent == 0);
+    const config::Hedging brief = load_upstream("hedge = \"p95\"\n").hedge;
+    CHECK(brief.percent == 95);
+    CHECK(brief.budget == config::Hedging{}.budget);
+    CHECK(brief.soonest == config::Hedging{}.soonest);
+    const config::Hedging table = load_upstream("hedge = { at = \"p50\", budget = \"20%\", soonest = \"2ms\" }\n").hedge;
+    CHECK(table.percent == 50);
+    CHECK(table.budget == 20);
+    CHECK(table.soonest == 2ms);
+    CHECK(load_upstream("hedge = \"p99\"\n").hedge.percent == 99);
+}
+
+TEST_CASE("config: mistakes about hedge, and what makes it useless")
+{
+    check_says(R"~(
+[site."a.test"]
+upstream = "app"
+[upstream.app]
+servers = ["127.0.0.1:80", "127.0.0.1:81"]
+hedge = { at = "p94", budget = 5, soonest = "0s" }
+)~",
+               R"~(
+x.toml:5:16: error: expected "off", "p50", "p75", "p90", "p95", "p98" or "p99", got the string "p94"
+    5 | hedge = { at = "p94", budget = 5, soonest = "0s" }
+      |                ^^^^^ did you mean "p90"?
+x.toml:5:32: error: expected a share such as "5%", got the integer 5
+    5 | hedge = { at = "p94", budget = 5, soonest = "0s" }
+      |                                ^ write "5%"
+x.toml:5:45: error: upstream.app.hedge.soonest must be from 1ms to 1h, got 0s
+    5 | hedge = { at = "p94", budget = 5, soonest = "0s" }
+      |                                             ^^^^ in less nothing is known of a server that is about to answer
+)~");
+    const std::string site = "[site.\"a.test\"]\nupstream = \"app\"\n[upstream.app]\n";
+    const auto says = [&](const std::string& lines, std::string_view what) {
+        return complaints(site + lines).find(what) != std::string::npos;
+    };
+    const std::string two = "servers = [\"127.0.0.1:80\", \"127.0.0.1:81\"]\n";
+    CHECK(says("servers = [\"127.0.0.1:80\"]\nhedge = \"p95\"\n", "warning: there is no second server"));
+    CHECK(says(two + "hedge = \"p95\"\nretry = 1\n", "warning: retry = 1 lets a request be sent to one server only"));
+    CHECK(says(two + "hedge = { budget = \"1%\" }\n", "warning: it does not say when"));
+    CHECK(complaints(site + two + "hedge = \"p95\"\n").empty());
 }
 
 TEST_CASE("config: mistakes about health")

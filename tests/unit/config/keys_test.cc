@@ -128,7 +128,7 @@ upstream = "http://127.0.0.1:3000"
 x.toml:3:1: error: unknown key "shards" in [upstream.app]
     3 | shards = true
       | ^^^^^^ known here: servers, tls, protocol, balance, sticky, proxy_protocol, weight, max_conn, adaptive, health, )~"
-               R"~(agent, load_report, eject, breaker, retry, slow_start, panic, keepalive, queue
+               R"~(agent, load_report, eject, breaker, retry, hedge, slow_start, panic, keepalive, queue
 )~");
 }
 

@@ -127,12 +127,16 @@ TEST_CASE("a server's place that is given back keeps nothing of its health")
     health.out_until_ns = 5;
     health.weight = 7;
     shm::add_latency(health, 1s);
+    health.recent_times.counts[5] = 100'000;
+    health.hedges = 7;
     shm::free_server(table, index);
     CHECK(health.order == shm::ServerOrder::none);
     CHECK(health.verdict == shm::Verdict::unknown);
     CHECK(health.out_until_ns == 0);
     CHECK(health.weight == 0);
     CHECK(shm::latency_quantile(health, 50) == 0us);
+    CHECK(shm::time_within(health.recent_times, 50) == 0us);
+    CHECK(health.hedges == 0);
 }
 
 TEST_CASE("an address that checks have found dead is not handed out while another one lives")

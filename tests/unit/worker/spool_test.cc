@@ -228,7 +228,7 @@ TEST_CASE("a second reader of a body shares its bytes, outlives the first, and c
     REQUIRE(body->is_whole_in_memory());
     const std::uint64_t held = bench.value(shm::Metric::spool_memory_bytes);
     const std::uint64_t buffers = bench.value(shm::Metric::buffer_bytes);
-    Spool reader(*bench.parts, *bench.wake, *body);
+    Spool reader(*bench.parts, std::nullopt, *bench.wake, *body);
     reader.settle(50'000);
     CHECK(bench.value(shm::Metric::spool_memory_bytes) == held);
     CHECK(bench.value(shm::Metric::buffer_bytes) == buffers);
@@ -243,6 +243,44 @@ TEST_CASE("a second reader of a body shares its bytes, outlives the first, and c
     at = 0;
     drain(bench, reader, at);
     CHECK(bench.value(shm::Metric::spool_memory_bytes) == 0);
+}
+
+TEST_CASE("a second reader of a body on disk reads its file, and counts only what it reads back")
+{
+    SpoolBench bench(limits_of(kMega, 64 * kMega));
+    {
+        std::optional<Spool> body(std::in_place, *bench.parts, kBucket, *bench.wake, Keep::all);
+        for (int i = 0; i < 60; ++i) {
+            append(*body, 65537);
+            if (i % 7 == 0) {
+                bench.pump();
+            }
+        }
+        std::uint64_t first_at = 0;
+        drain(bench, *body, first_at);
+        REQUIRE(body->may_be_shared());
+        body->settle(0);
+        const std::uint64_t memory = bench.value(shm::Metric::spool_memory_bytes);
+        const std::uint64_t disk = bench.value(shm::Metric::spool_disk_bytes);
+        REQUIRE(disk > 0);
+        Spool reader(*bench.parts, kBucket, *bench.wake, *body);
+        reader.settle(0);
+        CHECK(bench.value(shm::Metric::spool_memory_bytes) == memory);
+        CHECK(bench.value(shm::Metric::spool_disk_bytes) == disk);
+        std::uint64_t at = 0;
+        for (int i = 0; i < 10; ++i) {
+            take(reader, at, 200'000);
+            reader.settle(0);
+            CHECK(bench.value(shm::Metric::spool_memory_bytes) <= memory + Spool::kFileChunk + 4096);
+            bench.pump();
+        }
+        body.reset();
+        drain(bench, reader, at);
+        reader.rewind();
+        at = 0;
+        drain(bench, reader, at);
+    }
+    check_all_given_back(bench);
 }
 
 TEST_CASE("a body that lies on disk, or is not kept, is not whole in memory")
