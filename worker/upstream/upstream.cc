@@ -46,6 +46,8 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
     }
     follow_orders(0);
     if (settings.hedge.percent != 0) {
+        // From the first request on: of what came before the first settling nobody knows when it was.
+        shm::settle_hedges(members_.front().entry->health.hedges, count_requests(), loop::clock_now());
         look_at_times();
     }
     candidates_.reserve(members_.size());
