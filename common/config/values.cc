@@ -312,6 +312,10 @@ Parsed<UpstreamServer> service_server(UpstreamServer server, std::string_view na
                                          fmt::format("write \"srv:{}\"", name.substr(0, colon))});
     }
     server.host_name = normalise_host(name);
+    if (looks_like_ipv4(server.host_name)) {
+        return std::unexpected(Complaint{fmt::format("an address has no SRV records, got \"{}\"", name),
+                                         fmt::format("write \"{}:80\"", name)});
+    }
     const bool has_domain = server.host_name.find('.') != std::string::npos && !service_domain(server.host_name).empty();
     if (!is_host_name(server.host_name) || !has_domain) {
         return std::unexpected(Complaint{fmt::format("expected the name of SRV records after \"srv:\", got \"{}\"", name),

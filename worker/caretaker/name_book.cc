@@ -13,6 +13,13 @@ namespace ladle::worker {
 
 namespace {
 
+/// A target is a whole name, whatever domains resolv.conf would have searched (RFC 2782): its dot tells it from those of the
+/// configuration.
+Sought target_of(const std::string& target)
+{
+    return {Sought::Kind::addresses, target + '.'};
+}
+
 constexpr std::chrono::seconds kMinTtl{1};
 constexpr std::chrono::seconds kMaxTtl{300};
 constexpr unsigned kMaxRetryDoublings = 5; ///< 1 s … 32 s, cut to kMaxRetry
@@ -75,11 +82,11 @@ void NameBook::keep_only(const config::Config& config)
 /// What no server of the configuration is called, and no record of a service points to.
 void NameBook::forget_targets()
 {
-    std::set<std::string_view> wanted;
+    std::set<std::string> wanted;
     for (const auto& [sought, name] : names_) {
         for (const ServiceRecord& record : name.records) {
             if (!name.uses.empty()) {
-                wanted.insert(record.target);
+                wanted.insert(target_of(record.target).name);
             }
         }
     }
@@ -182,7 +189,7 @@ void NameBook::accept(const Sought& sought, Name& name, Resolution resolution)
     }
     settle(sought, name, name.failure);
     for (auto& [other, service] : names_) {
-        const auto points_here = [&sought](const ServiceRecord& record) { return record.target == sought.name; };
+        const auto points_here = [&sought](const ServiceRecord& record) { return target_of(record.target) == sought; };
         if (std::any_of(service.records.begin(), service.records.end(), points_here)) {
             combine(other, service);
         }
@@ -198,7 +205,7 @@ void NameBook::accept_records(const Sought& sought, Name& service, ServiceAnswer
         }
         service.records = std::move(answer.records);
         for (const ServiceRecord& record : service.records) {
-            names_.try_emplace({Sought::Kind::addresses, record.target});
+            names_.try_emplace(target_of(record.target));
         }
     }
     combine(sought, service);
@@ -206,19 +213,21 @@ void NameBook::accept_records(const Sought& sought, Name& service, ServiceAnswer
 }
 
 /// Puts the addresses of a service together. Those it has stay while a target has yet to be answered: half of the hosts would get
-/// the load of all.
+/// the load of all. Where it had none, what is known is better than nothing, and each answer brings more.
 void NameBook::combine(const Sought& sought, Name& service)
 {
     const ServicePlaces places = places_of(service.records, [this](const std::string& target) {
-        const auto known = names_.find({Sought::Kind::addresses, target});
+        const auto known = names_.find(target_of(target));
         return known == names_.end() ? Target{} : Target{known->second.is_answered, &known->second.addresses};
     });
     const auto has_addresses = [this](const Use& use) { return regions_.servers.entries[use.entry].address_count != 0; };
     const bool has_some =
         !service.addresses.empty() || std::any_of(service.uses.begin(), service.uses.end(), has_addresses);
-    const bool is_waiting = places.is_open && (has_some || places.addresses.empty());
+    const bool has_all = has_some && !service.is_partial;
+    const bool is_waiting = places.is_open && (has_all || places.addresses.empty());
     if (!is_waiting && !places.addresses.empty()) {
         service.addresses = places.addresses;
+        service.is_partial = places.is_open;
     }
     if (!service.failure.empty()) {
         settle(sought, service, service.failure);

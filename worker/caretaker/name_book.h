@@ -53,6 +53,7 @@ private:
         std::string failure;                       ///< of the last question; empty = none
         bool is_asking = false;
         bool is_answered = false;
+        bool is_partial = false;     ///< addresses of a service: some of its targets were not answered yet
         bool is_unpublished = false; ///< the table was being written: try again
         bool has_failed = false;     ///< there is no good answer, and the log was told
         std::size_t excess = 0;      ///< addresses that are not used, as the log was told

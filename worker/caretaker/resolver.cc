@@ -19,6 +19,7 @@ namespace ladle::worker {
 
 namespace {
 
+constexpr std::size_t kMostAddresses = 256; // of an answer: one over TCP may have thousands, and each is looked for among all
 constexpr std::chrono::milliseconds kPulse{100};
 constexpr int kTimeoutMs = 500; ///< doubled with each round: a lost datagram costs half a second, a slow server is waited for 4
 constexpr int kTries = 4;
@@ -61,7 +62,7 @@ void append_address(std::vector<shm::ServerAddress>& out, const ares_addrinfo_no
     const auto is_same = [&address](const shm::ServerAddress& a) {
         return a.family == address.family && a.address == address.address;
     };
-    if (std::none_of(out.begin(), out.end(), is_same)) {
+    if (out.size() < kMostAddresses && std::none_of(out.begin(), out.end(), is_same)) {
         out.push_back(address);
     }
 }

@@ -73,7 +73,8 @@ std::optional<ServiceRecord> read_record(MessageReader& reader, bool& is_refused
     ServiceRecord record{reader.number16(), reader.number16(), reader.number16(), reader.name()};
     is_refused |= reader.is_good() && record.target.empty(); // the root, "."
     record.target = config::normalise_host(record.target);
-    if (!reader.is_good() || record.port == 0 || !config::is_host_name(record.target)) {
+    if (!reader.is_good() || record.port == 0 || !config::is_host_name(record.target) ||
+        config::looks_like_ipv4(record.target)) {
         return std::nullopt;
     }
     return record;
@@ -91,16 +92,37 @@ void sort_and_cut(ServiceAnswer& answer)
     }
 }
 
-/// Adds the addresses of one record; where another record has brought one already, their weights add up. Of a target no more count
-/// than could be used: an answer over TCP may have thousands, and each is looked for among all.
-void add_places(std::vector<shm::ServerAddress>& out, const ServiceRecord& record, const std::vector<shm::ServerAddress>& addresses)
+/// A record of the priority that counts.
+struct Candidate {
+    const ServiceRecord& record;
+    const std::vector<shm::ServerAddress>& addresses;
+    std::size_t count; ///< of them, that are used
+};
+
+/// Where there is not room for all addresses, each record has as many as the others, or all that it has: a host with many must not
+/// take the others' load.
+void share_room(std::vector<Candidate>& candidates)
 {
-    const std::size_t count = std::min<std::size_t>(addresses.size(), shm::kMaxAddresses);
-    const auto share = static_cast<std::uint32_t>(kWeightUnit * record.weight / count);
-    for (std::size_t i = 0; i < count; ++i) {
-        shm::ServerAddress place = addresses[i];
-        place.port = record.port;
-        place.weight = std::max(share, 1u);
+    std::size_t left = shm::kMaxAddresses;
+    for (bool has_given = true; has_given;) {
+        has_given = false;
+        for (Candidate& one : candidates) {
+            if (left > 0 && one.count < one.addresses.size()) {
+                ++one.count;
+                --left;
+                has_given = true;
+            }
+        }
+    }
+}
+
+/// Adds the addresses of one record; where another record has brought one already, their weights add up.
+void add_places(std::vector<shm::ServerAddress>& out, const Candidate& candidate)
+{
+    for (std::size_t i = 0; i < candidate.count; ++i) {
+        shm::ServerAddress place = candidate.addresses[i];
+        place.port = candidate.record.port;
+        place.weight = std::max(kWeightUnit * candidate.record.weight / static_cast<std::uint32_t>(candidate.count), 1u);
         const auto known = std::find_if(out.begin(), out.end(), [&](const auto& one) { return one.is_same_place(place); });
         if (known != out.end()) {
             known->weight += place.weight;
@@ -167,15 +189,22 @@ ServiceAnswer read_service_answer(std::span<const unsigned char> message)
 ServicePlaces places_of(const std::vector<ServiceRecord>& records, const std::function<Target(const std::string&)>& find)
 {
     ServicePlaces out;
+    std::vector<Candidate> candidates;
     for (std::size_t i = 0; i < records.size(); ++i) {
         const bool is_next_priority = i > 0 && records[i].priority != records[i - 1].priority;
-        if (is_next_priority && (out.is_open || !out.addresses.empty())) {
+        if (is_next_priority && (out.is_open || !candidates.empty())) {
             break;
         }
         const Target target = find(records[i].target);
         out.is_open |= !target.is_answered;
         if (target.addresses != nullptr && !target.addresses->empty()) {
-            add_places(out.addresses, records[i], *target.addresses);
+            candidates.push_back({records[i], *target.addresses, 0});
+        }
+    }
+    share_room(candidates);
+    for (const Candidate& one : candidates) {
+        if (one.count > 0) {
+            add_places(out.addresses, one);
         }
     }
     return out;

@@ -50,7 +50,7 @@ struct Target {
 
 /// The addresses of a service.
 struct ServicePlaces {
-    std::vector<shm::ServerAddress> addresses; ///< with ports and weights; each once, kMaxAddresses of each record at most
+    std::vector<shm::ServerAddress> addresses; ///< with ports and weights; each once, kMaxAddresses at most
     bool is_open = false;                      ///< a target of theirs, or one that comes before them, has yet to be answered
 };
 

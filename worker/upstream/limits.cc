@@ -19,8 +19,7 @@ std::uint32_t Upstream::limit_of(std::uint32_t member) const noexcept
     return one.has_entry() ? shm::current_limit(one.entry->limit, limit_rules(one)) : 0;
 }
 
-/// How many more it may have; kEndless = as many as there are.
-std::uint32_t Upstream::room_of(const Member& member, std::uint32_t in_flight) const noexcept
+std::uint32_t Upstream::count_room(const Member& member, std::uint32_t in_flight) const noexcept
 {
     const std::uint32_t most = most_of(member);
     const std::uint32_t room = most == 0 ? kEndless : most - std::min(most, in_flight);
@@ -33,11 +32,9 @@ std::uint32_t Upstream::room_of(const Member& member, std::uint32_t in_flight) c
 
 void Upstream::settle_request(std::uint32_t member) noexcept
 {
-    if (settings_.adaptive) {
-        auto& cell = row_.unanswered[members_[member].server->index()];
-        cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-        stir_queue();
-    }
+    auto& cell = row_.unanswered[members_[member].server->index()];
+    cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+    stir_queue();
 }
 
 void Upstream::count_limit_change(shm::LimitChange change) noexcept

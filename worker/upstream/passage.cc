@@ -45,47 +45,34 @@ void log_change(const Upstream& upstream, shm::BreakerChange change, loop::Nanos
 
 } // namespace
 
-std::optional<Answer> refuse_early(Request& request)
+std::optional<Answer> refuse_while_shut(Request& request, const Upstream& upstream)
 {
-    const Upstream& upstream = *request.live->upstreams[request.upstream];
-    if (!upstream.settings().breaker || upstream.time_shut(request.parts.loop.now()) == 0) {
-        return std::nullopt;
-    }
-    return refusal_for(request, upstream);
+    return upstream.time_shut(request.parts.loop.now()) == 0 ? std::nullopt : std::optional(refusal_for(request, upstream));
 }
 
-Passage::Passage(Request& request, Upstream& upstream) noexcept
-    : request_(request), upstream_(upstream),
-      admission_(request.kind == RequestKind::hedge ? shm::Admission{} : upstream.admit(request.parts.loop.now()))
+void Passage::settle()
 {
-}
-
-Passage::~Passage()
-{
-    if (!has_ended_ || request_.kind == RequestKind::hedge) {
-        upstream_.give_back(admission_);
+    if (!has_ended_) {
+        upstream_->give_back(admission_);
         return;
     }
     const loop::Nanos now = request_.parts.loop.now();
-    const shm::BreakerChange change = upstream_.settle_admission(admission_, failure_, now);
+    const shm::BreakerChange change = upstream_->settle_admission(admission_, failure_, now);
     if (change != shm::BreakerChange::none) {
-        log_change(upstream_, change, now);
+        log_change(*upstream_, change, now);
     }
 }
 
-bool Passage::is_shut() const noexcept
+bool Passage::is_refused() const noexcept
 {
-    if (!upstream_.settings().breaker || admission_.kind == shm::Admission::Kind::refused) {
-        return admission_.kind == shm::Admission::Kind::refused;
-    }
-    const shm::BreakerPhase phase = upstream_.read_breaker(request_.parts.loop.now()).phase;
-    return phase == shm::BreakerPhase::open ||
+    const shm::BreakerPhase phase = upstream_->read_breaker(request_.parts.loop.now()).phase;
+    return admission_.kind == shm::Admission::Kind::refused || phase == shm::BreakerPhase::open ||
            (phase == shm::BreakerPhase::half_open && admission_.kind != shm::Admission::Kind::trial);
 }
 
 Answer Passage::refuse()
 {
-    return refusal_for(request_, upstream_);
+    return refusal_for(request_, *upstream_);
 }
 
 } // namespace ladle::worker

@@ -12,18 +12,26 @@
 
 namespace ladle::worker {
 
-/// The answer where the breaker is open for some time yet; to be asked before a body is taken for which there would be no use.
-std::optional<Answer> refuse_early(Request& request);
-
 class Passage {
 public:
-    Passage(Request& request, Upstream& upstream) noexcept;
-    ~Passage();
+    Passage(Request& request, Upstream& upstream) noexcept
+        : request_(request), upstream_(upstream.settings().breaker && request.kind != RequestKind::hedge ? &upstream : nullptr)
+    {
+        if (upstream_ != nullptr) {
+            admission_ = upstream_->admit(request.parts.loop.now());
+        }
+    }
+    ~Passage()
+    {
+        if (upstream_ != nullptr) {
+            settle();
+        }
+    }
     Passage(const Passage&) = delete;
     Passage& operator=(const Passage&) = delete;
 
     /// Whether the request may not be sent: it was refused, or the breaker has opened while it waited.
-    bool is_shut() const noexcept;
+    bool is_shut() const noexcept { return upstream_ != nullptr && is_refused(); }
     /// What it is answered then.
     Answer refuse();
     /// A server was asked and did well, or failed.
@@ -36,11 +44,24 @@ public:
     void note_nothing() noexcept { has_ended_ = false; }
 
 private:
+    bool is_refused() const noexcept;
+    void settle();
+
     Request& request_;
-    Upstream& upstream_;
+    Upstream* const upstream_; ///< null = it has no breaker
     shm::Admission admission_;
     std::optional<shm::ServerFailure> failure_;
     bool has_ended_ = false;
 };
+
+/// The answer where the breaker of `upstream` is open for some time yet.
+std::optional<Answer> refuse_while_shut(Request& request, const Upstream& upstream);
+
+/// The same for the request's upstream; to be asked before a body is taken for which there would be no use.
+inline std::optional<Answer> refuse_early(Request& request)
+{
+    const Upstream& upstream = *request.live->upstreams[request.upstream];
+    return upstream.settings().breaker ? refuse_while_shut(request, upstream) : std::nullopt;
+}
 
 } // namespace ladle::worker

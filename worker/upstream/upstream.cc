@@ -333,7 +333,9 @@ bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
     shm::ServerHealth& health = members_[member].entry->health;
     add_time(member, time);
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
-    note_time(members_[member], time, now);
+    if (settings_.adaptive) {
+        note_time(members_[member], time, now);
+    }
     const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
     if (speed == Speed::fine) {
         note_success(health, now);

@@ -122,7 +122,7 @@ public:
     Lease take(const Choice& choice, loop::Nanos now) noexcept;
     /// Counts one request in flight on the member.
     void begin_request(std::uint32_t member) noexcept;
-    /// It is answered, or will not be. To be said once of each, before its end.
+    /// It is answered, or will not be. To be said once of each, before its end, where the limit finds itself.
     void settle_request(std::uint32_t member) noexcept;
     /// Ends it and tells the oldest waiter.
     void end_request(std::uint32_t member) noexcept;
@@ -245,7 +245,12 @@ private:
     shm::Breaker* breaker() const noexcept;
     bool finds_limit_of(const Member& member) const noexcept { return settings_.adaptive && member.has_entry(); }
     shm::LimitRules limit_rules(const Member& member) const noexcept;
-    std::uint32_t room_of(const Member& member, std::uint32_t in_flight) const noexcept;
+    std::uint32_t room_of(const Member& member, std::uint32_t in_flight) const noexcept
+    {
+        const bool may_have_limit = settings_.adaptive || settings_.agent || member.settings->max_conn != 0;
+        return may_have_limit ? count_room(member, in_flight) : kEndless;
+    }
+    std::uint32_t count_room(const Member& member, std::uint32_t in_flight) const noexcept;
     void count_limit_change(shm::LimitChange change) noexcept;
     void note_time(const Member& member, loop::Nanos time, loop::Nanos now) noexcept;
     void note_overload(const Member& member, loop::Nanos waited, loop::Nanos now) noexcept;
@@ -337,7 +342,7 @@ public:
     /// The request is answered: what is left is its body.
     void settle() noexcept
     {
-        if (upstream_ != nullptr && !std::exchange(is_settled_, true)) {
+        if (upstream_ != nullptr && upstream_->settings().adaptive && !std::exchange(is_settled_, true)) {
             upstream_->settle_request(member_);
         }
     }

@@ -283,6 +283,19 @@ x.toml:10:12: error: expected the name of an [upstream.NAME] or a URL, got "srv:
 )~");
 }
 
+TEST_CASE("config: an address is no name of a service")
+{
+    check_says(R"~(
+upstream.app.servers = ["srv:10.0.0.1"]
+site."a.test".upstream = "app"
+)~",
+               R"~(
+x.toml:1:25: error: an address has no SRV records, got "10.0.0.1"
+    1 | upstream.app.servers = ["srv:10.0.0.1"]
+      |                         ^^^^^^^^^^^^^^ write "10.0.0.1:80"
+)~");
+}
+
 TEST_CASE("config: the name of an upstream")
 {
     check_says(R"~(

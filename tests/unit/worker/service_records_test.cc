@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <netinet/in.h>
 #include <string>
@@ -89,8 +90,8 @@ TEST_CASE("a service's records are read by priority, then the heavier first, wit
 
 TEST_CASE("records that lead nowhere are passed over; none that leads somewhere is a failure that says why")
 {
-    const auto some = read(message_of({srv(0, 0, 0, "noport.test"), srv(0, 0, 80, "bad name.test"), srv(0, 0, 80, "a.test"),
-                                       record_of(16, 1, "text")}));
+    const auto some = read(message_of({srv(0, 0, 0, "noport.test"), srv(0, 0, 80, "bad name.test"), srv(0, 0, 80, "10.0.0.1"),
+                                       srv(0, 0, 80, "a.test"), record_of(16, 1, "text")}));
     CHECK(some.records == std::vector<ServiceRecord>{{0, 0, 80, "a.test"}});
     CHECK(some.ttl.count() == 60); // that of the TXT record is not ours
     CHECK(read(message_of({srv(0, 0, 0, "")})).failure == "its SRV record says that there is no such service");
@@ -168,7 +169,7 @@ TEST_CASE("a record's weight is shared by its target's addresses; records that n
     CHECK(equal[0].weight == equal[2].weight);
 }
 
-TEST_CASE("of a target with thousands of addresses no more count than are used, and they share its weight")
+TEST_CASE("where there is not room for all addresses each record has its part of it, and its weight is that of its addresses")
 {
     std::vector<ServerAddress> many;
     for (unsigned i = 0; i < 4000; ++i) {
@@ -176,6 +177,10 @@ TEST_CASE("of a target with thousands of addresses no more count than are used, 
         many.back().address[2] = static_cast<std::uint8_t>(i >> 8);
     }
     const auto out = places({{1, 16, 80, "a"}, {1, 1, 80, "b"}}, {{"a", many}, {"b", {host_address(200)}}}).addresses;
-    REQUIRE(out.size() == ladle::shm::kMaxAddresses + 1);
-    CHECK(out.front().weight == out.back().weight);
+    REQUIRE(out.size() == ladle::shm::kMaxAddresses);
+    CHECK(out.back().address[3] == 200);
+    CHECK(out.front().weight * 15 == out.back().weight * 16); // 16 of 15 addresses beside 1 of one
+    const auto crowd = places({{1, 1, 81, "a"}, {1, 1, 82, "a"}, {1, 1, 83, "a"}}, {{"a", many}}).addresses;
+    CHECK(crowd.size() == ladle::shm::kMaxAddresses);
+    CHECK(std::ranges::count(crowd, 83, &ServerAddress::port) == 5);
 }
