@@ -28,6 +28,8 @@ constexpr std::uint32_t kTakenMask = (1u << 12) - 1;
 constexpr std::uint32_t kWhoMask = (1u << 8) - 1;
 constexpr std::uint32_t kEndedWell = 255;
 constexpr std::uint64_t kLeastPatience = 5'000'000'000; // with a trial
+constexpr std::uint64_t kMostPatience = 300'000'000'000; // that the 12 bits of its time can tell
+constexpr std::uint64_t kMostBehind = (std::uint64_t{1} << 42) >> kSinceTick; // more than an hour: how far clocks read may differ
 
 constexpr unsigned kIndexShift = 40;
 constexpr std::uint64_t kIndexMask = (1u << 24) - 1;
@@ -74,7 +76,7 @@ std::uint16_t next_round(std::uint16_t round) noexcept
 std::uint64_t phase_age(const Breaking& state, std::uint64_t now_ns) noexcept
 {
     const std::uint64_t ticks = (since_tick(now_ns) - state.since) & kSinceMask;
-    return ticks > kSinceMask / 2 ? 0 : ticks << kSinceTick;
+    return ticks > kSinceMask - kMostBehind ? 0 : ticks << kSinceTick;
 }
 
 /// How long it is open at this level, in whole ticks.
@@ -97,7 +99,7 @@ bool is_free(std::uint32_t word, std::uint16_t round, const BreakerRules& rules,
     if (word == 0 || word >> kTrialRoundShift != round) {
         return true;
     }
-    const std::uint64_t patience = std::max(static_cast<std::uint64_t>(rules.time.count()), kLeastPatience);
+    const std::uint64_t patience = std::clamp(static_cast<std::uint64_t>(rules.time.count()), kLeastPatience, kMostPatience);
     const std::uint32_t ticks = (static_cast<std::uint32_t>(now_ns >> kTakenTick) - (word >> kTakenShift)) & kTakenMask;
     return (word & kWhoMask) != kEndedWell && ticks < kTakenMask / 2 && std::uint64_t{ticks} << kTakenTick > patience;
 }
@@ -208,6 +210,14 @@ Admission admit(Breaker& breaker, const BreakerRules& rules, std::uint32_t row, 
             const Breaking next{BreakerPhase::half_open, state.round, 0, state.level, since_tick(now_ns)};
             if (breaker.state.compare_exchange_strong(seen, next.packed(), kOrder, std::memory_order_acquire)) {
                 seen = next.packed();
+            }
+            continue;
+        }
+        if (state.good >= std::min(rules.trials, kMostTrials)) { // more were asked for when those ended
+            clear_counts(breaker);
+            const Breaking closed{BreakerPhase::closed, next_round(state.round), 0, state.level, since_tick(now_ns)};
+            if (breaker.state.compare_exchange_strong(seen, closed.packed(), kOrder, std::memory_order_acquire)) {
+                return {Admission::Kind::passes, 0, closed.round, 0, true};
             }
             continue;
         }

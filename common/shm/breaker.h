@@ -12,7 +12,8 @@
 // Any worker writes, by compare-and-swap; whoever's exchange changes the phase does what goes with it (the log line). Rounds are
 // counted at each opening: how a request ends counts in its own round alone. After the death of a process the master frees the
 // places of its trials (0 = free), and others take them; a trial's end is counted before its place is marked, so a death in
-// between means one trial more. The place of a trial that does not end is somebody else's after `for` (five seconds at least).
+// between means one trial more. The place of a trial that does not end is somebody else's after `for` (from five seconds to five
+// minutes).
 #pragma once
 
 #include "common/shm/server_health.h"
@@ -54,6 +55,7 @@ struct Admission {
     std::uint8_t trial = 0; ///< its place
     std::uint16_t round = 0;
     std::uint32_t word = 0; ///< in that place
+    bool has_closed = false; ///< the breaker, by asking: a reload has made fewer trials enough
 };
 Admission admit(Breaker& breaker, const BreakerRules& rules, std::uint32_t row, std::uint64_t now_ns) noexcept;
 

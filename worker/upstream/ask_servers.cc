@@ -225,7 +225,9 @@ void judge(const Request& request, const Turn& turn, const Received& received, P
     } else if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
             report_failure(request, turn, *failure);
-            passage.note(*failure);
+            if (request.client.body.is_complete()) { // else it may be for the client, which takes its time
+                passage.note(*failure);
+            }
         } else if (received.failed->reason == Reason::client_left && turn.request_complete) {
             turn.upstream->report_abandoned(turn.member, loop::clock_now() - request.times.connected, request.parts.loop.now());
         }
@@ -317,6 +319,9 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn, cons
     for (;;) {
         std::optional<Answer> failed = co_await choose(request, turn, tried);
         if (failed) {
+            if (failed->reason == Reason::client_left) {
+                passage.note_nothing(); // another server might have done better than the last one
+            }
             co_return failed->reason == Reason::no_server&& unreachable ? unreachable : failed;
         }
         if (passage.is_shut()) { // since, as others failed
@@ -326,6 +331,9 @@ loop::Task<std::optional<Answer>> ask_servers(Request& request, Turn& turn, cons
         Connected connected = co_await try_connect(request, turn, freshness, tried, passage);
         if (connected.failed) {
             unreachable = connected.failed;
+            if (connected.failed->reason == Reason::client_left) {
+                passage.note_nothing();
+            }
             const bool is_last = !rules.on_connect || tried.size() >= rules.attempts || request.kind != RequestKind::client;
             if (is_last || connected.failed->reason == Reason::client_left) {
                 co_return unreachable;

@@ -19,6 +19,7 @@ shm::Admission Upstream::admit(loop::Nanos now) noexcept
     }
     const shm::Admission admission = shm::admit(*own, breaker_rules(*settings_.breaker), number_of_row(), now);
     row_.add(shm::Metric::breaker_trials, admission.kind == shm::Admission::Kind::trial ? 1 : 0);
+    row_.add(shm::Metric::breaker_closed, admission.has_closed ? 1 : 0);
     return admission;
 }
 

@@ -13,6 +13,7 @@ constexpr loop::Nanos kBreakerSecond = 1'000'000'000;
 
 Answer refusal_for(Request& request, const Upstream& upstream)
 {
+    request.upstream_name = upstream.settings().name;
     const loop::Nanos shut = upstream.time_shut(request.parts.loop.now());
     request.parts.row.add(shm::Metric::breaker_refused);
     const auto seconds = static_cast<std::uint32_t>((shut + kBreakerSecond - 1) / kBreakerSecond);
@@ -48,6 +49,15 @@ void log_change(const Upstream& upstream, shm::BreakerChange change, loop::Nanos
 std::optional<Answer> refuse_while_shut(Request& request, const Upstream& upstream)
 {
     return upstream.time_shut(request.parts.loop.now()) == 0 ? std::nullopt : std::optional(refusal_for(request, upstream));
+}
+
+void Passage::enter()
+{
+    const loop::Nanos now = request_.parts.loop.now();
+    admission_ = upstream_->admit(now);
+    if (admission_.has_closed) {
+        log_change(*upstream_, shm::BreakerChange::closed, now);
+    }
 }
 
 void Passage::settle()

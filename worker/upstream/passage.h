@@ -14,11 +14,11 @@ namespace ladle::worker {
 
 class Passage {
 public:
-    Passage(Request& request, Upstream& upstream) noexcept
+    Passage(Request& request, Upstream& upstream)
         : request_(request), upstream_(upstream.settings().breaker && request.kind != RequestKind::hedge ? &upstream : nullptr)
     {
         if (upstream_ != nullptr) {
-            admission_ = upstream_->admit(request.parts.loop.now());
+            enter();
         }
     }
     ~Passage()
@@ -45,6 +45,7 @@ public:
 
 private:
     bool is_refused() const noexcept;
+    void enter();
     void settle();
 
     Request& request_;

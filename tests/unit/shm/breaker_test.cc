@@ -61,6 +61,36 @@ struct BreakerBench {
 
 } // namespace
 
+TEST_CASE("breaker: trials that were enough for a reload with fewer close it, and it is long open only where it says so")
+{
+    BreakerBench bench;
+    bench.half_open();
+    CHECK(bench.end(bench.admit()) == BreakerChange::none);
+    CHECK(bench.end(bench.admit()) == BreakerChange::none);
+    bench.rules.trials = 2;
+    const Admission next = bench.admit();
+    CHECK(next.kind == Admission::Kind::passes);
+    CHECK(next.has_closed);
+    CHECK(bench.phase() == BreakerPhase::closed);
+    CHECK_FALSE(bench.admit().has_closed);
+    bench.open();
+    bench.now += 120ull * 86'400 * kBreakerSecond; // nobody has asked for so long
+    CHECK(bench.admit().kind == Admission::Kind::trial);
+}
+
+TEST_CASE("breaker: a trial that hangs gives way also where it is open for an hour at a time")
+{
+    BreakerBench bench;
+    bench.rules.time = bench.rules.longest = 1h;
+    bench.half_open(3601);
+    for (int i = 0; i < 3; ++i) {
+        REQUIRE(bench.admit().kind == Admission::Kind::trial);
+    }
+    CHECK(bench.is_refused());
+    bench.now += 301 * kBreakerSecond;
+    CHECK(bench.admit().kind == Admission::Kind::trial);
+}
+
 TEST_CASE("breaker: it opens at the rate, with as many requests as it takes, and not before")
 {
     BreakerBench bench;
