@@ -245,9 +245,8 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"retry", "budget", Type::percent, "20%", "0%..100%", "of the upstream's requests that may be sent again, all workers together, and ten in ten seconds in any case; requests that were not sent do not count"},
     {"retry", "per_try", Type::duration, "0s", "0s..1h", "how long one server may take to answer before another one is asked; 0s is timeouts.response, and then none is"},
 
-    {"hedge", "at", Type::choice, "off", "off|p50|p75|p90|p95|p98|p99", "p95: once 95% of the upstream's latest responses have come sooner; for methods that may be repeated (GET, HEAD, OPTIONS, PUT, DELETE, "
-                                                                     "TRACE), with the body kept"},
-    {"hedge", "budget", Type::percent, "5%", "0%..100%", "of the upstream's requests that may be sent twice, all workers together: no more, however slow all are"},
+    {"hedge", "at", Type::choice, "off", "off|p50|p75|p90|p95|p98|p99", "p95: once 95% of the upstream's latest responses have come sooner; for safe methods (GET, HEAD, OPTIONS, TRACE), with the body kept"},
+    {"hedge", "budget", Type::percent, "5%", "0%..100%", "of all that is sent to the upstream, what may be sent for the second time, all workers together: no more, however slow all are"},
     {"hedge", "soonest", Type::duration, "10ms", "1ms..1h", "never before, however quick most responses are", kServer, "in less nothing is known of a server that is about to answer"},
 
     {"upstream_tls", "on", Type::boolean, "true", "", "false: they speak plain HTTP; a table without it switches TLS on"},

@@ -259,9 +259,9 @@ std::unique_ptr<Hedge> begin_hedge(Request& request, Turn& turn, const Tried& tr
 loop::Task<Received> ask(Request& request, Turn& turn, Tried& tried, Passage& passage)
 {
     const std::chrono::milliseconds per_try = turn.upstream->settings().retry.per_try;
-    turn.patience = per_try.count() > 0 && per_try < request.timeouts().response && may_ask_another(request, turn, tried)
-                        ? per_try
-                        : std::chrono::milliseconds(0);
+    const bool is_short = per_try.count() > 0 && per_try < request.timeouts().response;
+    const bool may_end = is_short && (request.kind == RequestKind::hedge || may_ask_another(request, turn, tried));
+    turn.patience = may_end ? per_try : std::chrono::milliseconds(0);
     std::unique_ptr<Hedge> hedge;
     if (turn.upstream->hedge_after().count() > 0) {
         hedge = begin_hedge(request, turn, tried);

@@ -10,10 +10,13 @@ namespace ladle::worker {
 
 bool Hedge::may_hedge(const Request& request, const Turn& turn)
 {
-    // A client that is kept to a server has its session there: another one would be quick to answer that it knows no such client.
+    // Idempotent is not enough: of two DELETEs under way one may be quick to say 404, and a PUT that was given up may still be
+    // done after the client's next one. A client that is kept to a server has its session there: another one would be quick to
+    // answer that it knows no such client.
     const bool is_kept = request.sticky_member == turn.member;
     const bool has_body = request.body.has_value();
-    return request.hedged == Hedged::no && !request.wants_upgrade && !request.is_grpc && !request.client.is_early() && !is_kept &&
+    return http::is_safe(request.head.method) && request.hedged == Hedged::no && !request.wants_upgrade && !request.is_grpc &&
+           !request.client.is_early() && !is_kept &&
            (!has_body || (request.client.body.is_complete() && request.body->keeps_whole()));
 }
 

@@ -92,10 +92,10 @@ def warm_up(proxy, count=150):
 
 @pytest.fixture
 def hedging(ladle):
-    """make(servers, settings, **upstream) → a Ladle of two workers whose upstream hedges after 30 ms or so, warmed up"""
+    """make(servers, settings, **upstream) → a Ladle of two workers whose upstream hedges after 100 ms or so, warmed up"""
     def make(servers, settings=None, warm=True, **upstream):
         app = merge({"servers": [server.text for server in servers], "balance": "round_robin",
-                     "hedge": {"at": "p95", "budget": "100%", "soonest": "30ms"}}, upstream)
+                     "hedge": {"at": "p95", "budget": "100%", "soonest": "100ms"}}, upstream)
         proxy = ladle(settings=merge({"server": {"workers": 2}, "upstream": {"app": app}, "site": {"*": {"upstream": "app"}}}, settings or {}))
         if warm:
             warm_up(proxy)
