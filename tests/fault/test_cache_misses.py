@@ -144,6 +144,7 @@ def test_the_one_that_fetches_is_killed(ladle, origin, cleanup):
         crowd = spread_crowd(proxy, count, cleanup)
         crowd.ask(path)
         waiting.until(lambda: waits(proxy) >= before + count - 1, "all but one to wait")
+        server.wait_requests(asked + 1)
         assert len(server.requests) == asked + 1
         lost, killed_at = kill_filler(proxy, server, proxy.port)
         server.wait_requests(asked + 2)
