@@ -230,8 +230,12 @@ class Ladle:
                 found[int(match[1])] = pid
         return found
 
-    def wait_workers(self, count, deadline=None):
-        return waiting.until(lambda: (found := self.workers()) and len(found) == count and found, f"{count} workers", deadline)
+    def wait_workers(self, count, deadline=None, without=None):
+        """`without`: the one that was killed, which may live on for a moment."""
+        def found():
+            workers = self.workers()
+            return workers if len(workers) == count and without not in workers.values() else None
+        return waiting.until(found, f"{count} workers", deadline)
 
     def caretaker(self):
         found = [pid for pid in self.children() if title(pid).startswith("ladle: caretaker") and not is_zombie(pid)]

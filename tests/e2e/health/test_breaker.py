@@ -174,8 +174,9 @@ def test_it_outlives_a_reload_an_upgrade_and_a_crash(ladle, origin):
     open_it(proxy, server)
     seen = server.count
     assert proxy.reload().returncode == 0
-    os.kill(next(iter(proxy.wait_workers(3).values())), signal.SIGKILL)
-    proxy.wait_workers(3)
+    killed = proxy.wait_workers(3)[0]
+    os.kill(killed, signal.SIGKILL)
+    proxy.wait_workers(3, without=killed)
     assert proxy.command("upgrade").returncode == 0
     assert state(proxy)["state"] == "open"
     assert set(statuses(proxy, 10)) == {503} and server.count == seen
