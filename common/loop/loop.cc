@@ -99,14 +99,14 @@ void Loop::run()
 {
     while (!stopping_) {
         now_ = 0;
-        const bool has_work = posted_.is_linked() || patient_.is_linked();
+        const bool has_work = first_.is_linked() || last_.is_linked() || patient_.is_linked();
         event_base_loop(base_, has_work ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         run_posted();
         if (patient_.is_linked()) {
             const Nanos begun = clock_now();
             run_patient();
             const bool is_too_much = patient_.is_linked() && clock_now() - begun >= kPatientTime;
-            if (is_too_much && !posted_.is_linked() && epoll_descriptor_ >= 0) {
+            if (is_too_much && !first_.is_linked() && !last_.is_linked() && epoll_descriptor_ >= 0) {
                 rest(epoll_descriptor_);
             }
         }
@@ -114,20 +114,37 @@ void Loop::run()
     stopping_ = false;
 }
 
-void Loop::run_posted()
+namespace {
+
+/// All that is in `list` is in `batch` then, which was empty.
+void take_all(Link& list, Link& batch) noexcept
 {
-    // Only what is there now: work posted by this work waits for the next turn, so that I/O is never starved.
-    Link batch;
-    if (!posted_.is_linked()) {
-        return;
+    if (list.is_linked()) {
+        batch.insert_before(list);
+        list.unlink();
     }
-    batch.insert_before(posted_);
-    posted_.unlink();
+}
+
+} // namespace
+
+void Loop::run_all(Link& batch)
+{
     while (batch.is_linked()) {
         auto& work = static_cast<Posted&>(*batch.next);
         work.unlink();
         work.function_(work.self_);
     }
+}
+
+void Loop::run_posted()
+{
+    // Only what is there now: work posted by this work waits for the next turn, so that I/O is never starved.
+    Link first;
+    Link last;
+    take_all(first_, first);
+    take_all(last_, last);
+    run_all(first);
+    run_all(last);
 }
 
 void Loop::run_patient()
@@ -148,7 +165,8 @@ void Loop::run_patient()
 void Posted::post(Loop& loop) noexcept
 {
     if (!is_linked()) {
-        insert_before(is_patient_ ? loop.patient_ : loop.posted_);
+        Link& list = order_ == Order::first ? loop.first_ : order_ == Order::last ? loop.last_ : loop.patient_;
+        insert_before(list);
     }
 }
 

@@ -60,6 +60,16 @@ struct Link {
 
 class Loop;
 
+/// When in a turn of the loop posted work runs; within each, in the order of posting.
+enum class Order : std::uint8_t {
+    first,
+    /// After all of `first`, also if posted in the turn before: for those who gather what others make, and send it at once.
+    last,
+    /// After all else, for as long as kPatientTime; what is left of it then waits for the next turn. For those who could make turns
+    /// long for all others.
+    patient,
+};
+
 /// Work to run once, soon, outside the current callback. Reusable; posting it twice before it ran is one run.
 class Posted : private Link {
 public:
@@ -67,16 +77,15 @@ public:
     Posted(Function function, void* self) noexcept : function_(function), self_(self) {}
     void post(Loop& loop) noexcept;
     void cancel() noexcept { unlink(); }
-    /// From the next post on. Patient work runs after all else of a turn, in order, for as long as kPatientTime; what is left of it
-    /// then waits for the next turn. For those who could make turns long for all others.
-    void set_patient(bool is_patient) noexcept { is_patient_ = is_patient; }
-    bool is_patient() const noexcept { return is_patient_; }
+    /// From the next post on.
+    void set_order(Order order) noexcept { order_ = order; }
+    bool is_patient() const noexcept { return order_ == Order::patient; }
 
 private:
     friend class Loop;
     Function function_;
     void* self_;
-    bool is_patient_ = false;
+    Order order_ = Order::first;
 };
 
 /// A one-shot timer with the wheel's grain of 100 ms: fires at or up to 200 ms after its time, never before.
@@ -137,6 +146,7 @@ private:
     static void on_tick(int, short, void* self);
     void turn_wheel();
     void put_in_wheel(Deadline& deadline) noexcept;
+    static void run_all(Link& batch);
     void run_posted();
     void run_patient();
     static constexpr Nanos kPatientTime = 100'000; ///< in a turn; one piece of work is always done
@@ -148,7 +158,8 @@ private:
     Nanos now_ = 0;
     Nanos wheel_tick_ = 0; ///< last grain looked at
     Link wheel_[kSlots];
-    Link posted_;
+    Link first_;
+    Link last_;
     Link patient_;
     void (*tick_function_)(void*) = nullptr;
     void* tick_self_ = nullptr;

@@ -40,9 +40,10 @@ void H2Connection::set_patient(bool is_patient) noexcept
     if (this->is_patient() == is_patient) {
         return;
     }
-    client_.wake.news().set_patient(is_patient);
+    // The connection sends what its streams made in this turn and the one before.
+    client_.wake.news().set_order(is_patient ? loop::Order::patient : loop::Order::last);
     for (loop::Link* at = streams_.next; at != &streams_; at = at->next) {
-        static_cast<H2Stream&>(*at).wake.news().set_patient(is_patient);
+        static_cast<H2Stream&>(*at).wake.news().set_order(is_patient ? loop::Order::patient : loop::Order::first);
     }
 }
 

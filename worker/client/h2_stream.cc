@@ -37,7 +37,9 @@ H2Stream::H2Stream(H2Connection& connection, std::int32_t number, const ClientSt
     destination = peer_of.destination;
     transport = peer_of.transport;
     encryption = peer_of.encryption;
-    wake.news().set_patient(peer_of.wake.news().is_patient());
+    if (peer_of.wake.news().is_patient()) {
+        wake.news().set_order(loop::Order::patient);
+    }
     came_early = peer_of.came_early;
 }
 

@@ -249,7 +249,7 @@ loop::Task<After> Session::serve_all()
         protocol = found;
     }
     if (protocol == Protocol::http_2) {
-        client_.wake.news().set_patient(true); // as it is new, behind all others from its first frame on
+        client_.wake.news().set_order(loop::Order::patient); // as it is new, behind all others from its first frame on
         client_.wake.kick_later();
         co_await client_.wake.wait();
         h2_ = std::make_unique<H2Connection>(*this, client_);

@@ -43,7 +43,7 @@ RequestCopy::RequestCopy(const Request& cause, std::uint32_t upstream, std::uint
       turn_(second_.turn), limit_(cause.parts.loop, &RequestCopy::on_limit, this)
 {
     place_.emplace(copies_, body_bytes);
-    nobody_.wake.news().set_patient(true); // clients come first
+    nobody_.wake.news().set_order(loop::Order::patient); // clients come first
     const bool says_early = cause.is_trusted_peer && cause.head.fields.has(http::FieldName::early_data);
     if (cause.client.is_early() && !says_early) {
         request_.added_fields += "Early-Data: 1\r\n"; // RFC 8470 §5.1

@@ -12,6 +12,7 @@ namespace {
 
 using ladle::loop::clock_now;
 using ladle::loop::Loop;
+using ladle::loop::Order;
 using ladle::loop::Posted;
 
 /// Work that notes its name, once for each post, and posts itself again `again` times.
@@ -47,12 +48,29 @@ TEST_CASE("loop: patient work runs behind all other work of its turn")
     std::string log;
     Noted patient(*loop, log, 'p', 1);
     Noted other(*loop, log, 'o', 2);
-    patient.work.set_patient(true);
+    patient.work.set_order(Order::patient);
     other.ends = true;
     patient.work.post(*loop);
     other.work.post(*loop);
     loop->run();
     CHECK(log == "opopo");
+}
+
+TEST_CASE("loop: work of the order `last` runs behind what its turn has, and before patient work")
+{
+    const auto loop = std::move(*Loop::make());
+    std::string log;
+    Noted patient(*loop, log, 'p', 2);
+    Noted last(*loop, log, 'l', 2);
+    Noted first(*loop, log, 'f', 3);
+    patient.work.set_order(Order::patient);
+    last.work.set_order(Order::last);
+    first.ends = true;
+    for (Noted* noted : {&patient, &last, &first}) {
+        noted->work.post(*loop);
+    }
+    loop->run();
+    CHECK(log == "flpflpflpf");
 }
 
 TEST_CASE("loop: of patient work that takes long one piece a turn is done, in order, and other work has its turns")
@@ -65,7 +83,7 @@ TEST_CASE("loop: of patient work that takes long one piece a turn is done, in or
     Noted slow_b(*loop, log, 'b');
     for (Noted* slow : {&slow_a, &slow_b}) {
         slow->lasts = 1'000'000;
-        slow->work.set_patient(true);
+        slow->work.set_order(Order::patient);
         slow->work.post(*loop);
     }
     other.work.post(*loop);
@@ -80,7 +98,7 @@ TEST_CASE("loop: where there is nothing but too much patient work, the loop slee
     Noted endless(*loop, log, 'p', 100);
     endless.lasts = 300'000;
     endless.ends = true;
-    endless.work.set_patient(true);
+    endless.work.set_order(Order::patient);
     const auto cpu_now = [] {
         timespec t{};
         ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -100,7 +118,7 @@ TEST_CASE("loop: patient work that was cancelled does not run")
     Noted patient(*loop, log, 'p');
     Noted other(*loop, log, 'o', 2);
     other.ends = true;
-    patient.work.set_patient(true);
+    patient.work.set_order(Order::patient);
     patient.work.post(*loop);
     patient.work.cancel();
     other.work.post(*loop);
