@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import socket
 
+from . import waiting
 from .wire import Reader
 
 _ssl = ctypes.CDLL(ctypes.util.find_library("ssl"))
@@ -55,7 +56,7 @@ _settings_control(_settings, SET_MIN_VERSION, TLS_1_3, None)
 class EarlyClient:
     """One connection. `session` is another's session(); certificates are not verified. `sent` is what went out until the handshake was done."""
 
-    def __init__(self, address, session=None, name="site.test", protocols=(), timeout=10.0):
+    def __init__(self, address, session=None, name="site.test", protocols=(), timeout=waiting.PATIENCE):
         self.sock = socket.create_connection(address, timeout)
         self.ssl, self.incoming, self.outgoing = _new(_settings), _new_bio(_memory()), _new_bio(_memory())
         _set_bio(self.ssl, self.incoming, self.outgoing)

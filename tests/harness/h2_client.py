@@ -7,6 +7,8 @@ from collections import namedtuple
 
 import hpack
 
+from . import waiting
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 PRIORITY_UPDATE = 0x10
@@ -67,7 +69,7 @@ class H2Frames:
 class H2Client(H2Frames):
     """One connection. acks: answer SETTINGS and PING; windows: open windows as data comes; source: its own address."""
 
-    def __init__(self, address, settings=(), acks=True, windows=True, timeout=10.0, receive_buffer=None, preface=PREFACE, source=None):
+    def __init__(self, address, settings=(), acks=True, windows=True, timeout=waiting.PATIENCE, receive_buffer=None, preface=PREFACE, source=None):
         super().__init__()
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:

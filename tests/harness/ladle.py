@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 
-from . import waiting
+from . import settling, waiting
 from .raw_client import RawClient
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -119,6 +119,7 @@ class Ladle:
     def command(self, *arguments, timeout=60, config=True, **more):
         """Runs `ladle ARGUMENTS --config FILE` and returns the finished process (stdout, stderr, returncode)."""
         line = [self.binary, *arguments] + (["--config", self.config] if config else [])
+        self._settle()
         return subprocess.run(line, capture_output=True, text=True, timeout=timeout, check=False, **more)
 
     def reload(self):
@@ -138,6 +139,8 @@ class Ladle:
         return json.loads(answer)
 
     def status(self):
+        """With all counts of what clients have their answers to."""
+        self._settle()
         answer = self.ask("status")
         assert answer.pop("ok"), answer
         return answer
@@ -146,30 +149,34 @@ class Ladle:
         """Waits for one of these states. The master answers before its workers are ready, and a worker that dies by then ends the start."""
         self.stderr = open(self.path("stderr.log"), "ab")
         self.process = subprocess.Popen([*self.wrap, self.binary, "run", "--config", self.config], stdout=self.stderr, stderr=self.stderr)
-        waiting.until(lambda: self._state() in until, f"ladle to be {until}", 30 if self.wrap else None)
+        waiting.until(lambda: self._state() in until, f"ladle to be {until}", waiting.PATIENCE)
         return self
 
     def _state(self):
         if self.process.poll() is not None:
             raise AssertionError(f"ladle ended with {self.process.returncode}: {self.output()}")
         try:
-            return self.status()["state"]
+            return self.ask("status")["state"]
         except OSError:
             return None
+
+    def _settle(self):
+        if self.process and self.process.poll() is None:
+            settling.settle(self.process.pid)
 
     def stop(self, check=True):
         """Ends the proxy, and fails if a sanitizer or an assertion spoke."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(waiting.PATIENCE)
             except subprocess.TimeoutExpired:
                 for pid in self.children():
                     os.kill(pid, signal.SIGKILL)
                 self.process.kill()
                 self.process.wait()
                 if check:
-                    raise AssertionError("ladle did not stop within 15 s of SIGTERM: " + self.output()) from None
+                    raise AssertionError(f"ladle did not stop within {waiting.PATIENCE} s of SIGTERM: " + self.output()) from None
         text = self.output()
         if self.process:
             self.stderr.close()
@@ -193,6 +200,8 @@ class Ladle:
             return client.request(method, target, [*headers, ("Connection", "close")], body, host)
 
     def output(self):
+        """The error log so far: all that clients have their answers to."""
+        self._settle()
         text = ""
         for name in ("stderr.log", "error.log"):
             if os.path.exists(self.path(name)):
@@ -200,7 +209,7 @@ class Ladle:
                     text += file.read()
         return text
 
-    def access_log(self, count=None, deadline=5):
+    def access_log(self, count=None, deadline=None):
         """The access log's JSON lines; with a count, waits until there are as many."""
         def lines():
             try:
@@ -231,10 +240,12 @@ class Ladle:
         return found
 
     def wait_workers(self, count, deadline=None, without=None):
-        """`without`: the one that was killed, which may live on for a moment."""
+        """`without`: those that were killed (a pid, or several), which may live on for a moment."""
+        gone = {without} if isinstance(without, int) else set(without or ())
+
         def found():
             workers = self.workers()
-            return workers if len(workers) == count and without not in workers.values() else None
+            return workers if len(workers) == count and gone.isdisjoint(workers.values()) else None
         return waiting.until(found, f"{count} workers", deadline)
 
     def caretaker(self):
@@ -255,6 +266,17 @@ def children_of(pid):
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
             found += [int(child) for child in file.read().split()]
+    return found
+
+
+def open_files(pid):
+    """What its descriptors lead to; those that are closed meanwhile are left out."""
+    found = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except FileNotFoundError:
+            pass
     return found
 
 

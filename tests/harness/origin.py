@@ -71,7 +71,7 @@ class Connection:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
-    def is_ended_by_peer(self, within=5.0):
+    def is_ended_by_peer(self, within=waiting.PATIENCE):
         """Reads on until the proxy ends the connection."""
         self.sock.settimeout(within)
         try:
@@ -86,7 +86,7 @@ class Connection:
 class Origin:
     """Listens at once; use as a context. `received` is every byte of every connection, `requests` what parsed."""
 
-    def __init__(self, answer=None, script=None, unix=None, host="127.0.0.1", port=0, timeout=30.0):
+    def __init__(self, answer=None, script=None, unix=None, host="127.0.0.1", port=0, timeout=waiting.PATIENCE):
         self.answer = reply() if answer is None else answer
         self.script = script
         self.timeout = timeout

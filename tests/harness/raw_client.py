@@ -5,13 +5,14 @@ import socket
 import struct
 import time
 
+from . import waiting
 from .wire import Closed, Reader, WireError
 
 
 class RawClient:
     """One connection. `address` is (host, port) or a Unix socket's path."""
 
-    def __init__(self, address, timeout=10.0, receive_buffer=None, source=None):
+    def __init__(self, address, timeout=waiting.PATIENCE, receive_buffer=None, source=None):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
@@ -64,7 +65,7 @@ class RawClient:
     def shut_write(self):
         self.sock.shutdown(socket.SHUT_WR)
 
-    def is_closed(self, within=5.0):
+    def is_closed(self, within=waiting.PATIENCE):
         """True if the peer ends the connection within that time and sends nothing more; bytes that come raise WireError."""
         self.sock.settimeout(within)
         if self.reader.buffer:
@@ -77,7 +78,7 @@ class RawClient:
             raise WireError(f"unexpected bytes: {bytes(self.reader.buffer[:200])!r}")
         return True
 
-    def drain(self, within=5.0):
+    def drain(self, within=waiting.PATIENCE):
         """All bytes until the peer ends, or until nothing came for `within` seconds; and how it ended."""
         self.sock.settimeout(within)
         try:

@@ -135,6 +135,7 @@ class Reader:
         return True
 
     def chunked(self, message):
+        body = bytearray()
         while True:
             text = self.line()
             match = _CHUNK.fullmatch(text)
@@ -142,10 +143,11 @@ class Reader:
                 raise WireError(f"bad chunk line {text[:100]!r}")
             size = int(match[1], 16)
             if size == 0:
+                message.body = bytes(body)
                 message.trailers = self.fields()
                 return
             piece = self.exactly(size)
-            message.body += piece
+            body += piece
             message.chunks.append(piece)
             if self.exactly(2) != b"\r\n":
                 raise WireError("chunk not followed by CRLF")

@@ -2,6 +2,7 @@
 """What the tests of the disk tier share: an origin whose bodies tell their target, and what is done to a proxy and its folder."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import signal
@@ -13,14 +14,10 @@ from tests.harness.origin import reply
 FRESH = [("Cache-Control", "max-age=3600")]
 
 
+@functools.lru_cache(maxsize=64)
 def body_of(target, size):
     """Bytes that only this target has."""
-    out = b""
-    seed = target.encode()
-    while len(out) < size:
-        seed = hashlib.sha256(seed).digest()
-        out += seed * 64
-    return out[:size]
+    return hashlib.shake_128(target.encode()).digest(size)
 
 
 def sized(request):
@@ -55,7 +52,7 @@ def put_on_disk(proxy, *targets):
 def end(proxy):
     """A clean stop that leaves the folder."""
     proxy.process.send_signal(signal.SIGTERM)
-    assert proxy.process.wait(15) == 0
+    assert proxy.process.wait(waiting.PATIENCE) == 0
     proxy.stderr.close()
 
 
