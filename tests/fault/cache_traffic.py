@@ -116,7 +116,7 @@ class TrafficOrigin:
 
     def stop(self):
         self.process.terminate()
-        self.process.join(10)
+        self.process.join(60)
 
 
 # --- the clients ---
@@ -218,7 +218,7 @@ class Visitor:
             # Popular ones, and a long tail that makes room scarce.
             key = int(KEYS * self.random.random() ** 3)
             try:
-                await asyncio.wait_for(self.purge(key) if self.random.random() < 0.03 else self.get(key), 15)
+                await asyncio.wait_for(self.purge(key) if self.random.random() < 0.03 else self.get(key), 60)
             except (asyncio.IncompleteReadError, ConnectionError):
                 self.seen.counts["cut"] += 1
                 self.leave()
@@ -251,9 +251,9 @@ class Visitors:
         self.stopping.set()
         seen = Seen()
         for _ in self.processes:
-            seen.add(self.out.get(timeout=60))
+            seen.add(self.out.get(timeout=120))
         for process in self.processes:
-            process.join(10)
+            process.join(60)
         return seen
 
 

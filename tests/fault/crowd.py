@@ -23,7 +23,7 @@ class Member:
     """One connection of the crowd: what it got. `first_at` in seconds of CLOCK_REALTIME, None = nothing came."""
 
     def __init__(self, address):
-        self.sock = socket.create_connection(address, 10)
+        self.sock = socket.create_connection(address, 30)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.port = self.sock.getsockname()[1]
@@ -86,7 +86,7 @@ class Crowd:
             member.forget()
             member.sock.send(request)
 
-    def collect(self, within=20.0):
+    def collect(self, within=60.0):
         """Reads until every answer is whole, every connection ended, or the time is over."""
         with selectors.DefaultSelector() as waiting:
             for member in self.members:

@@ -53,7 +53,7 @@ async def _kept(port, path, count, stop, pause=0.0):
                 fresh = True
             started = time.monotonic()
             writer.write(REQUEST % (path, b""))
-            status, closes = await asyncio.wait_for(_answer(reader), 20)
+            status, closes = await asyncio.wait_for(_answer(reader), 60)
             count.latencies.append(time.monotonic() - started)
             count.done += 1
             if status != 200:
@@ -87,7 +87,7 @@ async def _short(port, path, count, stop):
             started = time.monotonic()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(REQUEST % (path, b"Connection: close\r\n"))
-            status, _ = await asyncio.wait_for(_answer(reader), 20)
+            status, _ = await asyncio.wait_for(_answer(reader), 60)
             count.latencies.append(time.monotonic() - started)
             count.done += 1
             if status != 200:
@@ -109,7 +109,7 @@ async def _websocket(port, path, count, stop):
             while not stop.is_set():
                 started = time.monotonic()
                 await socket.send("x")
-                await asyncio.wait_for(socket.recv(), 20)
+                await asyncio.wait_for(socket.recv(), 60)
                 count.latencies.append(time.monotonic() - started)
                 count.done += 1
                 await asyncio.sleep(0.05)
@@ -142,6 +142,6 @@ class Load:
 
     def stop(self):
         self.stopping.set()
-        count = self.out.get(timeout=60)
-        self.process.join(10)
+        count = self.out.get(timeout=120)
+        self.process.join(60)
         return count

@@ -49,6 +49,12 @@ def ready_workers(proxy):
     return [one["pid"] for one in proxy.status()["workers"] if one["state"] == "ready"]
 
 
+def has_seen_enough(proxy):
+    """For the claim to mean something; the clients' own counts are there at the end."""
+    status = proxy.status()
+    return status["metrics"]["cache_hits"] > 500 and status["metrics"]["cache_purges"] > 30 and status["cache"]["evictions"] > 100
+
+
 def kill_at_random(proxy, kills, every):
     """Returns (how many were killed, lines of what was broken after some of them, most bytes leaked)."""
     broken, leaked, killed = [], 0, 0
@@ -79,6 +85,7 @@ def test_workers_killed_at_random_never_serve_a_wrong_body(ladle, cleanup, tmpfs
     started = time.monotonic()
     time.sleep(1)
     killed, broken, leaked = kill_at_random(proxy, kills, pick(5, 20))
+    waiting.until(lambda: has_seen_enough(proxy), "enough of everything", 60)
     time.sleep(0.5)
     seen = visitors.stop()
     took = time.monotonic() - started

@@ -36,7 +36,7 @@ def test_what_an_object_of_1_kb_takes(ladle, nginx, tmp_path):
                           "log": {"access": {"to": "off"}, "error": {"level": "warning"}}})
     script = tmp_path / "each_once.lua"
     script.write_text(SCRIPT % count, encoding="ascii")
-    with subprocess.Popen(["wrk", "-t1", "-c8", "-d90", "-s", str(script), f"http://127.0.0.1:{proxy.port}"], stdout=subprocess.DEVNULL) as load:
+    with subprocess.Popen(["wrk", "-t1", "-c8", "-d170", "-s", str(script), f"http://127.0.0.1:{proxy.port}"], stdout=subprocess.DEVNULL) as load:
         try:
             waiting.until(lambda: proxy.status()["cache"]["stored"] >= count, f"{count} objects to be stored", 80, every=0.1)
         finally:

@@ -44,7 +44,7 @@ def kill_all(proxy):
 
 def stop_cleanly(proxy):
     proxy.process.send_signal(signal.SIGTERM)
-    assert proxy.process.wait(20) == 0
+    assert proxy.process.wait(60) == 0
     proxy.stderr.close()
 
 
@@ -86,7 +86,9 @@ def test_everything_killed_and_files_damaged_again_and_again(ladle, cleanup):
     """Crash or clean stop, with and without damage: no wrong body, none older than its purge, and much still comes from disk."""
     proxy, versions = make(ladle, cleanup)
     rounds, loads, files, bad = pick(6, 100), 0, 0, 0
-    for number in range(rounds):
+    for number in range(5 * rounds):
+        if number >= rounds and loads > 50 and files > 50 and bad > 0:  # a busy machine needs more of them for that
+            break
         visitors = Visitors(proxy.port, versions, processes=2, clients=6)
         time.sleep(pick(1.5, 3))
         if number % 2 == 0:  # in the middle of it all
@@ -120,10 +122,13 @@ def test_workers_killed_while_the_disk_is_read_and_written(ladle, cleanup):
         kill(random.choice([*living, proxy.caretaker() or living[0]]))
         killed += 1
     time.sleep(1)
+
+    def enough():
+        now = proxy.status()["metrics"]
+        return now["cache_disk_writes"] > 50 and now["cache_disk_loads"] > 10 and now
+    metrics = waiting.until(enough, "the disk to be written and read", 60)
     check(visitors.stop(), [])
     proxy.wait_workers(3, 40)
-    metrics = proxy.status()["metrics"]
-    assert metrics["cache_disk_writes"] > 50 and metrics["cache_disk_loads"] > 10
 
     def is_at_rest():
         disk = proxy.status()["cache"]["disk"]
@@ -137,8 +142,9 @@ def test_large_ones_are_killed_damaged_and_purged(ladle, cleanup, monkeypatch):
     monkeypatch.setattr(cache_traffic, "LARGE_SCALE", 16)
     proxy, versions = make(ladle, cleanup, "192MiB")
     sums = dict.fromkeys(("cache_disk_fetches", "cache_disk_serves", "cache_disk_bad_files"), 0)
-    rounds = pick(6, 60)
-    for number in range(rounds):
+    rounds, number, is_last = pick(6, 60), -1, False
+    while not is_last:
+        number += 1
         visitors = Visitors(proxy.port, versions, processes=2, clients=4)
         for _ in range(pick(4, 10)):
             time.sleep(random.uniform(0.5, 1))
@@ -147,7 +153,9 @@ def test_large_ones_are_killed_damaged_and_purged(ladle, cleanup, monkeypatch):
         metrics = proxy.status()["metrics"]
         for name in sums:
             sums[name] += metrics[name]
-        if number == rounds - 1:
+        has_enough = sums["cache_disk_fetches"] > 10 and sums["cache_disk_serves"] > 3  # a busy machine needs more rounds for that
+        is_last = number >= rounds - 1 and has_enough or number >= 5 * rounds
+        if is_last:
             check(visitors.stop(), [])
         elif number % 2 == 0:
             kill_all(proxy)
@@ -155,7 +163,7 @@ def test_large_ones_are_killed_damaged_and_purged(ladle, cleanup, monkeypatch):
         else:
             check(visitors.stop(), [])
             stop_cleanly(proxy)
-        if number < rounds - 1:
+        if not is_last:
             if number % 3 != 0:
                 damage_some(object_files(proxy))
             proxy.start()
@@ -168,5 +176,5 @@ def test_large_ones_are_killed_damaged_and_purged(ladle, cleanup, monkeypatch):
         return disk["dead_files"] == 0 and disk["objects"] == len(files) and has_owner and not disk["is_being_read"]
     waiting.until(is_at_rest, "one file for each object", 30)
     assert proxy.command("cache", "--check").returncode == 0
-    assert sums["cache_disk_fetches"] > 10 and sums["cache_disk_serves"] > 3, sums  # so few where the machine has other work
+    assert sums["cache_disk_fetches"] > 10 and sums["cache_disk_serves"] > 3, sums
     say(f"disk tier, large objects: {rounds} stops and crashes, {sums}: 0 wrong bodies, 0 purged ones")

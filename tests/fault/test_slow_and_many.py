@@ -62,7 +62,7 @@ def test_slow_clients_do_not_hold_servers(ladle, nginx):
     held = statistics.median(nginx.held_seconds()[-clients:])
     say(f"{clients} clients at {rate // 1000} KB/s: {whole} whole, server held {held * 1000:.0f} ms at the median, worker grew {grown} KiB at the end")
     assert whole == clients
-    assert held <= (0.5 if IS_SANITIZED else 0.05) * pick(4, 1), held
+    assert held <= (0.5 if IS_SANITIZED else pick(0.6, 0.05)), held  # who is held up by its client is so for more than a second
 
 
 def test_idle_connections_cost_little(ladle, nginx):
@@ -85,12 +85,14 @@ def test_idle_connections_cost_little(ladle, nginx):
     time.sleep(0.5)
     before = memory_kib(worker, "Private_Dirty")
     sockets = connect(count)
-    time.sleep(0.5)
-    each = (memory_kib(worker, "Private_Dirty") - before) * 1024 / count
+
+    def bytes_each():
+        return (memory_kib(worker, "Private_Dirty") - before) * 1024 / count
+    waiting.until(lambda: IS_SANITIZED or bytes_each() <= 2048, "them to give back what they do not need")
+    each = bytes_each()
     say(f"{count} idle connections: {each:.0f} bytes each")
     for sock in [*warm, *sockets]:
         sock.close()
-    assert IS_SANITIZED or each <= 2048
     waiting.until(lambda: proxy.get("/1k").status == 200, "the proxy to answer after that")
 
 
@@ -104,7 +106,7 @@ def test_no_body_size_is_slow(ladle, cleanup):
     slowest = (0.0, 0)
     for size in sizes:
         best = 1e9
-        for _ in range(4):  # a trap is there every time, a busy machine's pause is not
+        for _ in range(8):  # a trap is there every time, a busy machine's pause is not
             text = subprocess.run(["wrk", "-t1", "-c1", "-d1s", "--latency", f"http://127.0.0.1:{proxy.port}/{size}"],
                                   capture_output=True, text=True, check=True).stdout
             assert "Non-2xx" not in text and "Socket errors" not in text, text

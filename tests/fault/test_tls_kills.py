@@ -33,7 +33,7 @@ class Visitors:
         while not self.stopping:
             how = "good"
             try:
-                with socket.create_connection(self.proxy.address, 20) as plain, context.wrap_socket(plain, server_hostname="site.test") as sock:
+                with socket.create_connection(self.proxy.address, 60) as plain, context.wrap_socket(plain, server_hostname="site.test") as sock:
                     sock.sendall(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
                     assert Reader(sock).response("GET").status == 200
             except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError, WireError):
@@ -49,7 +49,7 @@ class Visitors:
     def stop(self):
         self.stopping = True
         for thread in self.threads:
-            thread.join(30)
+            thread.join(70)
         return self.outcomes
 
 
@@ -63,7 +63,7 @@ def test_kill_9_during_handshakes(secure, authority, origin):  # noqa: F811
     context = ssl.create_default_context(cafile=authority.pem)
 
     def visit(session=None):
-        with socket.create_connection(proxy.address, 20) as plain, context.wrap_socket(plain, server_hostname="site.test", session=session) as sock:
+        with socket.create_connection(proxy.address, 60) as plain, context.wrap_socket(plain, server_hostname="site.test", session=session) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
             assert Reader(sock).response("GET").status == 200
             return sock.session_reused, sock.session
