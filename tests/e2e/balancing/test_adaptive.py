@@ -98,7 +98,7 @@ def test_without_it_the_server_gets_all_at_once(ladle, origin):
         waiting.until(lambda: server.most == 48 and server.answered > 200, "load")
         server.forget()
         waiting.until(lambda: server.answered > 200, "more of it")
-        assert server.most == 48 and server.median() > 0.25
+        assert server.median() > 0.2, "what a limit comes below"
     assert "limit" not in proxy.status()["servers"][0]
 
 

@@ -65,7 +65,7 @@ def test_least_busy_counts_requests_in_flight(ladle, origin, workers):
 
     def slow(request):
         if request.target == "/slow":
-            go.wait(10)
+            go.wait(60)
         return reply(b"slow")
     servers = [origin(slow), origin(slow)]
     proxy = group(ladle, [server.text for server in servers], workers=workers)
@@ -85,7 +85,7 @@ def test_least_busy_honours_weights(ladle, origin):
     go = threading.Event()
 
     def hold(request):
-        go.wait(10)
+        go.wait(60)
         return reply()
     servers = [origin(hold), origin(hold)]
     proxy = group(ladle, [{"address": servers[0].text, "weight": 3}, {"address": servers[1].text, "weight": 1}])
@@ -146,7 +146,7 @@ def test_a_wide_server_is_not_left_idle_while_many_wait(ladle, origin):
     server = Counting(0.02)
 
     def hold(request):
-        go.wait(20)
+        go.wait(60)
         return server(request)
     proxy = group(ladle, [origin(hold).text], workers=4, max_conn=50, queue={"size": 300, "timeout": "30s"})
     threads = [threading.Thread(target=proxy.get) for _ in range(300)]
@@ -196,7 +196,7 @@ def test_a_full_queue_is_503(ladle, origin):
     go = threading.Event()
 
     def hold(request):
-        go.wait(20)
+        go.wait(60)
         return reply()
     server = origin(hold)
     proxy = group(ladle, [server.text], max_conn=1, queue={"size": 1, "timeout": "8s"})
@@ -223,7 +223,7 @@ def test_a_client_of_a_draining_server_does_not_wait_for_another(ladle, origin):
 
     def hold(request):
         if request.target == "/hold":
-            go.wait(20)
+            go.wait(60)
         return reply(request.target.encode())
     servers = [origin(hold), origin(hold)]
     proxy = group(ladle, [server.text for server in servers], max_conn=1, sticky="srv", queue={"size": 10, "timeout": "20s"})
@@ -291,7 +291,7 @@ def test_a_reload_keeps_what_is_in_flight(ladle, origin):
 
     def hold(request):
         if request.target == "/hold":
-            go.wait(15)
+            go.wait(60)
         return reply(b"busy")
     busy = origin(hold)
     proxy = group(ladle, [busy.text])

@@ -126,7 +126,7 @@ def test_without_load_report_nothing_is_read_or_removed(ladle, origin):
 
 def test_reports_do_not_count_during_the_blackout_and_when_they_are_old(ladle, origin):
     """A server that has only just begun to report has its configured weight; one that has stopped has it back after `expire`."""
-    proxy, (a, b), _ = group(ladle, origin, workers=1, load_report={"blackout": "1h", "expire": "1s"})
+    proxy, (a, b), _ = group(ladle, origin, workers=1, load_report={"blackout": "1h", "expire": "3s"})
     a.report, b.report = "TEXT cpu_utilization=0.9, rps_fractional=90", "TEXT cpu_utilization=0.3, rps_fractional=90"
     waiting.until(lambda: ask(proxy) == {"a": 20, "b": 20} and metric(proxy, "server_load_reports") > 120, "many reports", 20)
     assert not proxy.status()["servers"][0]["load"]["counts"]

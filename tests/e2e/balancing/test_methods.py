@@ -109,7 +109,7 @@ def test_first_fills_servers_in_order(ladle, origin):
     go = threading.Event()
 
     def hold(request):
-        go.wait(10)
+        go.wait(60)
         return reply()
     servers = [origin(hold) for _ in range(3)]
     proxy = group(ladle, [server.text for server in servers], workers=2, max_conn=2, balance="first")
@@ -130,7 +130,7 @@ def test_random_spreads_and_passes_over_a_busy_server(ladle, origin):
 
     def slow(request):
         if request.target == "/hold":
-            go.wait(10)
+            go.wait(60)
         return reply(b"held")
     busy = origin(slow)
     proxy = group(ladle, [busy.text, *(origin(named(name)).text for name in "bc")], balance="random")

@@ -65,7 +65,7 @@ def test_a_changed_answer_takes_effect_without_a_reload(ladle, origin, dns, work
     names.records[NAME] = (1, ["127.0.0.2"])
     seen = set()
     waiting.until(lambda: seen.update(answers := ask(proxy, 5)) or answers == {"127.0.0.2": 5}, "the new address to be used", every=0.02)
-    assert seen == {"127.0.0.1", "127.0.0.2"}
+    assert seen <= {"127.0.0.1", "127.0.0.2"}
     count = len(old.requests)
     assert ask(proxy, 20) == {"127.0.0.2": 20} and len(old.requests) == count
 

@@ -26,7 +26,7 @@ def clock(ladle, origin):
     def set_clock(seconds):
         with open(proxy.path("clock"), "w", encoding="ascii") as file:
             file.write(f"{seconds:+d}s\n")
-        time.sleep(1.2)  # workers make their Date line once a second
+        time.sleep(2)  # workers make their Date line once a second
     set_clock(0)
     proxy.wrap = ["env", f"LD_PRELOAD={library[0]}", f"FAKETIME_TIMESTAMP_FILE={proxy.path('clock')}", "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"]
     return proxy.start(), server, set_clock

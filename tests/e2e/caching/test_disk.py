@@ -276,7 +276,7 @@ def test_workers_and_caretaker_killed_in_between(kept):
     before = proxy.wait_workers(2)
     for pid in [*before.values(), proxy.caretaker()]:
         os.kill(pid, signal.SIGKILL)
-    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    proxy.wait_workers(2, without=before.values())
     get(proxy, "/1000/a")
     get(proxy, "/3000000/b")
     asked = len(server.requests)
@@ -292,7 +292,7 @@ def test_the_tier_outlives_an_upgrade(kept):
     put_on_disk(proxy, "/1000/a", "/1000/b")
     before = proxy.wait_workers(2)
     assert proxy.command("upgrade").returncode == 0
-    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    proxy.wait_workers(2, without=before.values())
     assert disk(proxy)["objects"] == 2
     assert proxy.command("purge", "http://site.test/1000/a").returncode == 0
     asked = len(server.requests)

@@ -90,7 +90,7 @@ def test_many_at_once_are_one_request(caching):
     go = threading.Event()
 
     def slowly(request, connection):
-        go.wait(10)
+        go.wait(60)
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 100_000)
         time.sleep(0.5)
         connection.send(b"b" * 100_000)
@@ -108,32 +108,42 @@ def test_many_at_once_are_one_request(caching):
 
 
 def test_an_uncacheable_answer_holds_up_nobody(caching):
-    """Once a URL is known not to be storable, its requests do not wait for each other."""
+    """Once a URL is known not to be storable, its requests do not wait for each other: all of them are at the server before it answers one."""
+    go = threading.Event()
+
     def answer(request, connection):
-        time.sleep(0.3)
+        if len(server.requests) > 1:
+            go.wait(60)
         connection.send(reply(headers=[("Cache-Control", "no-store")]))
     proxy, server = caching(answer)
     proxy.get("/")
-    begun = time.monotonic()
     clients = [threading.Thread(target=proxy.get) for _ in range(12)]
     for client in clients:
         client.start()
-    for client in clients:
-        client.join()
-    assert time.monotonic() - begun < 12 * 0.3 / 2 and len(server.requests) == 13
+    try:
+        server.wait_requests(13)
+    finally:
+        go.set()
+        for client in clients:
+            client.join()
+    assert len(server.requests) == 13
 
 
 def test_a_fill_goes_on_without_its_client(caching):
     """The client that caused it leaves; what it asked for is stored all the same."""
+    go = threading.Event()
+
     def slowly(request, connection):
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 50_000)
-        time.sleep(0.5)
+        go.wait(60)
         connection.send(b"b" * 50_000)
     proxy, server = caching(slowly)
     with proxy.client() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
         waiting.until(lambda: metric(proxy, "cache_fills_open") == 1, "the fill to begin")
         client.reset()
+    waiting.until(lambda: metric(proxy, "ended_client_left") == 1, "the client to have left")
+    go.set()
     waiting.until(lambda: metric(proxy, "cache_stored") == 1, "the response to be stored")
     assert proxy.get("/").body == b"a" * 50_000 + b"b" * 50_000 and len(server.requests) == 1
     assert metric(proxy, "cache_fills") == 1 and metric(proxy, "cache_fills_open") == 0
@@ -149,7 +159,7 @@ def test_a_cut_response_is_not_kept(caching):
     for count in (1, 2):
         with proxy.client() as client:
             client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
-            assert len(client.drain(5)) < 51_000
+            assert len(client.drain()[0]) < 51_000
         assert len(server.requests) == count
     assert metric(proxy, "cache_fills_aborted") == 2 and metric(proxy, "cache_stored") == 0
 
@@ -181,7 +191,7 @@ def test_validation_and_background_validation(caching):
     waiting.until(lambda: metric(proxy, "cache_validated") == 2, "the validation in the background")
     assert metric(proxy, "cache_background") == 1 and metric(proxy, "cache_stale_hits") == 1
     assert len(server.requests) == 4 # the next may be stale again already, on a slow machine
-    assert int(proxy.get("/swr").headers.get("Age")) <= 1
+    waiting.until(lambda: int(proxy.get("/swr").headers.get("Age")) == 0, "one that was just validated")
 
 
 @pytest.mark.parametrize("how", ["status", "gone"])
@@ -226,7 +236,7 @@ def test_an_invalidated_fetch_is_not_stored(caching):
 
     def answer(request, connection):
         if request.method == "GET" and len(server.requests) == 1:
-            go.wait(10)
+            go.wait(60)
         connection.send(reply(b"old" if len(server.requests) < 3 else b"new", headers=FRESH))
     proxy, server = caching(answer)
     first = threading.Thread(target=proxy.get)
@@ -333,9 +343,10 @@ def test_what_is_stored_survives_its_processes(caching):
     body = os.urandom(300_000)
     proxy, server = caching(reply(body, headers=FRESH))
     proxy.get("/")
-    for pid in proxy.workers().values():
+    killed = proxy.wait_workers(3).values()
+    for pid in killed:
         os.kill(pid, 9)
-    proxy.wait_workers(3)
+    proxy.wait_workers(3, without=killed)
     assert proxy.get("/").body == body
     assert proxy.reload().returncode == 0 and proxy.get("/").body == body
     assert proxy.command("upgrade").returncode == 0 and proxy.get("/").body == body

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.harness import waiting
+from tests.harness.ladle import open_files
 from tests.harness.origin import reply
 
 HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\nCache-Control: max-age=60\r\n"
@@ -25,7 +26,7 @@ class Halting:
         head = (HEAD + (f"ETag: {self.etag}\r\n" if self.etag else "") + "\r\n").encode()
         connection.send(head + BODY[:150_000] if self.count == 1 else head + BODY)
         if self.count == 1:
-            self.go.wait(20)
+            self.go.wait(60)
             connection.close()
 
 
@@ -52,7 +53,7 @@ def test_readers_go_on_when_the_server_cuts(caching):
     waiting.until(lambda: all(len(text) > 150_000 for text in found), "all to have the first part")
     server.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert all(text.endswith(BODY) and len(text) < len(BODY) + 1000 for text in map(bytes, found))
     assert server.count == 2
 
@@ -66,26 +67,24 @@ def test_without_a_strong_etag_they_are_cut(caching, etag):
     waiting.until(lambda: all(len(text) > 150_000 for text in found), "all to have the first part")
     server.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert all(len(text) < 151_000 for text in found)
 
 
 def test_readers_go_on_when_the_filling_worker_dies(caching):
     """kill -9 of the worker that fetches: the clients of the others get every byte, by one more request."""
     server = Halting()
-    proxy, _ = caching(server)
+    proxy, _ = caching(server, settings={"cache": {"wait": "60s"}})
     threads, found = readers(proxy, 24)
     waiting.until(lambda: all(len(text) > 150_000 for text in found), "all to have the first part")
     workers = proxy.status()["workers"]
     filling = [worker["pid"] for worker in workers if has_server_connection(worker["pid"], proxy)]
     assert len(filling) == 1
     others = sum(worker["connections"] for worker in workers if worker["pid"] not in filling)
-    begun = time.monotonic()
     os.kill(filling[0], 9)
-    waiting.until(lambda: server.count == 2, "the new request", 5)
-    assert time.monotonic() - begun < 1
+    waiting.until(lambda: server.count == 2, "the new request, long before [cache] wait is over")
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     whole = [text for text in map(bytes, found) if text.endswith(BODY)]
     assert len(whole) == others > 0 and all(len(text) < 151_000 for text in found if bytes(text) not in whole)
     server.go.set()
@@ -94,7 +93,7 @@ def test_readers_go_on_when_the_filling_worker_dies(caching):
 def has_server_connection(pid, proxy):
     """Whether the process holds a connection to the origin."""
     port = f":{int(proxy.settings['site']['*']['upstream'].rsplit(':', 1)[1]):04X}"
-    sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    sockets = open_files(pid)
     with open(f"/proc/{pid}/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file][1:]
     return any(row[2].endswith(port) and f"socket:[{row[9]}]" in sockets for row in rows)

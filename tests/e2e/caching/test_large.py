@@ -13,6 +13,7 @@ import time
 import pytest
 
 from tests.harness import waiting
+from tests.harness.ladle import open_files
 from tests.harness.origin import reply
 
 from .disk_tier import crash, disk, end, files, kill, metric, restart, was_read
@@ -394,8 +395,7 @@ def test_a_damaged_file_is_never_served(large, kind, when):
     if when == "stopped":
         end(proxy)
     else:
-        waiting.until(lambda: all(proxy.objects not in os.readlink(f"/proc/{pid}/fd/{fd}") or len(os.readlink(f"/proc/{pid}/fd/{fd}")) <= len(proxy.objects)
-                                  for pid in proxy.workers().values() for fd in os.listdir(f"/proc/{pid}/fd") if os.path.islink(f"/proc/{pid}/fd/{fd}")),
+        waiting.until(lambda: not any(link.startswith(proxy.objects + "/") for pid in proxy.workers().values() for link in open_files(pid)),
                       "no worker to have it open")
     path, = files(proxy)
     if kind == "deleted":
@@ -469,23 +469,23 @@ def test_what_is_held_for_clients_that_take_nothing_is_counted(large, per_client
 
 def test_a_stalled_client_is_given_up(large):
     """timeouts.stall counts here as well."""
-    proxy, _, _ = large(settings={"timeouts": {"stall": "500ms"}})
+    proxy, _, _ = large(settings={"timeouts": {"stall": "3s"}})
     put_on_disk(proxy, LONG, body_of(LONG, 30_000_000))
     with begin_to_take(proxy):
-        waiting.until(lambda: metric(proxy, "ended_client_stalled") == 1, "it to be given up", 10)
+        waiting.until(lambda: metric(proxy, "ended_client_stalled") == 1, "it to be given up")
 
 
 @pytest.mark.parametrize("kind", ["cut", "reset", "stalled"])
 def test_a_server_that_ends_early_leaves_nothing(large, kind):
     """No object, no file; the clients get what the server gave them."""
-    proxy, _, videos = large(settings={"timeouts": {"stall": "1s"}})
+    proxy, _, videos = large(settings={"timeouts": {"stall": "3s"}})
 
     def halt(count, answer, connection):
         if count != 3:  # the third one is the fetch for the disk
             return answer
         connection.send(answer[:3_000_000])
         if kind == "stalled":
-            connection.is_ended_by_peer(10)
+            connection.is_ended_by_peer()
         elif kind == "cut":
             connection.close()
         else:
@@ -506,7 +506,7 @@ def test_a_file_that_is_made_late_goes_too(large, traced):
         if count != 3:
             return answer
         connection.send(answer[:1000])
-        go.wait(20)
+        go.wait(60)
         connection.close()
         return None
     videos.before = cut
@@ -528,7 +528,7 @@ def test_only_so_many_are_fetched_at_once(large):
     def hold_the_third(_, answer, connection):
         target = connection.requests[-1].target
         if sum(request.target == target for request in list(videos.whole)) == 3:
-            go.wait(20)
+            go.wait(60)
         return answer
     videos.before = hold_the_third
     for i in range(8):
@@ -551,7 +551,7 @@ class Gate:
             return answer
         connection.send(answer[:3_000_000])
         self.reached.set()
-        self.go.wait(20)
+        self.go.wait(60)
         connection.send(answer[3_000_000:])
         return None
 
@@ -560,7 +560,7 @@ def begin_fetch(proxy, videos):
     gate = Gate(videos)
     ask(proxy, body=BODY)
     ask(proxy, body=BODY)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(waiting.PATIENCE)
     return gate
 
 
@@ -569,7 +569,7 @@ def test_a_fetch_that_nobody_waits_for_ends(large):
     proxy, _, videos = large(settings={"cache": {"object": {"finish": "1MiB"}}})
     gate = Gate(videos)
     clients = [begin_to_take(proxy), begin_to_take(proxy)]
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(waiting.PATIENCE)
     waiting.until(lambda: metric(proxy, "cache_disk_fetches") == 1, "the fetch")
     for client in clients:
         client.reset()
@@ -587,7 +587,7 @@ def test_a_fetch_goes_on_for_those_who_came_later(large):
     proxy, _, videos = large(workers=3, settings={"cache": {"object": {"finish": "0B"}}})
     gate = Gate(videos)
     first = [begin_to_take(proxy), begin_to_take(proxy)]
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(waiting.PATIENCE)
     later = [begin_to_take(proxy) for _ in range(4)]
     for client in first:
         client.reset()
@@ -603,7 +603,7 @@ def test_who_came_during_the_fetch_and_is_answered_after_it_begins_none(large):
     """It has been brought meanwhile."""
     proxy, _, videos = large()
     gate, go = begin_fetch(proxy, videos), threading.Event()
-    videos.before = lambda count, answer, connection: go.wait(20) and answer
+    videos.before = lambda count, answer, connection: go.wait(60) and answer
     with proxy.client(timeout=30) as late:
         late.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
         waiting.until(lambda: len(videos.whole) == 4, "the late one at the server")
@@ -626,7 +626,7 @@ def test_who_asks_for_two_bytes_is_no_reason_to_fetch_all(large):
     """As players do, to see whether ranges are to be had."""
     proxy, _, videos = large(settings={"cache": {"object": {"finish": "64KiB"}}})
     before, go = metric(proxy, "requests"), threading.Event()
-    videos.before = lambda count, answer, connection: go.wait(20) and answer
+    videos.before = lambda count, answer, connection: go.wait(60) and answer
     for first in (0, 1000):
         assert ranged(proxy, f"{first}-{first + 1}").body == BODY[first : first + 2]
     waiting.until(lambda: len(videos.whole) == 1 and metric(proxy, "requests") == before + 2, "the fetch, and both answered")
@@ -760,7 +760,7 @@ def test_an_answer_that_comes_late_takes_away_no_newer_one(large):
     put_on_disk(proxy)
     videos.version, videos.control = 2, "max-age=3600"
     asked, go = len(videos.whole), threading.Event()
-    videos.before = lambda count, answer, connection: (count != asked + 1 or go.wait(20)) and answer
+    videos.before = lambda count, answer, connection: (count != asked + 1 or go.wait(60)) and answer
     with proxy.client(timeout=30) as late:
         late.send(f"GET {TARGET} HTTP/1.1\r\nHost: site.test\r\n\r\n")
         waiting.until(lambda: len(videos.whole) == asked + 1, "the first question")
@@ -808,7 +808,7 @@ def test_a_worker_killed_in_the_middle_of_the_fetch(large):
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
     gate.go.set()
-    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    proxy.wait_workers(2, without=before.values())
     assert disk(proxy)["objects"] == 0
     waiting.until(lambda: disk(proxy)["dead_files"] == 0 and not files(proxy) and not leftovers(proxy), "the file to go", 10)
     assert disk(proxy)["file_bytes"] == 0
@@ -845,7 +845,7 @@ def test_workers_killed_while_they_serve_it(large):
     before = proxy.wait_workers(2)
     for pid in before.values():
         os.kill(pid, signal.SIGKILL)
-    waiting.until(lambda: len(proxy.workers()) == 2 and not set(proxy.workers().values()) & set(before.values()), "new workers", 20)
+    proxy.wait_workers(2, without=before.values())
     assert how(ask(proxy, body=BODY)).startswith("ladle; hit") and len(server.requests) == asked
     for client in clients:
         client.close()

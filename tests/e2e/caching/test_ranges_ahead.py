@@ -17,7 +17,7 @@ def test_a_range_beyond_what_has_come_arrives_with_its_bytes(caching, size):
 
     def slowly(request, connection):
         connection.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nCache-Control: max-age=60\r\n\r\n".encode() + body[:1000])
-        go.wait(10)
+        go.wait(60)
         connection.send(body[1000:])
     proxy, server = caching(slowly)
     with proxy.client() as first:
@@ -28,5 +28,5 @@ def test_a_range_beyond_what_has_come_arrives_with_its_bytes(caching, size):
             client.start()
         time.sleep(0.3)
         go.set()
-        waiting.until(lambda: len(got) == 6, "six ranges", 5)
+        waiting.until(lambda: len(got) == 6, "six ranges")
     assert got == [body[5000:6000]] * 6 and len(server.requests) == 1

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+from tests.harness import waiting
 from tests.harness.ladle import Ladle
 from tests.harness.origin import Origin, reply
 from tests.harness.raw_client import RawClient
@@ -45,7 +46,7 @@ class RequestBench:
         outcome = Outcome()
         seen = len(self.origin.requests)
         streaming = self.mode == "stream"
-        with RawClient(self.ladle.address, timeout=5) as client:
+        with RawClient(self.ladle.address, timeout=waiting.PATIENCE) as client:
             client.try_send(case.data)
             status = None
             try:
@@ -78,7 +79,7 @@ class RequestBench:
         except OSError:
             return
         try:
-            client.sock.settimeout(4)
+            client.sock.settimeout(waiting.PATIENCE)
             while client.reader.at_start():
                 status = client.response().status
                 outcome.got += f" {status}"
@@ -132,7 +133,7 @@ class ResponseBench:
     """A proxy and an origin that all response cases go through: /bad/N plays case N, any other target gets "clean"."""
 
     def __init__(self, mode="spool"):
-        self.origin = Origin(script=self._script, timeout=15)
+        self.origin = Origin(script=self._script)
         self.ladle = Ladle(self.origin, {"timeouts": SHORT, "site": {"*": {"buffer": {"response": mode}}}})
         self.played = {}
 
@@ -159,7 +160,7 @@ class ResponseBench:
                     connection.reset()
                     return
                 if case.end == "hold" and not case.keeps:
-                    connection.is_ended_by_peer(10)
+                    connection.is_ended_by_peer()
                     return
             except OSError:
                 return
@@ -169,7 +170,7 @@ class ResponseBench:
         outcome = Outcome()
         problem = outcome.problems.append
         message = None
-        with RawClient(self.ladle.address, timeout=8) as client:
+        with RawClient(self.ladle.address, timeout=waiting.PATIENCE) as client:
             client.send(f"{case.method} {case.target} HTTP/1.1\r\nHost: site.test\r\n\r\n")
             try:
                 message = client.response(case.method)
@@ -217,7 +218,7 @@ class ResponseBench:
         for secret in (b"smuggled", b"\x00", b"X-Late"):
             if message is not None and secret in message.head:
                 problem(f"{secret!r} reached the client")
-        with RawClient(self.ladle.address, timeout=8) as client:
+        with RawClient(self.ladle.address, timeout=waiting.PATIENCE) as client:
             try:
                 second = client.request("GET", "/clean")
                 if (second.status, second.body) != (200, b"clean"):

@@ -228,7 +228,7 @@ def test_maxconn_is_held_over_all_workers(ladle, pair):
     servers, agents = pair
     go = threading.Event()
     for server in servers:
-        server.answer = lambda request: go.wait(20) and reply(b"late")
+        server.answer = lambda request: go.wait(60) and reply(b"late")
     for agent in agents:
         agent.line = b"maxconn:1\n"
     proxy = with_agents(ladle, pair, queue={"size": 10, "timeout": "20s"})

@@ -25,10 +25,10 @@ class Server:
     def __call__(self, request, connection):
         with self.lock:
             self.count += 1
-        if self.hold is not None:
+        if (hold := self.hold) is not None:
             with self.lock:
                 self.held += 1
-            self.hold.wait(30)
+            hold.wait(60)
         if self.is_well:
             return connection.send(reply())
         return connection.reset() if self.answer == "reset" else connection.send(self.answer)
@@ -55,7 +55,7 @@ def open_it(proxy, server):
 @pytest.mark.parametrize("answer,status,why", [(reply(status=503), 503, "bad status"), (reply(status=502), 502, "bad status"), ("reset", 502, "reset")],
                          ids=["503", "502", "reset"])
 def test_it_opens_for_all_workers_and_closes_after_its_trials(ladle, origin, answer, status, why):
-    """Ten failures over three workers open it: the server sees nothing more, clients get 503 at once; then two trials, and all is as before."""
+    """Ten failures over three workers open it: the server sees nothing more, though it is well, and clients get 503; then two trials, and all is as before."""
     server = Server(answer)
     proxy = group(ladle, [origin(server).text], breaker={"for": "4s"})
     assert set(statuses(proxy, 20)) == {200} and state(proxy) == {"upstream": "app", "state": "closed", "trials": 2}
@@ -64,16 +64,18 @@ def test_it_opens_for_all_workers_and_closes_after_its_trials(ladle, origin, ans
     waiting.until(lambda: proxy.get() and state(proxy)["state"] == "open", "it to open")
     shown = state(proxy)
     assert f"requests failed, the last one: {why}" in shown["why"] and shown["openings_in_row"] == 1 and 0 < shown["tries_in_ms"] <= 4000
+    server.is_well = True
     seen = server.count
     refused = []
-    while state(proxy).get("tries_in_ms", 0) > 300:
-        begun = time.monotonic()
-        refused.append(proxy.get())
-        assert refused[-1].status == 503 and time.monotonic() - begun < 1
-    assert server.count == seen and len(refused) > 3
+    while True:
+        answer, count = proxy.get(), server.count
+        if state(proxy).get("tries_in_ms", 0) == 0:
+            break  # it may have been a trial
+        assert answer.status == 503 and count == seen
+        refused.append(answer)
+    assert len(refused) > 3
     assert {answer.headers.get("retry-after") for answer in refused} <= {"1", "2", "3", "4"}
-    assert proxy.access_log()[-1]["reason"] == "breaker_open"
-    server.is_well = True
+    waiting.until(lambda: any(line["reason"] == "breaker_open" for line in proxy.access_log()), "a line of it")
     waiting.until(lambda: proxy.get().status == 200 and state(proxy)["state"] == "closed", "it to close")
     assert set(statuses(proxy, 20)) == {200}
     metrics = proxy.status()["metrics"]
@@ -130,7 +132,7 @@ def test_half_open_it_sends_no_more_than_its_trials_however_many_ask(ladle, orig
 def test_workers_that_are_killed_with_trials_do_not_keep_it_half_open(ladle, origin):
     """Both trials hang and their workers are killed: others try in their place at once, and it closes."""
     server = Server()
-    proxy = group(ladle, [origin(server).text], breaker={"for": "1s"})
+    proxy = group(ladle, [origin(server).text], breaker={"for": "3s"})
     open_it(proxy, server)
     server.is_well, server.hold = True, threading.Event()
 
@@ -149,11 +151,12 @@ def test_workers_that_are_killed_with_trials_do_not_keep_it_half_open(ladle, ori
     assert state(proxy)["state"] == "half_open" and proxy.get().status == 503
     proxy.configure({"upstream": {"app": {"breaker": {"for": "30s"}}}})
     assert proxy.reload().returncode == 0  # from here on time alone frees no trial
-    for pid in proxy.wait_workers(3).values():
+    killed = proxy.wait_workers(3).values()
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
     server.hold.set()
     server.hold = None
-    proxy.wait_workers(3)
+    proxy.wait_workers(3, without=killed)
 
     def is_closed():
         try:
@@ -206,7 +209,7 @@ def test_requests_that_wait_for_a_server_are_refused_when_it_opens(ladle, origin
 
 def test_timeouts_and_refused_connections_open_it(ladle, origin):
     """No answer in time, and no connection, are failures too."""
-    hangs = origin(lambda request, connection: time.sleep(2))
+    hangs = origin(lambda request, connection: time.sleep(20))
     proxy = group(ladle, [hangs.text], breaker={"requests": 3, "for": "1m"}, timeouts={"response": "300ms"})
     assert statuses(proxy, 4) == [504, 504, 504, 503] and "the last one: timeout" in state(proxy)["why"]
     dead = f"127.0.0.1:{waiting.free_port()}"
@@ -229,7 +232,7 @@ def test_clients_that_leave_and_errors_of_ours_do_not_count(ladle, origin):
 
     def answer(request):
         if request.target == "/hold":
-            go.wait(10)
+            go.wait(60)
         return reply(status=500)
     server = origin(answer)
     proxy = group(ladle, [server.text], breaker={"requests": 3})

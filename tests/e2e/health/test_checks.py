@@ -40,12 +40,12 @@ def states(proxy):
     return [server["state"] for server in proxy.status()["servers"]]
 
 
-def wait_states(proxy, *wanted, deadline=10):
+def wait_states(proxy, *wanted, deadline=None):
     waiting.until(lambda: states(proxy) == list(wanted), f"the servers to be {wanted}", deadline, every=0.05)
 
 
 def wait_checked(proxy):
-    waiting.until(lambda: all(server["check"]["verdict"] != "unknown" for server in proxy.status()["servers"]), "the first checks", 10, every=0.05)
+    waiting.until(lambda: all(server["check"]["verdict"] != "unknown" for server in proxy.status()["servers"]), "the first checks", every=0.05)
 
 
 def answers(proxy, count=20):
@@ -100,6 +100,7 @@ def test_with_every_server_down_all_are_tried(ladle, pair):
     """Panic: checks that are wrong about all servers cost no request; panic = false answers 502 instead."""
     switches, servers = pair
     proxy = group(ladle, [server.text for server in servers], FAST)
+    wait_checked(proxy)
     for switch in switches:
         switch.health = reply(status=500)
     wait_states(proxy, "down", "down")
@@ -113,7 +114,7 @@ def test_with_every_server_down_all_are_tried(ladle, pair):
     assert proxy.get().status == 502
     switches[1].health = reply()
     wait_states(proxy, "down", "up")
-    assert proxy.get().body == b"b"
+    assert answers(proxy) == {"b"}
 
 
 @pytest.mark.parametrize("expect,status,good", [("2xx", 204, True), (503, 503, True), ("200-299", 301, False), (["204", "3xx"], 301, True)])
@@ -154,7 +155,7 @@ def test_only_the_caretaker_asks(ladle, pair):
     wait_checked(proxy)
     waiting.until(lambda: len(servers[0].requests) >= 5, "five checks", 10)
     first, last = servers[0].connections[0].opened_at, servers[0].connections[4].opened_at
-    assert 1.6 <= last - first
+    assert 1.2 <= last - first  # a busy machine may be late to see the first
 
 
 def test_another_port_and_tcp(ladle, origin):
@@ -198,7 +199,7 @@ def test_a_killed_caretaker_loses_nothing(ladle, pair):
     a.health = reply(status=500)
     wait_states(proxy, "down", "up")
     go = threading.Event()
-    b.health = lambda request, connection: go.wait(10) and connection.send(reply())
+    b.health = lambda request, connection: go.wait(60) and connection.send(reply())
     count = len(servers[1].requests)
     waiting.until(lambda: len(servers[1].requests) > count, "a check to be under way")
     before = proxy.caretaker()

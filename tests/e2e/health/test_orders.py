@@ -87,7 +87,7 @@ def test_a_draining_server_finishes_what_it_has(ladle, origin):
     """Requests under way are finished, and status shows draining until they are."""
     import threading
     go = threading.Event()
-    slow = origin(lambda request: go.wait(10) and reply(b"slow"))
+    slow = origin(lambda request: go.wait(60) and reply(b"slow"))
     proxy = ladle(settings={"upstream": {"app": {"servers": [slow.text]}}, "site": {"*": {"upstream": "app"}}})
     got = []
     client = threading.Thread(target=lambda: got.append(proxy.get().body))
@@ -162,7 +162,7 @@ def test_requests_of_a_server_that_is_removed_are_finished(ladle, origin):
     """A request under way at a server that is removed gets its answer."""
     import threading
     go = threading.Event()
-    slow, other = origin(lambda request: go.wait(10) and reply(b"slow")), origin(named("other"))
+    slow, other = origin(lambda request: go.wait(60) and reply(b"slow")), origin(named("other"))
     proxy = ladle(settings={"upstream": {"app": {"servers": [slow.text]}}, "site": {"*": {"upstream": "app"}}})
     got = []
     client = threading.Thread(target=lambda: got.append(proxy.get().body))

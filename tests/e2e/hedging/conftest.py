@@ -38,7 +38,7 @@ class Group:
 
     def wait(self, target, count):
         with self.lock:
-            assert self.lock.wait_for(lambda: len(self.came[target]) >= count, 20), f"{target} came to {self.came[target]} only"
+            assert self.lock.wait_for(lambda: len(self.came[target]) >= count, 60), f"{target} came to {self.came[target]} only"
 
     def answer(self, name, request, connection):
         target = request.target
@@ -53,7 +53,7 @@ class Group:
         good = reply(self.body if self.body and kind == "stall" else name.encode(),
                      headers=[("Cache-Control", "max-age=60")] if "cached" in target else [])
         if (kind == "stall" and at == 0) or kind == "hang":
-            self.gone[target].wait(30)
+            self.gone[target].wait(60)
         elif kind in ("fail", "first-fails", "second-fails"):
             self.wait(target, 2)
             if kind == "fail" and at < 2 or kind == "first-fails" and at == 0 or kind == "second-fails" and at == 1:
@@ -62,7 +62,7 @@ class Group:
                     self.go(target)
                 return None
             if at < 2:
-                self.gone[target].wait(30)
+                self.gone[target].wait(60)
         return good
 
     @property

@@ -19,7 +19,7 @@ from tests.harness.origin import reply
 
 def start(proxy, method="GET", target="/", headers="", body=b""):
     """A client that has sent a request."""
-    client = proxy.client(timeout=20)
+    client = proxy.client()
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     client.send(f"{method} {target} HTTP/1.1\r\nHost: site.test\r\n{length}{headers}\r\n".encode() + body)
     return client
@@ -39,8 +39,8 @@ def test_a_stalled_request_is_answered_by_another_server_and_the_first_one_is_gi
         assert (answer.status, answer.body.decode()) == (200, second) and first != second
         assert servers.connections["/stall/1"][first].is_ended_by_peer()
         servers.go("/stall/1")
-        assert client.request("GET", "/quick/last").body.decode() == servers.came["/quick/last"][0]
-    assert hedges(proxy) == (1, 1, 0)
+        assert hedges(proxy) == (1, 1, 0)
+        assert client.request("GET", "/quick/last").body.decode() in servers.came["/quick/last"]
     ids = servers.ids["/stall/1"]
     assert ids[0] == ids[1]
     lines = [line for line in proxy.access_log(152) if line["target"] == "/stall/1"]
@@ -74,7 +74,7 @@ def test_a_second_request_under_way_is_given_up_when_the_first_is_answered(group
     def hold(_, connection):
         seen.append(connection)
         if len(seen) == 1:
-            release.wait(20)
+            release.wait(60)
             return reply(b"first")
         return None
     for server in servers.servers:
@@ -90,10 +90,10 @@ def test_a_second_request_under_way_is_given_up_when_the_first_is_answered(group
 
 @pytest.mark.parametrize("hedge", ["p95", "off"])
 def test_the_slowest_requests_take_little_longer_than_the_percentile(group, hedging, hedge):
-    """Three in a hundred stall for a second at one server of two: with hedging none takes that long, without it they do."""
+    """Three in a hundred stall for two seconds at one server of two: with hedging none takes that long, without it they do."""
     servers = group()
     proxy = hedging(servers.servers, warm=hedge != "off", hedge={"at": hedge})
-    stall = 1.0
+    stall = 2.0
 
     def run(number):
         target = f"/stall/{number}" if number % 33 == 0 else f"/quick/more{number}"
@@ -263,7 +263,7 @@ def test_a_body_in_a_spool_file_is_sent_twice(group, hedging):
     def held():
         metrics = proxy.status()["metrics"]
         return metrics["spool_memory_bytes"] + metrics["spool_disk_bytes"] if metrics["file_jobs"] == 0 else 0
-    with proxy.client(timeout=20) as client:
+    with proxy.client() as client:
         client.send(f"GET /stall/put HTTP/1.1\r\nHost: site.test\r\nContent-Length: {len(body)}\r\n\r\n")
         for at in range(0, len(body), 60_000):  # no quicker than the disk takes it, or it is passed on as it comes
             client.send(body[at:at + 60_000])

@@ -13,7 +13,7 @@ from tests.harness.origin import reply
 
 def test_an_idle_connection_ends_with_goaway(ladle, origin):
     """timeouts.idle: GOAWAY without an error, then the end."""
-    proxy = ladle(origin(), {"timeouts": {"idle": "1s"}})
+    proxy = ladle(origin(), {"timeouts": {"idle": "3s"}})
     with H2Client(proxy.address) as client:
         assert client.get().status == 200
         waiting.until(lambda: proxy.status()["metrics"]["connections_idle"] == 1, "the connection to be idle")
@@ -37,7 +37,7 @@ def test_a_silent_client_ends_too(ladle, origin):
 def test_a_drain_says_goaway_in_two_steps(ladle, origin):
     """Stopping: first a notice that takes nothing away, then the last stream; what runs is answered, and no request is lost."""
     go = threading.Event()
-    proxy = ladle(origin(lambda request: go.wait(10) and reply(b"late")), {"server": {"drain_timeout": "10s"}})
+    proxy = ladle(origin(lambda request: go.wait(60) and reply(b"late")), {"server": {"drain_timeout": "50s"}})
     with H2Client(proxy.address) as client:
         first = client.start()
         client.ping()
@@ -51,7 +51,7 @@ def test_a_drain_says_goaway_in_two_steps(ladle, origin):
         assert bytes(client.response(first).body) == b"late" and bytes(client.response(second).body) == b"late"
         client.to_end()
         assert client.ended
-    proxy.process.wait(10)
+    proxy.process.wait(waiting.PATIENCE)
 
 
 def test_requests_of_one_connection_follow_a_reload(ladle, origin):
@@ -68,7 +68,7 @@ def test_requests_of_one_connection_follow_a_reload(ladle, origin):
 def test_a_client_that_goes_takes_all_its_requests_along(ladle, origin):
     """A reset connection ends every request on it, each with its line in the log, and leaves nothing behind."""
     def answer(_, connection):
-        connection.is_ended_by_peer(20)
+        connection.is_ended_by_peer()
     server = origin(answer)
     proxy = ladle(server)
     client = H2Client(proxy.address)
@@ -84,7 +84,7 @@ def test_a_client_that_goes_takes_all_its_requests_along(ladle, origin):
 def test_goaway_of_the_client(ladle, origin):
     """A client that says GOAWAY still gets what it asked for; then the connection ends."""
     go = threading.Event()
-    server = origin(lambda request: go.wait(10) and reply(b"late"))
+    server = origin(lambda request: go.wait(60) and reply(b"late"))
     proxy = ladle(server)
     with H2Client(proxy.address) as client:
         stream = client.start()

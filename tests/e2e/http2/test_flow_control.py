@@ -69,7 +69,7 @@ def test_a_hit_waits_for_the_window(ladle, origin):
 def test_our_window_opens_only_as_the_body_is_taken(ladle, origin):
     """While the spool has no room and the server takes nothing, a client gets no more than its first window; then all goes on."""
     def script(connection):
-        server.go.wait(20)
+        server.go.wait(60)
         connection.origin.record(connection, connection.reader.request())
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         connection.is_ended_by_peer()

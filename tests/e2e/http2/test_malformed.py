@@ -86,7 +86,7 @@ def test_a_body_that_is_not_its_length(relay, sent):
 def test_a_malformed_request_takes_no_other_along(ladle, origin, case):
     """A request under way is answered long after a malformed one of the same connection: that one's head is over."""
     go = threading.Event()
-    proxy = ladle(origin(lambda request: go.wait(10) and reply()), {"timeouts": {"header": "300ms"}})
+    proxy = ladle(origin(lambda request: go.wait(60) and reply()), {"timeouts": {"header": "300ms"}})
     with H2Client(proxy.address) as client:
         stream = client.start()
         client.send(client.request_frames(pseudo=REFUSED[case])[1])

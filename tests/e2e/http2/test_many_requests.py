@@ -21,7 +21,7 @@ def slow(ladle, origin):
     made = []
 
     def make(**settings):
-        server = origin(lambda request: (server.go.wait(20) if request.target == "/slow" else True) and reply(b"x" * 10))
+        server = origin(lambda request: (server.go.wait(60) if request.target == "/slow" else True) and reply(b"x" * 10))
         server.go = threading.Event()
         made.append(server)
         return ladle(server, settings), server
@@ -140,7 +140,7 @@ def test_quiet_streams_count_for_less(ladle, origin):
 
     def answer(_, connection):
         connection.send(head)
-        connection.is_ended_by_peer(20)
+        connection.is_ended_by_peer()
     proxy = ladle(origin(answer), {"budget": ROOM_FOR_SEVEN})
     with H2Client(proxy.address) as client:
         streams = [client.start() for _ in range(24)]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests over HTTP/2 by prior knowledge get the same answers as over HTTP/1.1, through the same steps."""
 
-import statistics
 import time
 
 import pytest
@@ -48,12 +47,12 @@ def test_a_quiet_worker_answers_a_new_client_at_once(relay):
     """The first requests of a client wait for nothing: where nobody else used the loop's clock, each had waited for its next tick, up to 100 ms."""
     took = []
     with H2Client(relay.ladle.address) as client:
-        for _ in range(6):
-            time.sleep(0.13)
+        for _ in range(12):
+            time.sleep(0.13)  # so that each would wait for about the same time
             began = time.monotonic()
             assert client.get().status == 200
             took.append(time.monotonic() - began)
-    assert statistics.median(took) < (0.2 if IS_SANITIZED else 0.02), took
+    assert min(took) < (0.05 if IS_SANITIZED else 0.02), took  # a busy machine makes some of them longer, and no wait shorter
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 4096, 16384, 16385, 70000, 1000000])
@@ -153,7 +152,7 @@ def test_a_reset_stream_ends_its_request_alone(ladle, origin):
     """RST_STREAM from the client closes the server's connection and is logged as client_left; other streams go on."""
     def answer(request, connection):
         if request.target == "/hangs":
-            connection.is_ended_by_peer(10)
+            connection.is_ended_by_peer()
             return None
         return reply()
     proxy = ladle(origin(answer))

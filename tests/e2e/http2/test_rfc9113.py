@@ -7,6 +7,7 @@ import struct
 import hpack
 import pytest
 
+from tests.harness import waiting
 from tests.harness.h2_client import (COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, GOAWAY, H2Client,
                                      HEADERS, INITIAL_WINDOW_SIZE, PADDED, PING, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS,
                                      STREAM_CLOSED, WINDOW_UPDATE)
@@ -172,5 +173,5 @@ def test_an_invalid_preface(relay):
     """§3.4: whatever begins otherwise is no HTTP/2: it is closed, with an HTTP/1 answer at the most."""
     with H2Client(relay.ladle.address, preface=None) as client:
         client.sock.sendall(b"INVALID CONNECTION PREFACE\r\n\r\n")
-        client.sock.settimeout(5)
+        client.sock.settimeout(waiting.PATIENCE)
         assert client.sock.recv(4096)[:9] in (b"HTTP/1.1 ", b"")

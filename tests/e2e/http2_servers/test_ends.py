@@ -111,7 +111,7 @@ def test_a_server_that_refuses_what_is_too_much_for_it(h2_origin, before):
         if len(stream.connection.streams) > 1:
             stream.reset(REFUSED_STREAM)
         else:
-            threading.Thread(target=lambda: go.wait(10) and stream.reply(), daemon=True).start()
+            threading.Thread(target=lambda: go.wait(60) and stream.reply(), daemon=True).start()
     origin = h2_origin(on_end)
     proxy = before(origin)
     with H2Client(proxy.address) as client:
@@ -287,7 +287,7 @@ def test_timeouts_reset_the_stream_and_not_the_connection(h2_origin, before):
     """timeouts.response: 504, RST_STREAM (CANCEL), and the connection, on which the server was heard, goes on."""
     ping = H2Client.frame(PING, 0, 0, b"12345678")
     origin = h2_origin(lambda stream: stream.connection.send(ping) if stream.get(":path") == "/slow" else stream.reply())
-    proxy = before(origin, settings={"timeouts": {"response": "500ms"}})
+    proxy = before(origin, settings={"timeouts": {"response": "2s"}})
     warm(proxy)
     assert proxy.get("/slow").status == 504
     waiting.until(lambda: origin.last.code == CANCEL, "the reset")

@@ -46,7 +46,7 @@ def test_nghttpd_echoes_what_is_uploaded(nghttpd, before):
     """A body of five megabytes comes back while it is sent, byte for byte."""
     proxy = before(nghttpd("--echo-upload"), route={"buffer": {"request": "stream"}})
     body = bytes(range(250)) * 20000
-    result = subprocess.run(["curl", "-s", "-m", "20", "--http2-prior-knowledge", "--data-binary", "@-", f"http://127.0.0.1:{proxy.port}/echo"],
+    result = subprocess.run(["curl", "-s", "-m", "60", "--http2-prior-knowledge", "--data-binary", "@-", f"http://127.0.0.1:{proxy.port}/echo"],
                             input=body, capture_output=True, check=True)
     assert result.stdout == body
 

@@ -3,7 +3,7 @@
 
 import os
 import re
-import time
+import threading
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_cut_responses_are_counted(grown):
     def act(proxy):
         with proxy.client() as client:
             client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
-            client.drain(5)
+            client.drain()
     found = grown(None, act, script=lambda connection: (connection.reader.request(), connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")))
     assert found["responses_cut"] == 1
 
@@ -73,7 +73,7 @@ def test_bytes_are_counted_on_all_four_ways(ladle, origin):
     with proxy.client() as client:
         sent = b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 3000\r\nConnection: close\r\n\r\n" + b"x" * 3000
         client.send(sent)
-        got, _ = client.drain(5)
+        got, _ = client.drain()
     after = waiting.until(lambda: (found := metrics(proxy))["connections_open"] == 0 and found, "the client to be gone")
     moved = {name: after[name] - before[name] for name in after if name.startswith("bytes_")}
     assert moved == {"bytes_from_clients": len(sent), "bytes_to_clients": len(got),
@@ -107,8 +107,9 @@ def test_failed_connects_and_bad_answers_are_counted(ladle, origin):
 
 def test_the_queue_is_counted(ladle, origin):
     """Who waits is in the gauge, who is sent away in the counter."""
-    server = origin(lambda request: (time.sleep(0.8), reply())[1])
-    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"size": 1, "timeout": "5s"}}}, "site": {"*": {"upstream": "app"}}})
+    go = threading.Event()
+    server = origin(lambda request: go.wait(60) and reply())
+    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"size": 1, "timeout": "60s"}}}, "site": {"*": {"upstream": "app"}}})
     with proxy.client() as first, proxy.client() as second, proxy.client() as third:
         first.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
         server.wait_requests(1)
@@ -117,6 +118,7 @@ def test_the_queue_is_counted(ladle, origin):
         third.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
         assert third.response().status == 503
         assert metrics(proxy)["server_queue_refused"] == 1
+        go.set()
         assert [first.response().status, second.response().status] == [200, 200]
     assert metrics(proxy)["server_queue"] == 0
 

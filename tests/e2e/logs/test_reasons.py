@@ -6,7 +6,6 @@ import re
 import shutil
 import tempfile
 import threading
-import time
 
 import pytest
 
@@ -32,7 +31,7 @@ def play(connection):
         what = connection.reader.request().target
         connection.origin.record(connection, what)
         if what == "/hold":
-            connection.origin.go.wait(10)
+            connection.origin.go.wait(60)
         if what in ("/", "/hold"):
             connection.send(reply())
         elif what == "/big":
@@ -40,7 +39,7 @@ def play(connection):
         elif what in ANSWERS:
             connection.send(ANSWERS[what])
             if what in ("/stalls", "/silent", "/tunnel-idle"):
-                connection.is_ended_by_peer(10)
+                connection.is_ended_by_peer()
             return
         else:
             return
@@ -72,14 +71,14 @@ class Bench:
         secure = {"listen": f"https://127.0.0.1:{self.tls_port}", "tls": tls(Authority(self.certificates).issue("tls.test"))}
         listen = {"listen": f"http://127.0.0.1:{waiting.free_port()}"}
         self.ladle = Ladle(settings={
-            "timeouts": {"header": "600ms", "stall": "600ms", "response": "600ms", "connect": "400ms", "tunnel": "600ms"},
+            "timeouts": {"header": "2s", "stall": "2s", "response": "2s", "connect": "1s", "tunnel": "2s"},
             "defence": {"request": {"head": "2KiB", "uri": "512B", "body": "1KiB"}},
-            "upstream": {"one": {"servers": [self.origin.text], "max_conn": 1, "queue": {"size": 1, "timeout": "300ms"}},
+            "upstream": {"one": {"servers": [self.origin.text], "max_conn": 1, "queue": {"size": 1, "timeout": "3s"}},
                          "old": {"servers": [self.origin.text], "protocol": "h2"}, "refusing": {"servers": [self.refusing.text], "protocol": "h2"},
                          "broken": {"servers": [f"127.0.0.1:{waiting.free_port()}"], "breaker": {"requests": 1, "for": "1h"}}},
             "site": {"site.test": {"upstream": self.origin.url, **listen}, "dead.test": {"upstream": f"http://127.0.0.1:{waiting.free_port()}", **listen},
                      "deaf.test": {"upstream": f"http://{self.deaf.text}", **listen}, "unknown.test": {"upstream": "http://no-such-name.invalid", **listen},
-                     "queue.test": {"upstream": "one", "timeouts": {"response": "10s"}, **listen},
+                     "queue.test": {"upstream": "one", "timeouts": {"response": "60s"}, **listen},
                      "cached.test": {"upstream": self.origin.url, "cache": {"purge": []}, **listen},
                      "tls-dead.test": {"upstream": f"https://{self.origin.text}", **listen},
                      "old.test": {"upstream": "old", **listen}, "broken.test": {"upstream": "broken", **listen}, "refusing.test": {"upstream": "refusing", **listen},
@@ -96,6 +95,11 @@ class Bench:
             self.refusing.stop()
             shutil.rmtree(self.certificates, ignore_errors=True)
 
+    def is_logged(self):
+        """Whether all requests so far stand in the access log."""
+        metrics = self.ladle.status()["metrics"]
+        return metrics["requests_in_flight"] == 0 and metrics["log_lines"] == metrics["requests"]
+
     def counter(self, reason):
         return self.ladle.status()["metrics"][f"ended_{reason}"]
 
@@ -110,12 +114,12 @@ def bench():
 def send(text, end=None):
     """A client that sends the bytes, perhaps does more, and takes what comes."""
     def act(bench):
-        with RawClient(bench.address, timeout=15) as client:
+        with RawClient(bench.address) as client:
             client.send(text)
             if end:
                 end(client)
             else:
-                client.drain(5)
+                client.drain()
     return act
 
 
@@ -135,10 +139,10 @@ def read_nothing(bench):
     client.close()
 
 
-def crowd(bench, count):
-    """So many requests for a server that takes one at a time and holds it for half a second."""
+def crowd(bench, count, reason):
+    """So many requests for a server that takes one at a time and holds it until one of the others has ended for the reason."""
     bench.origin.go.clear()
-    before, logged = len(bench.origin.requests), len(bench.ladle.access_log())
+    before, ended = len(bench.origin.requests), bench.counter(reason)
     threads = [threading.Thread(target=get("/hold", "queue.test"), args=(bench,)) for _ in range(count)]
     for number, thread in enumerate(threads):
         thread.start()
@@ -146,11 +150,10 @@ def crowd(bench, count):
             bench.origin.wait_requests(before + 1)
         elif number == 1:
             waiting.until(lambda: bench.ladle.status()["metrics"]["server_queue"] == 1, "the queue to be full")
-    time.sleep(0.5 if count == 2 else 0.05)
+    waiting.until(lambda: bench.counter(reason) > ended, "one to be refused")
     bench.origin.go.set()
     for thread in threads:
         thread.join()
-    bench.ladle.access_log(logged + count)
 
 
 def shut_after_101(client):
@@ -164,7 +167,7 @@ CASES = {
     "bad_framing": (400, post(b"Content-Length: 3\r\nTransfer-Encoding: chunked", b"0\r\n\r\n")),
     "bad_host": (400, send(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")),
     "misdirected": (421, get("https://site.test/")),
-    "not_tls": (400, lambda bench: RawClient(("127.0.0.1", bench.tls_port)).send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").drain(5)),
+    "not_tls": (400, lambda bench: RawClient(("127.0.0.1", bench.tls_port)).send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n").drain()),
     "bad_chunk": (400, post(b"Transfer-Encoding: chunked", b"zz\r\n")),
     "bad_version": (505, send(b"GET / HTTP/2.7\r\nHost: site.test\r\n\r\n")),
     "method_not_allowed": (405, send(b"CONNECT site.test:80 HTTP/1.1\r\nHost: site.test:80\r\n\r\n")),
@@ -182,8 +185,8 @@ CASES = {
     "client_stalled": (200, read_nothing),
     "breaker_open": (503, lambda bench: [get(host="broken.test")(bench) for _ in range(2)]),  # the first one opens it
     "name_unresolved": (503, get(host="unknown.test")),
-    "queue_full": (503, lambda bench: crowd(bench, 3)),
-    "queue_timeout": (503, lambda bench: crowd(bench, 2)),
+    "queue_full": (503, lambda bench: crowd(bench, 3, "queue_full")),
+    "queue_timeout": (503, lambda bench: crowd(bench, 2, "queue_timeout")),
     "connect_failed": (502, get(host="dead.test")),
     "connect_timeout": (504, get(host="deaf.test")),
     "server_not_h2": (502, get(host="old.test")),
@@ -209,9 +212,10 @@ def test_a_request_that_ends_so_says_so(bench, reason):
 
     def lines():
         return [line["status"] for line in bench.ladle.access_log() if line["reason"] == reason]
+    waiting.until(bench.is_logged, "the lines of the requests before")
     counted, logged = bench.counter(reason), len(lines())
     act(bench)
-    waiting.until(lambda: len(lines()) > logged, f"a line with {reason}; there are {[line['reason'] for line in bench.ladle.access_log()][-5:]}", 5)
+    waiting.until(lambda: len(lines()) > logged, f"a line with {reason}")
     assert lines()[logged:] == [status]
     assert bench.counter(reason) == counted + 1
 

@@ -44,7 +44,7 @@ def test_the_folder_lives_as_long_as_the_proxy(caching):
     with open(folder + "/1", "wb") as file:
         file.write(b"body")
     assert proxy.command("stop").returncode == 0
-    proxy.process.wait(10)
+    proxy.process.wait(waiting.PATIENCE)
     assert folders(proxy) == []
 
 
@@ -86,7 +86,7 @@ def test_the_rights_of_the_packaged_unit_suffice(caching):
     proxy.start()
     assert leave_a_body() != left
     assert proxy.command("stop").returncode == 0
-    proxy.process.wait(10)
+    proxy.process.wait(waiting.PATIENCE)
     assert folders(proxy) == []
 
 
@@ -151,7 +151,7 @@ def test_an_upgrade_keeps_the_cache(caching):
     new = set(folders(proxy)) - set(kept)
     assert len(new) == 1
     assert proxy.command("stop").returncode == 0
-    proxy.process.wait(10)
+    proxy.process.wait(waiting.PATIENCE)
     assert not new & set(folders(proxy))
 
 

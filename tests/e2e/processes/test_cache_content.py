@@ -4,11 +4,11 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
 from tests.harness import waiting
+from tests.harness.ladle import open_files
 from tests.harness.origin import reply
 from tests.harness.wire import Closed
 
@@ -72,9 +72,9 @@ def test_nobody_waits_for_a_dead_fetch(counting):
 
     def answer(request):
         if request.target == "/slow" and len([one for one in server.requests if one.target == "/slow"]) == 1:
-            go.wait(20)
+            go.wait(60)
         return reply(request.target.encode(), headers=FRESH)
-    proxy, server = counting({"cache": {"memory": "16MiB", "wait": "30s"}}, answer)
+    proxy, server = counting({"cache": {"memory": "16MiB", "wait": "60s"}}, answer)
     workers = proxy.wait_workers(2)
     clients = []
 
@@ -91,10 +91,8 @@ def test_nobody_waits_for_a_dead_fetch(counting):
         assert len(server.requests) == 1
         held = connections()
         [filler] = [pid for pid in workers.values() if server_connections(pid, server.port)]
-        began = time.monotonic()
         os.kill(filler, signal.SIGKILL)
-        server.wait_requests(2)
-        assert time.monotonic() - began < 1
+        server.wait_requests(2)  # long before [cache] wait is over
         answered = 0
         for client in clients:
             try:
@@ -112,7 +110,7 @@ def test_nobody_waits_for_a_dead_fetch(counting):
 
 def server_connections(pid, port):
     """How many connections to a port of this machine a process has."""
-    sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    sockets = open_files(pid)
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return len([row for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01" and f"socket:[{row[9]}]" in sockets])

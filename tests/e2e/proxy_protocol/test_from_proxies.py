@@ -89,7 +89,7 @@ def test_a_listed_peer_without_a_good_header_is_closed(behind, origin, start):
     with proxy.client() as peer:
         peer.send(start)
         waiting.until(lambda: refused(proxy) == 1, "the connection to be counted")
-        assert peer.drain(5)[0] == b""
+        assert peer.drain()[0] == b""
     assert server.requests == [] and proxy.status()["metrics"]["proxy_headers"] == 0
     waiting.until(lambda: "no PROXY header where one has to be" in proxy.output(), "the connection to be logged")
 
@@ -101,8 +101,8 @@ def test_half_a_header_is_waited_for_only_so_long(behind, origin, start):
     with proxy.client() as peer:
         peer.send(start)
         begun = time.monotonic()
-        assert peer.drain(5)[0] == b""
-        assert 0.2 < time.monotonic() - begun < 3
+        assert peer.drain()[0] == b""
+        assert 0.2 < time.monotonic() - begun < 8
     assert refused(proxy) == 1
 
 
@@ -112,7 +112,7 @@ def test_half_a_header_and_the_end_is_refused_at_once(behind, origin):
     with proxy.client() as peer:
         peer.send(LINE[:20])
         peer.shut_write()
-        assert peer.drain(5)[0] == b""
+        assert peer.drain()[0] == b""
     waiting.until(lambda: refused(proxy) == 1, "it to be counted")
 
 
@@ -182,7 +182,7 @@ def test_a_unix_socket_can_be_a_proxy(behind, origin, tmp_path):
     assert server.requests[-1].headers.get("x-forwarded-for") == "192.0.2.7"
     with RawClient(path) as peer:
         peer.try_send(GET)
-        assert peer.drain(5)[0] == b""
+        assert peer.drain()[0] == b""
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])

@@ -160,7 +160,7 @@ def test_an_answer_before_the_body_has_ended(streamed):
         head = connection.reader.request_head()
         connection.origin.record(connection, head)
         connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        connection.is_ended_by_peer(5)
+        connection.is_ended_by_peer()
     streamed.answer = early
     streamed.origin.script = script
     try:

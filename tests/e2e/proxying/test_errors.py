@@ -52,7 +52,7 @@ def test_a_server_that_does_not_accept_is_504(ladle):
 
 def test_a_silent_server_is_504(ladle, origin):
     """A server that does not answer within timeouts.response gives 504, and its connection is closed."""
-    server = origin(script=lambda connection: (connection.reader.request(), connection.is_ended_by_peer(8)))
+    server = origin(script=lambda connection: (connection.reader.request(), connection.is_ended_by_peer()))
     proxy = ladle(server, {"timeouts": {"response": "400ms"}})
     assert proxy.get().status == 504
     waiting.until(lambda: server.connections[0].reader.ended, "the server's connection to be closed")
@@ -171,8 +171,7 @@ def test_an_idle_connection_that_the_server_closed_is_not_used(ladle, origin):
     proxy = ladle(server)
     for number in range(5):
         assert proxy.get("/", "POST", body=b"x").body == b"one"
-        waiting.until(lambda: server.connections[number].closed_at, "the server to close")
-        time.sleep(0.02)  # let the end travel: what is tested is what the proxy does once it knows
+        waiting.until(lambda: proxy.status()["metrics"]["server_connections_open"] == 0, "the proxy to know that the server has closed")
     assert len(server.requests) == 5
 
 
@@ -190,20 +189,20 @@ def test_connection_close_of_the_server_is_obeyed(ladle, origin):
 
 def test_server_connections_are_kept_and_bounded(ladle, origin):
     """At most keepalive.idle connections stay open to a server, for at most keepalive.timeout."""
-    gate = threading.Barrier(8, timeout=5)
+    gate = threading.Barrier(8, timeout=waiting.PATIENCE)
 
     def together(request):
         gate.wait()
         return reply()
     server = origin(together)
-    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "keepalive": {"idle": 3, "timeout": "700ms"}}}, "site": {"*": {"upstream": "app"}}})
+    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "keepalive": {"idle": 3, "timeout": "3s"}}}, "site": {"*": {"upstream": "app"}}})
     threads = [threading.Thread(target=proxy.get) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 3, "all but three connections to be closed", 3)
-    waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 0, "idle connections to end", 3)
+    waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 3, "all but three connections to be closed")
+    waiting.until(lambda: sum(connection.closed_at is None for connection in server.connections) == 0, "idle connections to end")
 
 
 @pytest.mark.parametrize("part", [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart"], ids=["head", "body"])
@@ -214,18 +213,18 @@ def test_bytes_and_a_reset_in_one_event(ladle, origin, part):
     def script(connection):
         connection.reader.request()
         asked.set()
-        go.wait(5)
+        go.wait(60)
         connection.send(part)
         connection.reset()
-    proxy = ladle(origin(script=script), {"timeouts": {"response": "8s", "stall": "8s"}})
+    proxy = ladle(origin(script=script), {"timeouts": {"response": "60s", "stall": "60s"}})
     worker = proxy.wait_workers(1)[0]
     with proxy.client() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n")
-        asked.wait(5)
+        asked.wait(60)
         os.kill(worker, signal.SIGSTOP)
         go.set()
         time.sleep(0.3)
         started = time.monotonic()
         os.kill(worker, signal.SIGCONT)
-        client.drain(within=20)
-        assert time.monotonic() - started < 4
+        client.drain(within=60)
+        assert time.monotonic() - started < 20

@@ -3,6 +3,7 @@
 
 import pytest
 
+from tests.harness.ladle import cpu_seconds
 from tests.harness.origin import reply
 
 HOP_BY_HOP = [("Keep-Alive", "timeout=5"), ("Proxy-Connection", "keep-alive"), ("TE", "gzip"), ("Upgrade", "foo")]
@@ -151,20 +152,19 @@ def test_a_request_id_is_accepted_or_made(relay):
 
 @pytest.mark.parametrize("count", [100, 1000, 10000])
 def test_thousands_of_fields_cost_linear_time(ladle, origin, count):
-    """Thousands of fields, all named in Connection or none, take linear time; those named there are dropped."""
-    import time
+    """Thousands of fields, all named in Connection or none, take linear time of the processor; those named there are dropped."""
     server = origin()
     proxy = ladle(server, {"defence": {"request": {"head": "1MiB", "headers": 10000}}})
     names = [f"X-{number}" for number in range(count // 2)]
     head = "GET / HTTP/1.1\r\nHost: site.test\r\nConnection: " + ", ".join(names) + "\r\n" + "".join(f"{name}: y\r\n" for name in names) + "\r\n"
-    started = time.monotonic()
+    worker = proxy.workers()[0]
+    before = cpu_seconds(worker)
     with proxy.client() as client:
         client.send(head)
         assert client.response().status == 200
-    assert time.monotonic() - started < 2
     assert not [name for name, _ in server.requests[-1].headers if name.startswith("X-") and name[2:].isdigit()]
     with proxy.client() as client:
         client.send("GET / HTTP/1.1\r\nHost: site.test\r\n" + "".join(f"{name}: y\r\n" for name in names) + "\r\n")
         assert client.response().status == 200
-    assert time.monotonic() - started < 2
+    assert cpu_seconds(worker) - before < 2
     assert len([name for name, _ in server.requests[-1].headers if name.startswith("X-") and name[2:].isdigit()]) == len(names)

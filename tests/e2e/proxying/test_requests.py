@@ -218,19 +218,19 @@ def test_a_half_closed_client_is_still_answered(relay):
         assert client.response().body == b"ok"
 
 
-def test_a_client_that_leaves_frees_the_server(relay):
+def test_a_client_that_leaves_frees_the_server(ladle, origin):
     """When the client resets while the server thinks, the server's connection is closed."""
     started = []
     def slow(request, connection):
         started.append(connection)
-        connection.is_ended_by_peer(8)
+        connection.is_ended_by_peer(60)
         return b""
-    relay.answer = slow
-    client = relay.client()
+    proxy = ladle(origin(slow), {"timeouts": {"response": "60s"}})
+    client = proxy.client()
     client.send(b"GET /leave HTTP/1.1\r\nHost: site.test\r\n\r\n")
     connection = waiting.until(lambda: started and started[0], "the request at the origin")
     client.reset()
-    waiting.until(lambda: connection.reader.ended, "the proxy to end the server's connection", 3)
+    waiting.until(lambda: connection.reader.ended, "the proxy to end the server's connection")
 
 
 def test_small_timeouts_answer_408(relay):
@@ -243,12 +243,12 @@ def test_small_timeouts_answer_408(relay):
 
 def test_an_idle_connection_is_closed_after_its_timeout(ladle, origin):
     """A client's connection between requests lives for timeouts.idle, and ends without an answer."""
-    proxy = ladle(origin(), {"timeouts": {"idle": "500ms", "header": "5s"}})
+    proxy = ladle(origin(), {"timeouts": {"idle": "500ms", "header": "60s"}})
     with proxy.client() as client:
         assert client.request("GET").status == 200
         began = time.monotonic()
         assert client.sock.recv(100) == b""
-        assert 0.4 < time.monotonic() - began < 2.5
+        assert 0.4 < time.monotonic() - began < 20
 
 
 def test_clients_beyond_the_total_wait(ladle, origin):
@@ -280,7 +280,7 @@ def test_a_trickled_head_does_not_reset_the_clock(relay):
             except TimeoutError:
                 continue
         assert sent < 60
-        client.sock.settimeout(5)
+        client.sock.settimeout(waiting.PATIENCE)
         assert client.response().status == 408
 
 

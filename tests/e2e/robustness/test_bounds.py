@@ -111,7 +111,7 @@ def test_many_small_chunks_cost_linear_time(ladle, origin):
     count = 300_000
     body = b"1\r\nz\r\n" * count + b"0\r\n\r\n"
     server = origin(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
-    proxy = ladle(server, SILENT)
+    proxy = ladle(server, {"timeouts": {"stall": "60s", "response": "60s"}})
     with proxy.client(timeout=60) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
         assert client.response().body == b"z" * count

@@ -36,7 +36,7 @@ def test_another_interim_response_before_the_100_is_no_answer(ladle, origin):
     proxy = ladle(server, STREAM)
     with proxy.client() as client:
         client.send(EXPECTING)
-        waiting.until(lambda: client.sock.recv(4096, socket.MSG_PEEK).endswith(b"100 Continue\r\n\r\n"), "the 100", 5)
+        waiting.until(lambda: client.sock.recv(4096, socket.MSG_PEEK).endswith(b"100 Continue\r\n\r\n"), "the 100")
         client.send(b"hello")
         response = client.response()
     assert response.status == 200 and response.body == b"5"
@@ -50,9 +50,9 @@ def test_a_100_after_we_stopped_waiting_is_no_answer(ladle, origin):
         time.sleep(1.5)
         connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     proxy = ladle(origin(script=scripted(late)), STREAM)
-    with proxy.client(timeout=20) as client:
+    with proxy.client() as client:
         client.send(b"PUT / HTTP/1.1\r\nHost: site.test\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body))
-        waiting.until(lambda: client.sock.recv(4096, socket.MSG_PEEK).endswith(b"100 Continue\r\n\r\n"), "the 100", 5)
+        waiting.until(lambda: client.sock.recv(4096, socket.MSG_PEEK).endswith(b"100 Continue\r\n\r\n"), "the 100")
         client.send(body)
         response = client.response()
     assert response.status == 200 and response.body == str(len(body)).encode()
@@ -62,18 +62,18 @@ def test_interim_responses_during_a_large_upload_are_passed_on(ladle, origin):
     """A 102 or an unasked 100 while the server is still reading ends nothing."""
     body = b"x" * (8 * MEGABYTE)
     proxy = ladle(origin(script=scripted(say(b"HTTP/1.1 102 Processing\r\n\r\n"), say(b"HTTP/1.1 100 Continue\r\n\r\n"), lambda _: time.sleep(0.3))))
-    with proxy.client(timeout=20) as client:
+    with proxy.client() as client:
         response = client.request("POST", body=body)
     assert response.status == 200 and response.body == str(len(body)).encode()
 
 
 def test_a_stalling_server_is_not_the_clients_fault(ladle, origin):
     """With both sides waiting in mid-upload because the server takes nothing, the answer is 504, not 408."""
-    proxy = ladle(origin(script=lambda connection: (connection.reader.request_head(), time.sleep(6))),
+    proxy = ladle(origin(script=lambda connection: (connection.reader.request_head(), time.sleep(30))),
                   {"site": {"*": {"buffer": {"request": "stream"}}}, "timeouts": {"stall": "1s"}, "budget": {"per_client": "64KiB"}})
-    with proxy.client(timeout=10) as client:
+    with proxy.client() as client:
         client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 90000000\r\n\r\n")
-        client.sock.settimeout(2)
+        client.sock.settimeout(20)
         try:
             while True:
                 client.sock.send(b"x" * 65536)
@@ -89,19 +89,19 @@ def reset(client):
 
 def test_a_reset_while_the_server_is_silent_in_mid_response_frees_it(ladle, origin):
     """A client that resets while the server says nothing more held the server until the stall timeout."""
-    server = origin(script=lambda connection: (connection.reader.request(), connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), connection.is_ended_by_peer(9)))
+    server = origin(script=lambda connection: (connection.reader.request(), connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"), connection.is_ended_by_peer(60)))
     proxy = ladle(server)
     client = proxy.client()
     client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
     waiting.until(lambda: client.sock.recv(4096, socket.MSG_PEEK).endswith(b"abc"), "the beginning")
     reset(client)
-    waiting.until(lambda: server.connections[0].closed_at, "the server to be freed", 3)
+    waiting.until(lambda: server.connections[0].closed_at, "the server to be freed", 5)
     assert proxy.access_log(1)[0]["reason"] == "client_left"
 
 
 def test_a_reset_while_the_server_takes_no_body_frees_it(ladle, origin):
     """The same while the request's body waits for the server."""
-    server = origin(script=lambda connection: (connection.reader.request_head(), time.sleep(1), connection.is_ended_by_peer(9)))
+    server = origin(script=lambda connection: (connection.reader.request_head(), time.sleep(1), connection.is_ended_by_peer(60)))
     proxy = ladle(server)
     client = proxy.client()
     client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 20000000\r\n\r\n")
@@ -109,4 +109,4 @@ def test_a_reset_while_the_server_takes_no_body_frees_it(ladle, origin):
     server.wait_connections(1)
     time.sleep(0.2)
     reset(client)
-    assert proxy.access_log(1, 4)[0]["reason"] == "client_left"
+    assert proxy.access_log(1)[0]["reason"] == "client_left"

@@ -28,11 +28,11 @@ def test_who_waits_in_a_replaced_configurations_queue_gets_a_turn(ladle, origin)
 
     def slow(request):
         if request.target == "/slow":
-            go.wait(20)
+            go.wait(60)
         return reply()
     server = origin(slow)
     proxy = ladle(settings={"server": {"workers": 2}, "site": {"*": {"upstream": "app"}},
-                            "upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"timeout": "6s"}}}})
+                            "upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"timeout": "60s"}}}})
     results = []
     threads = [threading.Thread(target=proxy.get, args=("/slow",))]
     threads[0].start()
@@ -45,5 +45,5 @@ def test_who_waits_in_a_replaced_configurations_queue_gets_a_turn(ladle, origin)
     assert proxy.reload().returncode == 0
     go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join()
     assert results == [200] * 10

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.harness import waiting
-from tests.harness.ladle import IS_SANITIZED, memory_kib
+from tests.harness.ladle import IS_SANITIZED, memory_kib, open_files
 from tests.harness.origin import reply
 
 MEGABYTE = 1 << 20
@@ -42,15 +42,13 @@ def test_a_slow_reader_does_not_hold_the_server(ladle, origin):
     """A response larger than all socket buffers is absorbed at once; the server is free while the client reads slowly."""
     body = os.urandom(8 * MEGABYTE)
     server = origin(reply(body))
-    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"timeout": "3s"}}}, "site": {"*": {"upstream": "app"}}})
+    proxy = ladle(settings={"upstream": {"app": {"servers": [server.text], "max_conn": 1, "queue": {"timeout": "30s"}}}, "site": {"*": {"upstream": "app"}}})
     with proxy.client(receive_buffer=8192, timeout=30) as client:
-        started = time.monotonic()
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
         connection = waiting.until(lambda: server.connections and server.connections[0], "the request")
-        waiting.until(lambda: connection.last_sent_at, "the server to have sent all", 5)
+        waiting.until(lambda: connection.last_sent_at, "the server to have sent all, though the client has read nothing")
         with proxy.client() as other:
             assert other.request("HEAD").status == 200, "the server takes one request at a time, and it took this one"
-        assert time.monotonic() - started < 4
         assert client.response().body == body
 
 
@@ -63,14 +61,8 @@ def test_the_spool_goes_to_an_unlinked_file(ladle, origin):
         worker = proxy.wait_workers(1)[0]
 
         def deleted_files():
-            links = []
-            for number in os.listdir(f"/proc/{worker}/fd"):
-                try:
-                    links.append(os.readlink(f"/proc/{worker}/fd/{number}"))
-                except OSError:
-                    pass
-            return [link for link in links if link.startswith(proxy.path("spool") + "/")]
-        waiting.until(deleted_files, "a spool file", 5)
+            return [link for link in open_files(worker) if link.startswith(proxy.path("spool") + "/")]
+        waiting.until(deleted_files, "a spool file")
         assert all("deleted" in link for link in deleted_files())
         assert not os.listdir(proxy.path("spool"))
         assert client.response().body == body
@@ -149,7 +141,7 @@ def test_a_client_that_stops_reading_is_cut(ladle, origin):
     proxy = ladle(origin(reply(b"x" * (16 * MEGABYTE))), {"timeouts": {"stall": "700ms"}})
     with proxy.client(receive_buffer=4096) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
-        assert proxy.access_log(1, 8)[0]["reason"] == "client_stalled"
+        assert proxy.access_log(1)[0]["reason"] == "client_stalled"
 
 
 def test_a_client_that_leaves_frees_its_spool(ladle, origin):
@@ -171,12 +163,13 @@ def test_many_slow_clients_share_the_ceiling(ladle, origin):
     for client in clients:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
     held = []
-    for _ in range(15):
-        time.sleep(0.1)
+
+    def are_many():
         held.append(proxy.status()["metrics"]["spool_memory_bytes"])
+        return len(held) >= 15 and max(held) > MEGABYTE
+    waiting.until(are_many, "them to make it wait", every=0.1)
     for client in clients:
         client.close()
-    assert max(held) > MEGABYTE, "they do make it wait"
     assert max(held) <= 2 * MEGABYTE + 2 * MEGABYTE + 60 * 20 * 1024, held  # each of two workers may pass the ceiling by a turn's reads
 
 
@@ -188,12 +181,13 @@ def test_a_greedy_client_has_its_share_and_another_is_unaffected(ladle, origin):
     greedy = [proxy.client(receive_buffer=4096, source="127.0.2.1") for _ in range(20)]
     for client in greedy:
         client.send(b"GET /greedy HTTP/1.1\r\nHost: site.test\r\n\r\n")
+    waiting.until(lambda: proxy.status()["metrics"]["spool_memory_bytes"] > MEGABYTE, "its share to be used")
     time.sleep(1)
     held = proxy.status()["metrics"]["spool_memory_bytes"]
     assert MEGABYTE < held <= (3 + 2) * MEGABYTE + 20 * 20 * 1024, "the rest waits at the server"
     with proxy.client(receive_buffer=4096, source="127.0.2.2", timeout=30) as modest:
         modest.send(b"GET /modest HTTP/1.1\r\nHost: site.test\r\n\r\n")
-        waiting.until(lambda: proxy.status()["metrics"]["spool_memory_bytes"] > held + MEGABYTE, "the modest one's answer to be taken in whole", 5)
+        waiting.until(lambda: proxy.status()["metrics"]["spool_memory_bytes"] > held + MEGABYTE, "the modest one's answer to be taken in whole")
         assert modest.response().body == body
     for client in greedy:
         client.close()

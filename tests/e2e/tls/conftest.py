@@ -89,6 +89,6 @@ def s_client(authority):
     """s_client(proxy, *arguments, send=b"") → what openssl s_client says, as text"""
     def run(proxy, *arguments, send="", name="site.test"):
         line = ["openssl", "s_client", "-connect", f"127.0.0.1:{proxy.port}", "-servername", name, "-CAfile", authority.pem, *map(str, arguments)]
-        done = subprocess.run(line, input=send, capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "LC_ALL": "C"})
+        done = subprocess.run(line, input=send, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "LC_ALL": "C"})
         return done.stdout + done.stderr
     return run

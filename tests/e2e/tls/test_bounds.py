@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What TLS costs is bounded: memory of idle connections, thousands of certificates."""
 
+import os
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import time
@@ -54,7 +56,7 @@ def test_an_idle_connection_holds_little(secure, origin, connect, most):
     count = 1000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * count)), hard))
-    proxy = secure(origin(reply(BODY)))
+    proxy = secure(origin(reply(BODY)), {"timeouts": {"idle": "10m"}})
     worker = proxy.workers()[0]
     warm = [connect(proxy) for _ in range(50)]
     for asker in warm:
@@ -109,7 +111,7 @@ def test_a_thousand_certificates(secure, origin, authority, pair, tmp_path):
         """Seconds of CPU that it takes, and KiB of the worker once it has let go of the configuration before, after 5 s."""
         pids = [proxy.pid, *proxy.children()]
         began = sum(cpu_seconds(pid) for pid in pids)
-        done = proxy.reload()
+        done = proxy.command("reload", timeout=300)
         took = sum(cpu_seconds(pid) for pid in pids) - began
         assert done.returncode == 0, done.stderr[-2000:]
         time.sleep(6)
@@ -129,12 +131,12 @@ def test_ten_thousand_certificates_load(secure, origin, authority, pair, tmp_pat
     """Ten thousand sites with a certificate each load, twice, and are served; the master, which reads their files, stays below 200 MiB."""
     proxy = with_sites(secure, origin, pair, tmp_path, 10_000)
     proxy.configure({"site": proxy.many})
-    done = proxy.reload()
+    done = proxy.command("reload", timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     for number in (0, 5000, 9999):
         with TlsClient(proxy.address, authority, name=f"n{number}.site.test") as client:
             assert client.request(host=f"n{number}.site.test").status == 200
-    assert proxy.reload().returncode == 0
+    assert proxy.command("reload", timeout=300).returncode == 0
     if not IS_SANITIZED:
         assert memory_kib(proxy.pid, "Private_Dirty") < 200 << 10
 
@@ -152,10 +154,13 @@ def test_a_chain_of_visits_to_many_sites(secure, origin, authority, pair, tmp_pa
 def test_a_flood_of_handshakes_leaves_others_alone(secure, origin, authority):
     """While hundreds of clients shake hands at once, steps are put off, and everybody is served."""
     proxy = secure(origin())
+    worker = proxy.workers()[0]
+    os.kill(worker, signal.SIGSTOP)  # so that all are there when it looks, however slowly they come
     clients = [socket.create_connection(proxy.address, 10) for _ in range(300)]
     hello = client_hello()
     for sock in clients:
         sock.sendall(hello)
+    os.kill(worker, signal.SIGCONT)
     with proxy.secure() as client:
         assert client.request().status == 200
     for sock in clients:

@@ -28,7 +28,7 @@ class Scene:
         self.proxy = Ladle(None, None, start=False)
         site = {"listen": f"https://127.0.0.1:{self.proxy.port}", "upstream": self.server.url, "tls": tls(pair)}
         self.proxy.configure({
-            "server": {"workers": 3}, "timeouts": {"handshake": "2s"}, "tls": {"early_data": True},
+            "server": {"workers": 3}, "timeouts": {"handshake": "5s"}, "tls": {"early_data": True},
             "site": {"site.test": {**site, "route": [{"path": "/cached/*", "cache": True}, {"path": "/mirrored/*", "mirror": self.shadow.url},
                                                      {"path": "/*"}]},
                      "late.site.test": {**site, "tls": {**tls(pair), "early_data": False}},
@@ -313,10 +313,10 @@ def test_openssl_s_client(scene, tmp_path):
     line = ["openssl", "s_client", "-connect", f"127.0.0.1:{scene.proxy.port}", "-servername", "site.test", "-tls1_3", "-ign_eof"]
     path = scene.path()
     last = (GET % path).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    subprocess.run([*line, "-sess_out", session], input=last, capture_output=True, timeout=20, check=False)
+    subprocess.run([*line, "-sess_out", session], input=last, capture_output=True, timeout=60, check=False)
     text.write_bytes(last)
     for number in range(8):
-        done = subprocess.run([*line, "-sess_in", session, "-sess_out", session, "-early_data", text], input=b"", capture_output=True, timeout=20, check=False)
+        done = subprocess.run([*line, "-sess_in", session, "-sess_out", session, "-early_data", text], input=b"", capture_output=True, timeout=60, check=False)
         assert b"Early data was accepted" in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
         assert done.stdout.count(b"done") >= 1
         assert len(scene.asked(path)) == number + 2

@@ -37,7 +37,7 @@ def test_a_flood_of_them_is_cut(proxy):
         began = time.monotonic()
         with proxy.secure() as other:
             assert other.request().status == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         sending.join(60)
         assert not sending.is_alive() and client.request(GET) == b""
     assert proxy.workers()[0] == worker and cpu_seconds(worker) - before < 1
