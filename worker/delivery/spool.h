@@ -58,6 +58,8 @@ public:
     void keep_no_more() noexcept;
     /// The same for Keep::beginning; nothing for the others.
     void forget_beginning() noexcept;
+    /// Whether a part is on its way to the disk, which makes room.
+    bool is_writing() const noexcept { return write_ != nullptr; }
     /// Whether all that was appended is kept.
     bool keeps_all() const noexcept { return keep_ != Keep::until_taken; }
     /// Whether all that was appended is kept, and none of it on disk.

@@ -102,7 +102,7 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
         if (step.moved) {
             client.alarm.set(request.timeouts().stall);
         }
-        if (!request.body->has_room()) {
+        if (!request.body->has_room() && !request.body->is_writing()) {
             request.body->keep_no_more();
             co_return std::nullopt;
         }
@@ -110,6 +110,10 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
             client.wake.kick_later();
         }
         co_await client.wake.wait();
+        if (client.alarm.rang() && request.body->is_writing()) { // it is the disk that stalls
+            request.body->keep_no_more();
+            co_return std::nullopt;
+        }
         if (client.alarm.rang()) {
             co_return Answer{408, Reason::body_timeout};
         }

@@ -163,6 +163,17 @@ def test_a_bad_status_is_asked_for_again_elsewhere(ladle, origin):
     assert ask(proxy, 4) == {503: 2, "fine": 2}
 
 
+def test_a_body_that_came_faster_than_the_disk_takes_it_is_sent_again_whole(ladle, origin):
+    """Past the memory's budget a body waits on disk; its client is held up, and a second server gets all of it."""
+    busy, fine = origin(reply(status=503)), origin(named("fine"))
+    proxy = group(ladle, [busy.text, fine.text], workers=1, balance="round_robin", eject=0)
+    proxy.configure({"budget": {"spool_memory": "1MiB", "spool_disk": "1GiB", "per_client": "1GiB"}})
+    assert proxy.reload().returncode == 0
+    body = bytes(range(256)) * (32 << 12)
+    assert ask(proxy, 6, "PUT", body=body) == {"fine": 6}
+    assert all(request.body == body for request in fine.requests) and proxy.status()["metrics"]["server_retries"] > 0
+
+
 def test_a_reset_is_asked_for_again_only_where_that_is_safe(ladle, origin):
     """A connection that ends before an answer: a GET moves to another server, a POST gets its 502 and is seen by one server."""
     resets, fine = origin(lambda request, connection: connection.reset()), origin(named("fine"))
