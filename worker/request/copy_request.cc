@@ -8,6 +8,7 @@ namespace ladle::worker {
 void copy_request(const Request& from, Request& to)
 {
     const config::RequestLimits& limits = from.live->config->request_limits;
+    to.protocol = from.protocol;
     to.listen = from.listen;
     to.head_block = from.head_block;
     std::ignore = to.head.parse(from.head.text(), {limits.head_bytes, limits.uri_bytes}); // it was good the first time

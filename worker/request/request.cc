@@ -6,7 +6,7 @@
 namespace ladle::worker {
 
 Request::Request(WorkerParts& worker_parts, ClientStream& stream, std::shared_ptr<LiveConfig> live_config, RequestKind request_kind)
-    : parts(worker_parts), client(stream), live(std::move(live_config)), kind(request_kind),
+    : parts(worker_parts), client(stream), live(std::move(live_config)), kind(request_kind), protocol(stream.protocol),
       head(live->config->request_limits.header_count), response(2 * live->config->request_limits.header_count)
 {
     times.begun = loop::clock_now();
@@ -23,7 +23,7 @@ Request::~Request()
 
 std::string_view protocol_version(const Request& request) noexcept
 {
-    if (request.client.protocol == Protocol::http_2) {
+    if (request.protocol == Protocol::http_2) {
         return "2.0";
     }
     return request.head.version == http::Version::http_1_1 ? "1.1" : "1.0";

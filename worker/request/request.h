@@ -57,6 +57,7 @@ struct Request {
     ClientStream& client;
     std::shared_ptr<LiveConfig> live;
     const RequestKind kind;
+    Protocol protocol; ///< that it came by; of a copy and a hedge: the request that they repeat
     std::uint32_t listen = 0; ///< index into the configuration's listens
 
     // receive and admit

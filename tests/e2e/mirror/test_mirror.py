@@ -210,7 +210,7 @@ def test_a_mirror_is_told_the_client_by_a_proxy_header(ladle, origin):
 
 
 def test_http2_on_either_side(ladle, origin, cleanup):
-    """A request that came in HTTP/2 is copied to a mirror that speaks HTTP/2, with its body."""
+    """A request that came in HTTP/2 is copied to a mirror that speaks HTTP/2, with its body, and says so as the request does."""
     server, shadow = origin(), H2Origin(on_end=lambda stream: stream.reply(b"dropped"))
     cleanup.append(shadow)
     proxy = ladle(None, {"upstream": {"app": {"servers": [server.url]}, "shadow": {"servers": [shadow.text], "protocol": "h2"}},
@@ -220,6 +220,7 @@ def test_http2_on_either_side(ladle, origin, cleanup):
         assert client.response(stream).status == 200
     waiting.until(lambda: metric(proxy, "mirror_answered") == 1, "the copy's answer")
     copy = shadow.last
+    assert copy.get("via") == server.requests[-1].headers.get("via") == "2.0 ladle"
     assert (copy.get(":method"), copy.get(":path"), copy.get("x-mirrored"), bytes(copy.body)) == ("POST", "/h2", "1", b"y" * 50_000)
 
 
