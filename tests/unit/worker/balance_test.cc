@@ -335,6 +335,27 @@ TEST_CASE("round_robin: what would have gone to a server that is out goes to all
     CHECK(bench.upstream->members()[0].entry->turns == turns + 4); // nothing that is passed over without a choice counts
 }
 
+TEST_CASE("round_robin: of many servers, too, each gets its part of every round, evenly")
+{
+    std::vector<std::uint32_t> weights;
+    for (std::uint32_t at = 0; at < 100; ++at) {
+        weights.push_back(1 + at % 4);
+    }
+    Bench bench(config::Balance::round_robin, weights); // a round has 250 turns
+    std::vector<int> last(weights.size(), -1);
+    std::map<std::uint32_t, int> shares;
+    for (int turn = 0; turn < 500; ++turn) {
+        const std::uint32_t member = bench.upstream->choose({}, bench.now).member;
+        ++shares[member];
+        const int apart = last[member] < 0 ? 0 : turn - last[member];
+        CHECK(apart <= 250 / static_cast<int>(weights[member]) + 40);
+        last[member] = turn;
+    }
+    for (std::uint32_t at = 0; at < 100; ++at) {
+        CHECK(shares[at] == 2 * static_cast<int>(weights[at]));
+    }
+}
+
 TEST_CASE("in a panic clients stay where they are known")
 {
     Bench bench(kLeast, {1, 1, 1});
