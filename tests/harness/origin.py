@@ -86,7 +86,7 @@ class Connection:
 class Origin:
     """Listens at once; use as a context. `received` is every byte of every connection, `requests` what parsed."""
 
-    def __init__(self, answer=None, script=None, unix=None, host="127.0.0.1", port=0, timeout=waiting.PATIENCE):
+    def __init__(self, answer=None, script=None, unix=None, host="127.0.0.1", port=0, timeout=4 * waiting.PATIENCE):
         self.answer = reply() if answer is None else answer
         self.script = script
         self.timeout = timeout

@@ -125,7 +125,7 @@ def test_the_queue_is_counted(ladle, origin):
 
 def test_the_spool_is_counted(ladle, origin):
     """A body that outgrows memory goes to disk once; one that outgrows the disk too has to wait."""
-    body = os.urandom(24 << 20)
+    body = os.urandom(16 << 20)
     proxy = ladle(origin(reply(body)), {"budget": {"spool_memory": "1MiB", "spool_disk": "4MiB", "per_client": "16MiB"}})
     with proxy.client(receive_buffer=8192, timeout=30) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")
