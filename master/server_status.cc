@@ -205,7 +205,7 @@ void add_limit(json& server, const config::Upstream& upstream, const config::Ups
     json& limit = server["limit"] = {{"now", shm::current_limit(entry.limit, rules)},
                                      {"found", static_cast<std::uint32_t>(state.limit)},
                                      {"unanswered", unanswered},
-                                     {"is_being_measured", state.phase != shm::LimitPhase::steady}};
+                                     {"is_being_measured", !shm::is_steady(state.phase)}};
     if (state.baseline != 0) {
         limit["baseline_ms"] = static_cast<double>(shm::time_of_level(state.baseline).count()) / 1e6;
     }

@@ -218,7 +218,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"server_entry", "backup", Type::boolean, "false", "", "true: used only when no other server of the upstream can be"},
 
     {"adaptive", "on", Type::boolean, "true", "", "false: max_conn alone; a table without it switches it on"},
-    {"adaptive", "min", Type::integer, "4", "1..1000000", "it is never less; but max_conn may be", kServer, "with none nothing would ever be learnt"},
+    {"adaptive", "min", Type::integer, "4", "1..1000000", "it is never less, except while it is measured what answers take; but max_conn may be", kServer, "with none nothing would ever be learnt"},
     {"adaptive", "tolerance", Type::percent, "25%", "0%..100%", "how much longer than without others answers may take before a server is sent less"},
 
     {"eject", "failures", Type::integer, "5", "0..10000", "so many in a row: no answer, a bad one, or 502, 503, 504; 0 is never, and one that takes no connections is asked all the same"},

@@ -12,18 +12,21 @@ constexpr auto kLoose = std::memory_order_relaxed;
 
 constexpr std::uint32_t kFirstLimit = 20;
 constexpr double kLeastGradient = 0.5;
+constexpr double kMostHeadroom = 1.0 / 3; // of the limit: it sinks, whatever it is, where the gradient is the least
 constexpr double kSinking = 1.0 / 8;      // of the baseline, towards a window that was quicker
 constexpr double kFailureOctaves = 2;     // that a request without an answer counts as slower
-constexpr std::uint32_t kHalved = 2;      // in the unit of marks
 constexpr std::uint64_t kLeastSamples = 16;
 constexpr std::uint64_t kLeastWindow = 100'000'000;
-constexpr std::uint64_t kLongestWindow = 10'000'000'000; // that slow answers make of it
 constexpr std::uint64_t kForgotten = 60'000'000'000;     // a window that has begun before it: from before a pause
-constexpr std::uint64_t kMeasureEvery = 10'000'000'000;
+constexpr std::uint64_t kForgottenTimes = 32;            // as long as an answer takes, where that is longer
+constexpr std::uint64_t kFailingPart = 8;                // more than one of so many, and nothing is measured
+constexpr std::uint64_t kTick = 2'500'000'000;           // of the wall clock
+constexpr std::uint64_t kMeasureEvery = 4;               // ticks; where one differed from the one before, the next comes at any
 constexpr std::uint64_t kMeasureEveryTimes = 40;         // as long as an answer takes
-constexpr double kConfirmed = 0.25;                      // octaves between two measurements that say the same
-constexpr std::uint32_t kSooner = 8;                     // of about ten, where they do not
-constexpr double kLongestLevel = 36;                     // 69 s
+constexpr std::uint64_t kMeasureParts = 40;              // of that, that each of both phases takes
+constexpr std::uint64_t kFewSamples = 8;                 // of a measurement, which counts half then
+constexpr double kConfirmed = 0.25;                      // octaves that a window may be quicker, and says the same
+constexpr double kLongestLevel = 38;                     // 275 s
 
 constexpr double kLimitPoint = 1 << 8;
 constexpr double kLevelPoint = 1 << 10;
@@ -31,11 +34,10 @@ constexpr unsigned kLimitAt = 36;
 constexpr unsigned kBaselineAt = 20;
 constexpr unsigned kPhaseAt = 18;
 constexpr unsigned kStartsAt = 17;
-constexpr unsigned kMarkAt = 11;
+constexpr unsigned kFirstAt = 16;
 constexpr std::uint64_t kLevelBitMask = (1u << 16) - 1;
-constexpr std::uint64_t kMarkMask = (1u << 6) - 1;
-constexpr std::uint64_t kMeasuredMask = (1u << 11) - 1;
-constexpr unsigned kMeasuredShift = 30; // of ns
+constexpr unsigned kSlowerAt = 12;
+constexpr std::uint64_t kSlowerMask = (1u << 4) - 1;
 
 constexpr unsigned kBegunAt = 40;
 constexpr unsigned kBegunShift = 20; // of ns
@@ -44,6 +46,7 @@ constexpr unsigned kSamplesAt = 28;
 constexpr std::uint64_t kMostSamples = (1u << 12) - 1;
 constexpr std::uint64_t kSumMask = (1u << 28) - 1;
 
+static_assert(kForgottenTimes * (std::uint64_t{1} << static_cast<unsigned>(kLongestLevel)) < kBegunMask << kBegunShift);
 static_assert(kMostSamples * static_cast<std::uint64_t>(kLongestLevel * kLevelPoint) <= kSumMask);
 static_assert(std::uint64_t{kGreatestLimit} * static_cast<std::uint64_t>(kLimitPoint) < 1u << 28);
 
@@ -52,17 +55,13 @@ double in_bounds(double limit, const LimitRules& rules) noexcept
     return std::clamp<double>(limit, rules.least, std::max(rules.least, rules.greatest));
 }
 
-std::uint32_t mark_of(double limit) noexcept
-{
-    return static_cast<std::uint32_t>(2 * std::log2(std::max(limit, 1.0)));
-}
-
 std::uint64_t pack_limit(const LimitState& state) noexcept
 {
     const auto limit = static_cast<std::uint64_t>(std::lround(state.limit * kLimitPoint));
     const auto baseline = static_cast<std::uint64_t>(std::lround(state.baseline * kLevelPoint)) & kLevelBitMask;
     return limit << kLimitAt | baseline << kBaselineAt | static_cast<std::uint64_t>(state.phase) << kPhaseAt |
-           std::uint64_t{state.starts} << kStartsAt | (state.mark & kMarkMask) << kMarkAt | (state.measured & kMeasuredMask);
+           std::uint64_t{state.starts} << kStartsAt | std::uint64_t{state.is_first} << kFirstAt |
+           (state.slower & kSlowerMask) << kSlowerAt;
 }
 
 LimitState unpack_limit(std::uint64_t word, const LimitRules& rules) noexcept
@@ -76,21 +75,26 @@ LimitState unpack_limit(std::uint64_t word, const LimitRules& rules) noexcept
             static_cast<double>(word >> kBaselineAt & kLevelBitMask) / kLevelPoint,
             static_cast<LimitPhase>(word >> kPhaseAt & 3u),
             (word >> kStartsAt & 1u) != 0,
-            static_cast<std::uint32_t>(word >> kMarkAt & kMarkMask),
-            static_cast<std::uint32_t>(word & kMeasuredMask)};
+            (word >> kFirstAt & 1u) != 0,
+            static_cast<std::uint32_t>(word >> kSlowerAt & kSlowerMask)};
 }
 
-std::uint32_t measuring_tick(std::uint64_t now_ns) noexcept
+/// The moments to measure of longer times are some of those of shorter ones: who has another opinion of how long answers take has
+/// some of them, or more, but no others.
+std::uint32_t slower_of(double level) noexcept
 {
-    return static_cast<std::uint32_t>(now_ns >> kMeasuredShift & kMeasuredMask);
-}
-
-/// Whether the baseline is to be measured again.
-bool is_due(const LimitState& state, double level, std::uint64_t now_ns) noexcept
-{
-    const std::uint64_t passed = std::uint64_t{(measuring_tick(now_ns) - state.measured) & kMeasuredMask} << kMeasuredShift;
     const auto time = static_cast<std::uint64_t>(time_of_level(level).count());
-    return passed >= std::max(kMeasureEvery, kMeasureEveryTimes * time) || mark_of(state.limit) + kHalved <= state.mark;
+    std::uint32_t slower = 0;
+    while (kMeasureEvery * kTick << slower < kMeasureEveryTimes * time) {
+        ++slower;
+    }
+    return slower;
+}
+
+/// Whether a moment to measure has come since a window began, whose age is told in steps.
+bool has_come(std::uint64_t every, std::uint64_t age, std::uint64_t wall_ns) noexcept
+{
+    return age > wall_ns % every + (1u << kBegunShift) && wall_ns >= every;
 }
 
 /// Since the window began; of a worker whose clock was read a moment earlier: none.
@@ -105,47 +109,102 @@ double mean_of(std::uint64_t word) noexcept
     return static_cast<double>(word & kSumMask) / static_cast<double>(word >> kSamplesAt & kMostSamples) / kLevelPoint;
 }
 
-bool is_at_end(std::uint64_t word, std::uint64_t now_ns) noexcept
+/// From before a pause.
+bool is_forgotten(std::uint64_t word, std::uint64_t now_ns) noexcept
 {
-    if ((word >> kSamplesAt & kMostSamples) < kLeastSamples) {
-        return false;
-    }
     const auto time = static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
-    return window_age(word, now_ns) >= std::clamp(2 * time, kLeastWindow, kLongestWindow);
+    return window_age(word, now_ns) > std::max(kForgotten, kForgottenTimes * time);
+}
+
+/// `failures` are counted beside the window.
+bool is_at_end(std::uint64_t word, std::uint64_t failures, const LimitState& state, LimitClock clock) noexcept
+{
+    const std::uint64_t samples = (word >> kSamplesAt & kMostSamples) + failures;
+    if (!is_steady(state.phase) && state.baseline != 0) {
+        const bool drains = state.phase == LimitPhase::draining;
+        const std::uint64_t tick = kTick << state.slower;
+        const std::uint64_t until = tick * kMeasureEvery / kMeasureParts * (drains ? 1 : 2);
+        return clock.wall_ns % tick >= until && (drains || samples >= kFewSamples);
+    }
+    const std::uint64_t age = window_age(word, clock.now_ns);
+    const auto time = static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
+    return (samples >= kLeastSamples && age >= std::max(2 * time, kLeastWindow)) ||
+           (state.baseline != 0 && has_come(kTick << slower_of(mean_of(word)), age, clock.wall_ns));
+}
+
+LimitWindow close_window(ServerLimit& limit, std::uint64_t word, const LimitState& state, std::uint64_t now_ns) noexcept
+{
+    const std::uint32_t failures = limit.failures.exchange(0, kLoose);
+    const std::uint32_t most = limit.most.exchange(0, kLoose);
+    const std::uint64_t samples = word >> kSamplesAt & kMostSamples;
+    if (is_steady(state.phase) || samples + failures < kFewSamples || failures * kFailingPart <= samples + failures) {
+        return {mean_of(word), most, samples, window_age(word, now_ns)};
+    }
+    const double all = static_cast<double>(samples + failures);
+    const double slower = static_cast<double>(failures) * (state.baseline + kFailureOctaves);
+    const double level = (samples == 0 ? 0 : mean_of(word) * static_cast<double>(samples)) + slower;
+    return {level / all, most, samples + failures, 0, true};
 }
 
 /// After a window of which this worker's sample was the last.
-LimitChange renew(ServerLimit& limit, double level, const LimitRules& rules, std::uint64_t now_ns) noexcept
+LimitChange renew(ServerLimit& limit, std::uint64_t word, const LimitRules& rules, LimitClock clock) noexcept
 {
     std::uint64_t seen = limit.state.load(kLoose);
     const LimitState before = unpack_limit(seen, rules);
-    const LimitState after = next_limit(before, {level, limit.most.exchange(0, kLoose)}, rules, now_ns);
+    const LimitState after = next_limit(before, close_window(limit, word, before, clock.now_ns), rules, clock.wall_ns);
     if (!limit.state.compare_exchange_strong(seen, pack_limit(after), kLoose)) {
         return LimitChange::none; // another window has ended since, which knows more
     }
-    return before.phase == LimitPhase::measuring ? LimitChange::measured
-           : after.limit > before.limit          ? LimitChange::raised
-           : after.limit < before.limit          ? LimitChange::lowered
-                                                 : LimitChange::none;
+    return after.limit > before.limit                                                 ? LimitChange::raised
+           : after.limit < before.limit                                               ? LimitChange::lowered
+           : before.phase == LimitPhase::measuring && is_steady(after.phase) ? LimitChange::measured
+                                                                                      : LimitChange::none;
 }
 
-LimitChange add_level(ServerLimit& limit, double level, const LimitRules& rules, std::uint64_t now_ns) noexcept
+/// One of the phases to measure that was left behind by a pause is over.
+void end_measurement(ServerLimit& limit, const LimitRules& rules) noexcept
+{
+    std::uint64_t seen = limit.state.load(kLoose);
+    LimitState state = unpack_limit(seen, rules);
+    limit.failures.store(0, kLoose);
+    if (!is_steady(state.phase) && state.baseline != 0) {
+        state.phase = LimitPhase::steady;
+        limit.state.compare_exchange_strong(seen, pack_limit(state), kLoose);
+    }
+}
+
+LimitChange add_level(ServerLimit& limit, double level, const LimitRules& rules, LimitClock clock) noexcept
 {
     const auto part = static_cast<std::uint64_t>(std::clamp(level, 0.0, kLongestLevel) * kLevelPoint);
     std::uint64_t seen = limit.window.load(kLoose);
     for (;;) {
         const std::uint64_t samples = seen >> kSamplesAt & kMostSamples;
+        const bool is_old = samples != 0 && is_forgotten(seen, clock.now_ns);
         std::uint64_t word = seen;
-        if (samples == 0 || window_age(seen, now_ns) > kForgotten) {
-            word = (now_ns >> kBegunShift & kBegunMask) << kBegunAt | std::uint64_t{1} << kSamplesAt | part;
+        if (samples == 0 || is_old) {
+            word = (clock.now_ns >> kBegunShift & kBegunMask) << kBegunAt | std::uint64_t{1} << kSamplesAt | part;
         } else if (samples < kMostSamples) {
             word = seen + (std::uint64_t{1} << kSamplesAt) + part;
         }
-        const bool ends = is_at_end(word, now_ns);
+        const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
+        const bool ends = is_at_end(word, limit.failures.load(kLoose), state, clock);
         if (limit.window.compare_exchange_weak(seen, ends ? 0 : word, kLoose)) {
-            return ends ? renew(limit, mean_of(word), rules, now_ns) : LimitChange::none;
+            if (is_old) {
+                end_measurement(limit, rules);
+            }
+            return ends ? renew(limit, word, rules, clock) : LimitChange::none;
         }
     }
+}
+
+/// One that failed while the baseline is measured.
+LimitChange add_failure_beside(ServerLimit& limit, const LimitRules& rules, LimitClock clock) noexcept
+{
+    const std::uint64_t failures = limit.failures.fetch_add(1, kLoose) + 1;
+    std::uint64_t word = limit.window.load(kLoose);
+    const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
+    const bool ends = failures >= kLeastSamples && is_at_end(word, failures, state, clock);
+    return ends && limit.window.compare_exchange_strong(word, 0, kLoose) ? renew(limit, word, rules, clock) : LimitChange::none;
 }
 
 } // namespace
@@ -160,66 +219,96 @@ std::chrono::nanoseconds time_of_level(double level) noexcept
     return std::chrono::nanoseconds(std::llround(std::exp2(level)));
 }
 
-LimitState next_limit(const LimitState& before, const LimitWindow& window, const LimitRules& rules, std::uint64_t now_ns) noexcept
+namespace {
+
+/// What the limit is to be after a window.
+void step_limit(LimitState& state, const LimitWindow& window, const LimitRules& rules) noexcept
+{
+    const double tolerated = 1 + rules.tolerance / 100.0;
+    const double gradient = std::clamp(tolerated * std::exp2(state.baseline - window.level), kLeastGradient, 1.0);
+    state.starts = state.starts && gradient >= 1;
+    const double root = std::min(std::sqrt(state.limit), kMostHeadroom * state.limit);
+    const double limit = state.limit * gradient + (state.starts ? state.limit / 2 : root);
+    const bool is_used = 2.0 * window.most >= state.limit;
+    state.limit = in_bounds(is_used ? limit : std::min(limit, state.limit), rules);
+}
+
+} // namespace
+
+LimitState next_limit(const LimitState& before, const LimitWindow& window, const LimitRules& rules, std::uint64_t wall_ns) noexcept
 {
     LimitState after = before;
-    if (before.phase == LimitPhase::draining) {
-        after.phase = LimitPhase::measuring;
+    if (!is_steady(before.phase) && !window.is_failing) {
+        if (before.phase == LimitPhase::draining) {
+            after.phase = LimitPhase::measuring;
+            return after;
+        }
+        const bool differs = std::abs(window.level - before.baseline) > kConfirmed;
+        after.phase = differs ? LimitPhase::unsure : LimitPhase::steady;
+        after.is_first = before.baseline == 0;
+        const double part = std::min(1.0, static_cast<double>(window.samples) / kLeastSamples);
+        after.baseline = after.is_first ? window.level : before.baseline + (window.level - before.baseline) * part;
         return after;
     }
-    if (before.phase == LimitPhase::measuring) {
+    if (window.samples >= kLeastSamples) {
+        step_limit(after, window, rules);
+        if (is_steady(before.phase) && window.level < before.baseline) {
+            after.baseline += (window.level - before.baseline) * kSinking;
+        }
+    }
+    if (!is_steady(before.phase)) {
         after.phase = LimitPhase::steady;
-        after.baseline = window.level;
-        const bool is_confirmed = before.baseline != 0 && std::abs(window.level - before.baseline) <= kConfirmed;
-        after.measured = measuring_tick(now_ns) - (is_confirmed ? 0 : kSooner);
-        after.mark = mark_of(after.limit);
         return after;
     }
-    if (window.level < before.baseline) {
-        after.baseline += (window.level - before.baseline) * kSinking;
-    }
-    const double tolerated = 1 + rules.tolerance / 100.0;
-    const double gradient = std::clamp(tolerated * std::exp2(before.baseline - window.level), kLeastGradient, 1.0);
-    after.starts = before.starts && gradient >= 1;
-    const double headroom = after.starts ? std::max(before.limit / 2, std::sqrt(before.limit)) : std::sqrt(before.limit);
-    const double limit = before.limit * gradient + headroom;
-    const bool is_used = 2.0 * window.most >= before.limit;
-    after.limit = in_bounds(is_used ? limit : std::min(limit, before.limit), rules);
-    after.mark = std::max(before.mark, mark_of(after.limit));
-    if (window.level <= before.baseline + std::log2(tolerated) / 2) {
-        after.measured = measuring_tick(now_ns); // nobody waits there: this was a measurement as good as any
-    } else if (is_due(after, window.level, now_ns)) {
+    const bool is_near = window.level >= before.baseline - kConfirmed &&
+                         window.level <= before.baseline + std::log2(1 + rules.tolerance / 100.0) / 2;
+    const std::uint32_t slower = slower_of(window.level);
+    const std::uint64_t every = (before.phase == LimitPhase::unsure ? kTick : kMeasureEvery * kTick) << slower;
+    if (is_near && !before.is_first) {
+        after.phase = LimitPhase::steady; // nobody waits there: this was a measurement as good as any
+    } else if (has_come(every, window.lasted_ns, wall_ns)) {
         after.phase = LimitPhase::draining;
+        after.slower = slower;
+        after.limit = window.most == 0 ? after.limit : in_bounds(std::min<double>(after.limit, window.most), rules);
     }
     return after;
 }
 
-LimitChange add_limit_sample(ServerLimit& limit, std::chrono::nanoseconds time, const LimitRules& rules,
-                             std::uint64_t now_ns) noexcept
+LimitChange add_limit_sample(ServerLimit& limit, std::chrono::nanoseconds time, const LimitRules& rules, LimitClock clock) noexcept
 {
-    return add_level(limit, level_of(time), rules, now_ns);
+    return add_level(limit, level_of(time), rules, clock);
 }
 
-LimitChange add_limit_failure(ServerLimit& limit, std::chrono::nanoseconds waited, const LimitRules& rules,
-                              std::uint64_t now_ns) noexcept
+LimitChange add_limit_failure(ServerLimit& limit, const LimitRules& rules, LimitClock clock) noexcept
 {
-    const double baseline = unpack_limit(limit.state.load(kLoose), rules).baseline;
-    // Before the first measurement nobody knows what is long.
-    return baseline == 0 ? LimitChange::none
-                         : add_level(limit, std::max(level_of(waited), baseline + kFailureOctaves), rules, now_ns);
+    const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
+    if (state.baseline == 0) {
+        return LimitChange::none; // before the first measurement nobody knows what is long
+    }
+    return is_steady(state.phase) ? add_level(limit, state.baseline + kFailureOctaves, rules, clock)
+                                  : add_failure_beside(limit, rules, clock);
+}
+
+LimitChange add_limit_abandoned(ServerLimit& limit, std::chrono::nanoseconds time, const LimitRules& rules,
+                                LimitClock clock) noexcept
+{
+    const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
+    const double late = state.baseline + std::log2(1 + rules.tolerance / 100.0);
+    const bool counts = state.baseline != 0 && is_steady(state.phase) && level_of(time) > late;
+    return counts ? add_level(limit, level_of(time), rules, clock) : LimitChange::none;
 }
 
 void note_unanswered(ServerLimit& limit, std::uint32_t count) noexcept
 {
     if (limit.most.load(kLoose) < count) {
-        limit.most.store(count, kLoose); // of two in the same instant the wrong one may win: it is about half of the limit
+        limit.most.store(count, kLoose); // whoever calls holds the server's gate
     }
 }
 
 std::uint32_t current_limit(const ServerLimit& limit, const LimitRules& rules) noexcept
 {
     const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
-    const double part = state.phase == LimitPhase::steady ? 1 : 0.5;
+    const double part = is_steady(state.phase) ? 1 : 0.5;
     return std::max(static_cast<std::uint32_t>(state.limit * part), 1u);
 }
 
@@ -233,6 +322,7 @@ void clear_limit(ServerLimit& limit) noexcept
     limit.state.store(0, kLoose);
     limit.window.store(0, kLoose);
     limit.most.store(0, kLoose);
+    limit.failures.store(0, kLoose);
 }
 
 } // namespace ladle::shm

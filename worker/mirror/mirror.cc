@@ -3,6 +3,7 @@
 
 #include "worker/mirror/copies.h"
 #include "worker/upstream/ask_servers.h"
+#include "worker/upstream/limit_samples.h"
 #include "worker/upstream/second_request.h"
 
 #include <memory>
@@ -129,6 +130,8 @@ void RequestCopy::count(const std::optional<Answer>& failed, Answered answered)
                        request_.live->config->mirror.timeout >= request_.timeouts().response;
     if (hangs) {
         report_failure(request_, turn_, shm::ServerFailure::timeout);
+    } else if (failed && failed->reason == Reason::client_left) {
+        note_abandoned(turn_, loop::clock_now());
     }
 }
 

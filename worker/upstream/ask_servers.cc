@@ -6,6 +6,7 @@
 #include "worker/upstream/connect.h"
 #include "worker/upstream/forward.h"
 #include "worker/upstream/hedge.h"
+#include "worker/upstream/limit_samples.h"
 #include "worker/upstream/load_report.h"
 #include "worker/upstream/passage.h"
 #include "worker/upstream/preference.h"
@@ -205,6 +206,7 @@ loop::Task<Connected> try_connect(Request& request, Turn& turn, Freshness freshn
 {
     request.parts.row.add(shm::Metric::server_retries, request.attempts > 0 ? 1 : 0);
     ++request.attempts;
+    turn.sent = 0;
     Connected connected = co_await connect(request, turn, freshness);
     if (!connected.failed) {
         request.times.connected = loop::clock_now();
@@ -222,20 +224,22 @@ void judge(const Request& request, const Turn& turn, const Received& received, P
     if (received.is_outrun) {
         const loop::Nanos now = loop::clock_now();
         turn.upstream->report_unanswered(turn.member, now - request.times.connected, now);
+        note_abandoned(turn, now);
     } else if (received.failed) {
         if (const auto failure = blame(turn, received.failed->reason)) {
             report_failure(request, turn, *failure);
             if (request.client.body.is_complete()) { // else it may be for the client, which takes its time
                 passage.note(*failure);
             }
-        } else if (received.failed->reason == Reason::client_left && turn.request_complete) {
-            turn.upstream->report_abandoned(turn.member, loop::clock_now() - request.times.connected, request.parts.loop.now());
+        } else if (received.failed->reason == Reason::client_left && request.kind != RequestKind::copy) {
+            note_abandoned(turn, loop::clock_now()); // what a copy's end means its mirror knows
         }
     } else if (is_bad_status(request.response.status)) {
         report_failure(request, turn, shm::ServerFailure::bad_status);
         passage.note(shm::ServerFailure::bad_status);
     } else {
         passage.note(std::nullopt);
+        note_answer(request, turn, request.parts.loop.now());
         const loop::Nanos time = request.times.response - request.times.connected;
         if (request.response.status >= 500) {
             turn.upstream->report_error(turn.member, time, request.parts.loop.now());

@@ -3,6 +3,7 @@
 
 #include "common/os/log.h"
 #include "worker/upstream/ask_servers.h"
+#include "worker/upstream/limit_samples.h"
 
 #include <algorithm>
 
@@ -123,6 +124,7 @@ void Hedge::give_up_second()
     if (was_sent() && !is_over_ && second_->request.times.connected != 0) {
         const loop::Nanos now = loop::clock_now();
         turn_.upstream->report_unanswered(second_->turn.member, now - second_->request.times.connected, now);
+        note_abandoned(second_->turn, now);
     }
     main_ = {};
     second_.reset();

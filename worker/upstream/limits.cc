@@ -4,6 +4,7 @@
 #include "worker/upstream/upstream.h"
 
 #include <algorithm>
+#include <ctime>
 
 namespace ladle::worker {
 
@@ -51,35 +52,43 @@ void Upstream::count_limit_change(shm::LimitChange change) noexcept
     }
 }
 
-void Upstream::note_time(const Member& member, loop::Nanos time, loop::Nanos now) noexcept
+/// Limits are measured at the same moments by all who send to a server. The clock may be set at any time.
+void Upstream::follow_wall_clock() noexcept
 {
-    if (finds_limit_of(member)) {
+    if (!settings_.adaptive) {
+        return;
+    }
+    struct timespec wall {};
+    ::clock_gettime(CLOCK_REALTIME, &wall);
+    const loop::Nanos now = loop::clock_now();
+    const auto wall_ns = static_cast<loop::Nanos>(wall.tv_sec) * 1'000'000'000 + static_cast<loop::Nanos>(wall.tv_nsec);
+    wall_offset_ = wall_ns > now ? wall_ns - now : 0;
+}
+
+void Upstream::report_answer_time(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+{
+    const Member& one = members_[member];
+    if (finds_limit_of(one)) {
         count_limit_change(
-            shm::add_limit_sample(member.entry->limit, std::chrono::nanoseconds(time), limit_rules(member), now));
+            shm::add_limit_sample(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(now)));
     }
 }
 
-void Upstream::note_overload(const Member& member, loop::Nanos waited, loop::Nanos now) noexcept
+void Upstream::report_overload(std::uint32_t member, loop::Nanos now) noexcept
 {
-    if (finds_limit_of(member)) {
-        count_limit_change(
-            shm::add_limit_failure(member.entry->limit, std::chrono::nanoseconds(waited), limit_rules(member), now));
+    const Member& one = members_[member];
+    if (finds_limit_of(one)) {
+        count_limit_change(shm::add_limit_failure(one.entry->limit, limit_rules(one), limit_clock(now)));
     }
 }
 
-/// Clients that give up are all that is heard of a server which takes longer than they have patience. One that leaves before an
-/// answer was due says nothing.
+/// Clients that give up are all that is heard of a server which takes longer than they have patience.
 void Upstream::report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
     const Member& one = members_[member];
-    if (!finds_limit_of(one)) {
-        return;
-    }
-    const shm::LimitRules rules = limit_rules(one);
-    const double due = shm::read_limit(one.entry->limit, rules).baseline;
-    const std::chrono::nanoseconds waited(time);
-    if (due != 0 && shm::level_of(waited) > due + 1) {
-        count_limit_change(shm::add_limit_sample(one.entry->limit, waited, rules, now));
+    if (finds_limit_of(one)) {
+        count_limit_change(
+            shm::add_limit_abandoned(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(now)));
     }
 }
 

@@ -45,6 +45,7 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         }
     }
     follow_orders(0);
+    follow_wall_clock();
     if (settings.hedge.percent != 0) {
         // From the first request on: of what came before the first settling nobody knows when it was.
         shm::settle_hedges(members_.front().entry->health.hedges, count_requests(), loop::clock_now());
@@ -282,7 +283,7 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
     health.failures[static_cast<std::size_t>(failure)].fetch_add(1, std::memory_order_relaxed);
     shm::add_failed_pace(health, now);
     if (failure == shm::ServerFailure::timeout || failure == shm::ServerFailure::bad_status) {
-        note_overload(members_[member], 0, now);
+        report_overload(member, now);
     }
     if (rules.failures == 0) {
         return false;
@@ -333,9 +334,6 @@ bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nano
     shm::ServerHealth& health = members_[member].entry->health;
     add_time(member, time);
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
-    if (settings_.adaptive) {
-        note_time(members_[member], time, now);
-    }
     const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
     if (speed == Speed::fine) {
         note_success(health, now);
@@ -363,7 +361,6 @@ void Upstream::report_unanswered(std::uint32_t member, loop::Nanos time, loop::N
         add_time(member, time); // else hedges would hide what is slow, and come sooner and sooner
     }
     shm::add_unanswered_pace(members_[member].entry->health, std::chrono::nanoseconds(time), now);
-    report_abandoned(member, time, now);
 }
 
 bool Upstream::report_load(std::uint32_t member, const shm::LoadWord& load, loop::Nanos now) noexcept

@@ -142,6 +142,7 @@ public:
     {
         stir_queue();
         settle_budget(now);
+        follow_wall_clock();
         if (settings_.hedge.percent != 0) {
             settle_hedging(now);
         }
@@ -158,7 +159,11 @@ public:
     bool report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
-    /// Nobody waits for the member's answer any more; it had so much time.
+    /// How long the member took for an answer since it had all of the request. Precondition: settings().adaptive.
+    void report_answer_time(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The member has too much to do. Nothing where the limit does not find itself, as of the next one.
+    void report_overload(std::uint32_t member, loop::Nanos now) noexcept;
+    /// Nobody waits for the member's answer any more; it had so much time since it had all of the request.
     void report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// A request to the member was given up after `time`, as another one has answered: it would have taken longer.
     void report_unanswered(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
@@ -252,8 +257,8 @@ private:
     }
     std::uint32_t count_room(const Member& member, std::uint32_t in_flight) const noexcept;
     void count_limit_change(shm::LimitChange change) noexcept;
-    void note_time(const Member& member, loop::Nanos time, loop::Nanos now) noexcept;
-    void note_overload(const Member& member, loop::Nanos waited, loop::Nanos now) noexcept;
+    void follow_wall_clock() noexcept;
+    shm::LimitClock limit_clock(loop::Nanos now) const noexcept { return {now, now + wall_offset_}; }
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
     Choice choose_in(config::Balance method, const Search& search);
@@ -294,6 +299,7 @@ private:
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;
+    loop::Nanos wall_offset_ = 0;      ///< from the loop's clock to the wall clock, where the limit finds itself
     std::chrono::milliseconds hedge_after_{0};
     std::uint32_t orders_seen_ = 0;    ///< of the table, when turns_ were made
     bool has_limits_ = false;          ///< requests may wait: for a max_conn, an agent that may say one, or `adaptive`

@@ -14,10 +14,11 @@ from tests.harness.wire import Closed
 
 
 class Server:
-    """Works on `capacity` requests at a time for `seconds` each; the others wait in it. Shows how many it had at once."""
+    """Works on `capacity` requests at a time for `seconds` each; the others wait in it. Shows how many it had at once. Past
+    `shed_beyond` it answers 429."""
 
-    def __init__(self, capacity, seconds=0.05):
-        self.places, self.seconds = threading.Semaphore(capacity), seconds
+    def __init__(self, capacity, seconds=0.05, shed_beyond=1000):
+        self.places, self.seconds, self.shed_beyond = threading.Semaphore(capacity), seconds, shed_beyond
         self.running, self.most, self.answered, self.times, self.lock = 0, 0, 0, [], threading.Lock()
 
     def __call__(self, request):
@@ -25,6 +26,11 @@ class Server:
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
+            is_shed = self.running > self.shed_beyond
+        if is_shed:
+            with self.lock:
+                self.running -= 1
+            return reply(status=429)
         with self.places:
             time.sleep(self.seconds)
         with self.lock:
@@ -128,14 +134,47 @@ def test_it_outlives_reloads_upgrades_and_workers_that_are_killed(ladle, origin)
         os.kill(killed, signal.SIGKILL)
         proxy.wait_workers(3, without=killed)
         assert proxy.reload().returncode == 0
-        assert limit(proxy)["found"] >= 8 and "baseline_ms" in limit(proxy)
-        assert proxy.command("upgrade").returncode == 0
-        assert limit(proxy)["found"] >= 8 and "baseline_ms" in limit(proxy)
         settled(server, 22)
     waiting.until(lambda: limit(proxy)["unanswered"] == 0, "nothing to be left")
+    found = limit(proxy)
+    assert 8 <= found["found"] <= 22 and 40 <= found["baseline_ms"] < 110
+    assert proxy.reload().returncode == 0
+    assert limit(proxy) == found
+    assert proxy.command("upgrade").returncode == 0
+    assert limit(proxy) == found
     proxy.configure({"upstream": {"app": {"adaptive": None}}})
     assert proxy.reload().returncode == 0
     assert "limit" not in proxy.status()["servers"][0]
+
+
+def test_a_server_that_sheds_load_is_not_sent_more_for_it(ladle, origin):
+    """A server that answers 429 at once beyond sixteen is no quicker for that: the limit stays near what it can do."""
+    server = Server(8, shed_beyond=16)
+    proxy = group(ladle, origin(server), adaptive=True)
+    with Load(proxy) as load:
+        waiting.until(lambda: server.answered > 600, "load", 60)
+        assert limit(proxy)["found"] <= 40 and limit(proxy)["baseline_ms"] >= 40
+    assert load.statuses.count(200) >= 600
+
+
+def test_slow_uploads_make_no_slow_server(ladle, origin):
+    """Forty requests whose bodies take a third of a second to come, passed on as they come, and are answered at once: it took the server no time."""
+    proxy = group(ladle, origin(), adaptive=True)
+    proxy.configure({"site": {"*": {"buffer": {"request": "stream"}}}})
+    assert proxy.reload().returncode == 0
+
+    def upload():
+        with proxy.client(timeout=30) as client:
+            for _ in range(4):
+                client.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 6\r\n\r\n")
+                client.trickle(b"123456", 0.07)
+                assert client.response().status == 200
+    threads = [threading.Thread(target=upload) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert limit(proxy)["baseline_ms"] < 100
 
 
 def test_max_conn_stays_the_most(ladle, origin):

@@ -3,9 +3,11 @@
 // How `adaptive` limits what servers are sent: counted over all workers, as max_conn is.
 #include "common/shm/server_agent.h"
 #include "tests/unit/worker/upstream_bench.h"
+#include "worker/upstream/limit_samples.h"
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,10 @@ struct AdaptiveBench : Bench {
     explicit AdaptiveBench(const std::vector<std::uint32_t>& weights = {1}, std::uint32_t max_conn = 0)
         : Bench(config::Balance::least_busy, weights, max_conn)
     {
+        // A second after a full ten of the wall clock: no test here is to come upon a moment at which baselines are measured.
+        const auto wall = std::chrono::system_clock::now().time_since_epoch();
+        const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(wall % std::chrono::seconds(10));
+        now = loop::clock_now() - static_cast<loop::Nanos>(since.count()) + 1000 * kMillisecond;
         settings.adaptive.emplace();
         upstream.emplace(settings, servers, arena.regions(), row);
         other.emplace(settings, other_servers, arena.regions(), other_row);
@@ -43,7 +49,7 @@ struct AdaptiveBench : Bench {
     {
         for (int i = 0; i < 16 * windows; ++i) {
             now += 10 * kMillisecond;
-            (i % 2 == 0 ? *upstream : *other).report_success(member, time, now);
+            (i % 2 == 0 ? *upstream : *other).report_answer_time(member, time, now);
         }
     }
     shm::ServerEntry& entry(std::uint32_t member = 0) { return *upstream->members()[member].entry; }
@@ -154,15 +160,15 @@ TEST_CASE("adaptive: the limit goes with its entry, and outlives a reload")
     shm::ServerTable& table = bench.arena.regions().servers;
     shm::free_server(table, bench.upstream->members()[0].server->index());
     CHECK(bench.entry().limit.state == 0);
-    bench.upstream->report_success(0, kMillisecond, bench.now); // of an old configuration: nobody's time
-    bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now);
+    bench.upstream->report_answer_time(0, kMillisecond, bench.now); // of an old configuration: nobody's time
+    bench.upstream->report_overload(0, bench.now);
     bench.upstream->report_abandoned(0, 1000 * kMillisecond, bench.now);
     CHECK(bench.entry().limit.window == 0);
 }
 
 TEST_CASE("adaptive: timeouts, 503 and clients that gave up on a late answer lower it; refusals and quick leavers do not")
 {
-    for (const int how : {0, 1, 2, 3, 4}) {
+    for (const int how : {0, 1, 2, 3, 4, 5}) {
         CAPTURE(how);
         AdaptiveBench bench;
         bench.settings.eject.failures = 0;
@@ -173,12 +179,30 @@ TEST_CASE("adaptive: timeouts, 503 and clients that gave up on a late answer low
             case 0: bench.upstream->report_failure(0, shm::ServerFailure::timeout, bench.now); break;
             case 1: bench.upstream->report_failure(0, shm::ServerFailure::bad_status, bench.now); break;
             case 2: bench.upstream->report_abandoned(0, 50 * kMillisecond, bench.now); break;
-            case 3: bench.upstream->report_failure(0, shm::ServerFailure::connect, bench.now); break;
-            default: bench.upstream->report_abandoned(0, 15 * kMillisecond, bench.now);
+            case 3: bench.upstream->report_overload(0, bench.now); break;
+            case 4: bench.upstream->report_failure(0, shm::ServerFailure::connect, bench.now); break;
+            default: bench.upstream->report_abandoned(0, 12 * kMillisecond, bench.now);
             }
         }
-        CHECK(bench.upstream->limit_of(0) == (how < 3 ? 14 : 20));
+        CHECK(bench.upstream->limit_of(0) == (how < 4 ? 14 : 20));
     }
+}
+
+TEST_CASE("adaptive: what an answer says of its server's load")
+{
+    const auto load = [](std::string_view text) {
+        http::ResponseHead head;
+        REQUIRE(head.parse(text, {}) == http::Progress::complete);
+        return answer_load(head);
+    };
+    CHECK(load("HTTP/1.1 200 OK\r\n\r\n") == AnswerLoad::work);
+    CHECK(load("HTTP/1.1 404 Not Found\r\n\r\n") == AnswerLoad::work);
+    CHECK(load("HTTP/1.1 429 Too Many Requests\r\n\r\n") == AnswerLoad::nothing);
+    CHECK(load("HTTP/1.1 500 Internal Server Error\r\n\r\n") == AnswerLoad::nothing);
+    CHECK(load("HTTP/1.1 200 OK\r\nGRPC-Status: 0\r\n\r\n") == AnswerLoad::work);
+    CHECK(load("HTTP/1.1 200 OK\r\ngrpc-status: 5\r\n\r\n") == AnswerLoad::nothing);
+    CHECK(load("HTTP/1.1 200 OK\r\ngrpc-status: 8\r\n\r\n") == AnswerLoad::overload);
+    CHECK(load("HTTP/1.1 200 OK\r\ngrpc-status: 14\r\n\r\n") == AnswerLoad::overload);
 }
 
 TEST_CASE("adaptive: switched off nothing of it is counted")
