@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a package test needs beside the package: `load.py origin` serves, `load.py load STOP` asks until the file STOP exists and fails if an
-answer was wrong or missing, `load.py slow SECONDS` fetches one answer that takes so long."""
+answer was wrong or missing (it says "begun" once there is one), `load.py slow SECONDS` fetches one answer that takes so long."""
 
 import http.client
 import http.server
@@ -30,7 +30,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 
 def load(stop):
-    failures, done = [], [0]
+    failures, done, begun = [], [0], threading.Event()
 
     def ask(kept):
         connection = None
@@ -42,6 +42,9 @@ def load(stop):
                 answer = connection.getresponse()
                 assert answer.status == 200 and answer.read() == b"page", answer.status
                 done[0] += 1
+                if not begun.is_set():
+                    begun.set()
+                    print("begun", flush=True)
                 if not kept or answer.will_close:
                     connection.close()
                     connection = None
