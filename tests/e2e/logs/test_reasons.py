@@ -179,7 +179,7 @@ CASES = {
     "body_timeout": (408, post(b"Content-Length: 5", b"12")),
     "no_site": (404, get(host="nobody.test")),
     "no_route": (404, get("/other", "bare.test")),
-    "only_if_cached": (504, get("/", "cached.test", headers=[("Cache-Control", "only-if-cached")])),
+    "only_if_cached": (504, get("/", "cached.test", headers=[("Cache-Control", "only-if-cached"), ("Connection", "close")])),
     "purge_refused": (403, send("PURGE / HTTP/1.1\r\nHost: cached.test\r\nConnection: close\r\n\r\n")),
     "client_left": (499, post(b"Content-Length: 5", b"12", end=lambda client: client.reset())),
     "client_stalled": (200, read_nothing),
