@@ -8,7 +8,7 @@ import socket
 import tempfile
 import time
 
-DEADLINE = float(os.environ.get("LADLE_TEST_DEADLINE", "20"))
+DEADLINE = float(os.environ.get("LADLE_TEST_DEADLINE", "30"))
 PATIENCE = max(30.0, DEADLINE)  # of what ends only where something is wrong: reads, and servers that wait to be let go
 _next_port = None
 _reserved = None

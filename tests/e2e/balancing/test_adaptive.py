@@ -93,7 +93,7 @@ def settled(server, most, answers=300, deadline=60):
         if server.most > most:
             server.forget()
         return server.answered >= answers and server.most <= most
-    waiting.until(is_settled, f"no more than {most} at once; {server.most} were", deadline)
+    waiting.until(is_settled, f"no more than {most} at once", deadline)
 
 
 def test_without_it_the_server_gets_all_at_once(ladle, origin):

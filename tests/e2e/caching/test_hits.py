@@ -11,7 +11,7 @@ import pytest
 from tests.harness import waiting
 from tests.harness.origin import chunked_reply, reply
 
-FRESH = [("Cache-Control", "max-age=60"), ("ETag", '"one"')]
+FRESH = [("Cache-Control", "max-age=3600"), ("ETag", '"one"')]
 
 
 def status_of(response):
@@ -91,7 +91,7 @@ def test_many_at_once_are_one_request(caching):
 
     def slowly(request, connection):
         go.wait(60)
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 100_000)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=3600\r\n\r\n" + b"a" * 100_000)
         time.sleep(0.5)
         connection.send(b"b" * 100_000)
     proxy, server = caching(slowly)
@@ -134,7 +134,7 @@ def test_a_fill_goes_on_without_its_client(caching):
     go = threading.Event()
 
     def slowly(request, connection):
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 50_000)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=3600\r\n\r\n" + b"a" * 50_000)
         go.wait(60)
         connection.send(b"b" * 50_000)
     proxy, server = caching(slowly)
@@ -152,7 +152,7 @@ def test_a_fill_goes_on_without_its_client(caching):
 def test_a_cut_response_is_not_kept(caching):
     """The server ends in the middle: the client's answer is cut, nothing is stored, the next request asks again."""
     def cut(request, connection):
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 50_000)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=3600\r\n\r\n" + b"a" * 50_000)
         time.sleep(0.2)
         connection.close()
     proxy, server = caching(cut)
@@ -272,7 +272,7 @@ def test_nobody_is_cut_where_the_cache_has_no_room(caching, kind):
         if kind == "chunked":
             connection.send(chunked_reply([body[at : at + 100_000] for at in range(0, len(body), 100_000)], headers=FRESH[:1]))
         else:
-            connection.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\n" + body)
+            connection.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\n\r\n" + body)
             connection.close()
     proxy, _ = caching(answer, cache={"max": "2MiB"})
     for _ in range(2):

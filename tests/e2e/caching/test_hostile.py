@@ -10,7 +10,7 @@ import pytest
 from tests.harness import waiting
 from tests.harness.origin import reply
 
-FRESH = [("Cache-Control", "max-age=60"), ("ETag", '"one"')]
+FRESH = [("Cache-Control", "max-age=3600"), ("ETag", '"one"')]
 MANY_NAMES = ", ".join([f"X-{i}" for i in range(40)] + ["X-Who"])
 
 
@@ -156,7 +156,7 @@ def test_a_head_brings_nothing_purged_back(caching):
     bodies = [b"old", b"new"]
 
     def answer(request, connection):
-        headers = [("Cache-Control", "max-age=60")]
+        headers = [("Cache-Control", "max-age=3600")]
         if request.method == "HEAD":
             connection.send(reply(b"", headers=headers + [("Content-Length", "3")], length=False))
         else:
@@ -242,7 +242,7 @@ def test_a_purge_during_a_fill_counts(caching):
     go = threading.Event()
 
     def answer(request, connection):
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=60\r\n\r\n" + b"a" * 50_000)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nCache-Control: max-age=3600\r\n\r\n" + b"a" * 50_000)
         go.wait(60)
         connection.send(b"b" * 50_000)
     proxy, server = caching(answer)

@@ -11,7 +11,7 @@ from tests.harness import waiting
 from tests.harness.ladle import open_files
 from tests.harness.origin import reply
 
-HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\nCache-Control: max-age=60\r\n"
+HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\nCache-Control: max-age=3600\r\n"
 BODY = os.urandom(400_000)
 
 
@@ -104,7 +104,7 @@ def test_an_object_that_was_replaced_is_read_to_its_end(caching):
     versions = [BODY, os.urandom(400_000)]
 
     def answer(request, connection):
-        connection.send(reply(versions[min(len(server.requests), 2) - 1], headers=[("Cache-Control", "max-age=60")]))
+        connection.send(reply(versions[min(len(server.requests), 2) - 1], headers=[("Cache-Control", "max-age=3600")]))
     proxy, server = caching(answer)
     with proxy.client(receive_buffer=4096, timeout=20) as slow:
         slow.send(b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n")

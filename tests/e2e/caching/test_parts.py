@@ -20,7 +20,7 @@ class Ranges:
     def __call__(self, request, connection):
         wanted = request.headers.get("Range")
         self.asked.append(wanted)
-        headers = [("Cache-Control", "max-age=60"), *([("ETag", self.etag)] if self.etag else [])]
+        headers = [("Cache-Control", "max-age=3600"), *([("ETag", self.etag)] if self.etag else [])]
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted or "")
         if not match or (self.heeds_if_range and request.headers.get("If-Range", self.etag) != self.etag):
             connection.send(reply(self.body, headers=headers))

@@ -16,7 +16,7 @@ def test_a_range_beyond_what_has_come_arrives_with_its_bytes(caching, size):
     go, body, got = threading.Event(), os.urandom(size), []
 
     def slowly(request, connection):
-        connection.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nCache-Control: max-age=60\r\n\r\n".encode() + body[:1000])
+        connection.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nCache-Control: max-age=3600\r\n\r\n".encode() + body[:1000])
         go.wait(60)
         connection.send(body[1000:])
     proxy, server = caching(slowly)
