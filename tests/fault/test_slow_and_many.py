@@ -103,18 +103,19 @@ def test_no_body_size_is_slow(ladle, cleanup):
     server = NginxOrigin(sizes)
     cleanup.append(server)
     proxy = ladle(server)
+    share = pick("75%", "99%")  # and it holds up most answers of a size, not one in a hundred
     slowest = (0.0, 0)
     for size in sizes:
         best = 1e9
-        for _ in range(8):  # a trap is there every time, a busy machine's pause is not
+        for _ in range(4):  # a trap is there every time, a busy machine's pause is not
             text = subprocess.run(["wrk", "-t1", "-c1", "-d1s", "--latency", f"http://127.0.0.1:{proxy.port}/{size}"],
                                   capture_output=True, text=True, check=True).stdout
             assert "Non-2xx" not in text and "Socket errors" not in text, text
-            number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()
+            number, unit = re.search(share + r"\s+([\d.]+)(us|ms|s)", text).groups()
             best = min(best, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit])
             if best <= 5:
                 break
         slowest = max(slowest, (best, size))
-    say(f"{len(sizes)} sizes: slowest p99 {slowest[0]:.2f} ms at {slowest[1]} bytes")
+    say(f"{len(sizes)} sizes: slowest {share} {slowest[0]:.2f} ms at {slowest[1]} bytes")
     # A corked or delayed segment waits 40 ms: well above what a busy machine costs.
     assert IS_SANITIZED or slowest[0] < 35
