@@ -38,6 +38,8 @@ constexpr unsigned kFirstAt = 16;
 constexpr std::uint64_t kLevelBitMask = (1u << 16) - 1;
 constexpr unsigned kSlowerAt = 12;
 constexpr std::uint64_t kSlowerMask = (1u << 4) - 1;
+constexpr double kHeldPoint = 1 << 12;
+constexpr std::uint64_t kHeldMask = (1u << 12) - 1;
 
 constexpr unsigned kBegunAt = 40;
 constexpr unsigned kBegunShift = 20; // of ns
@@ -59,9 +61,10 @@ std::uint64_t pack_limit(const LimitState& state) noexcept
 {
     const auto limit = static_cast<std::uint64_t>(std::lround(state.limit * kLimitPoint));
     const auto baseline = static_cast<std::uint64_t>(std::lround(state.baseline * kLevelPoint)) & kLevelBitMask;
+    const auto held = static_cast<std::uint64_t>(std::lround(state.held * kHeldPoint)) & kHeldMask;
     return limit << kLimitAt | baseline << kBaselineAt | static_cast<std::uint64_t>(state.phase) << kPhaseAt |
            std::uint64_t{state.starts} << kStartsAt | std::uint64_t{state.is_first} << kFirstAt |
-           (state.slower & kSlowerMask) << kSlowerAt;
+           (state.slower & kSlowerMask) << kSlowerAt | held;
 }
 
 LimitState unpack_limit(std::uint64_t word, const LimitRules& rules) noexcept
@@ -76,6 +79,7 @@ LimitState unpack_limit(std::uint64_t word, const LimitRules& rules) noexcept
             static_cast<LimitPhase>(word >> kPhaseAt & 3u),
             (word >> kStartsAt & 1u) != 0,
             (word >> kFirstAt & 1u) != 0,
+            static_cast<double>(word & kHeldMask) / kHeldPoint,
             static_cast<std::uint32_t>(word >> kSlowerAt & kSlowerMask)};
 }
 
@@ -112,8 +116,8 @@ double mean_of(std::uint64_t word) noexcept
 /// From before a pause.
 bool is_forgotten(std::uint64_t word, std::uint64_t now_ns) noexcept
 {
-    const auto time = static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
-    return window_age(word, now_ns) > std::max(kForgotten, kForgottenTimes * time);
+    const std::uint64_t age = window_age(word, now_ns);
+    return age > kForgotten && age > kForgottenTimes * static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
 }
 
 /// `failures` are counted beside the window.
@@ -126,10 +130,14 @@ bool is_at_end(std::uint64_t word, std::uint64_t failures, const LimitState& sta
         const std::uint64_t until = tick * kMeasureEvery / kMeasureParts * (drains ? 1 : 2);
         return clock.wall_ns % tick >= until && (drains || samples >= kFewSamples);
     }
+    // The logarithms of most samples need not be undone.
     const std::uint64_t age = window_age(word, clock.now_ns);
-    const auto time = static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
-    return (samples >= kLeastSamples && age >= std::max(2 * time, kLeastWindow)) ||
-           (state.baseline != 0 && has_come(kTick << slower_of(mean_of(word)), age, clock.wall_ns));
+    const bool may_be_due = state.baseline != 0 && has_come(kTick, age, clock.wall_ns);
+    if (may_be_due && has_come(kTick << slower_of(mean_of(word)), age, clock.wall_ns)) {
+        return true;
+    }
+    return samples >= kLeastSamples && age >= kLeastWindow &&
+           age >= 2 * static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
 }
 
 LimitWindow close_window(ServerLimit& limit, std::uint64_t word, const LimitState& state, std::uint64_t now_ns) noexcept
@@ -138,7 +146,7 @@ LimitWindow close_window(ServerLimit& limit, std::uint64_t word, const LimitStat
     const std::uint32_t most = limit.most.exchange(0, kLoose);
     const std::uint64_t samples = word >> kSamplesAt & kMostSamples;
     if (is_steady(state.phase) || samples + failures < kFewSamples || failures * kFailingPart <= samples + failures) {
-        return {mean_of(word), most, samples, window_age(word, now_ns)};
+        return {samples == 0 ? 0 : mean_of(word), most, samples, window_age(word, now_ns)};
     }
     const double all = static_cast<double>(samples + failures);
     const double slower = static_cast<double>(failures) * (state.baseline + kFailureOctaves);
@@ -151,14 +159,20 @@ LimitChange renew(ServerLimit& limit, std::uint64_t word, const LimitRules& rule
 {
     std::uint64_t seen = limit.state.load(kLoose);
     const LimitState before = unpack_limit(seen, rules);
-    const LimitState after = next_limit(before, close_window(limit, word, before, clock.now_ns), rules, clock.wall_ns);
+    const LimitWindow window = close_window(limit, word, before, clock.now_ns);
+    if (window.samples == 0) {
+        return LimitChange::none; // failures that another worker has taken into its window
+    }
+    const LimitState after = next_limit(before, window, rules, clock.wall_ns);
     if (!limit.state.compare_exchange_strong(seen, pack_limit(after), kLoose)) {
         return LimitChange::none; // another window has ended since, which knows more
     }
-    return after.limit > before.limit                                                 ? LimitChange::raised
-           : after.limit < before.limit                                               ? LimitChange::lowered
-           : before.phase == LimitPhase::measuring && is_steady(after.phase) ? LimitChange::measured
-                                                                                      : LimitChange::none;
+    if (before.phase == LimitPhase::measuring && after.limit == before.limit) {
+        return LimitChange::measured;
+    }
+    return after.limit > before.limit   ? LimitChange::raised
+           : after.limit < before.limit ? LimitChange::lowered
+                                        : LimitChange::none;
 }
 
 /// One of the phases to measure that was left behind by a pause is over.
@@ -203,7 +217,7 @@ LimitChange add_failure_beside(ServerLimit& limit, const LimitRules& rules, Limi
     const std::uint64_t failures = limit.failures.fetch_add(1, kLoose) + 1;
     std::uint64_t word = limit.window.load(kLoose);
     const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
-    const bool ends = failures >= kLeastSamples && is_at_end(word, failures, state, clock);
+    const bool ends = failures >= kLeastSamples && !is_steady(state.phase) && is_at_end(word, failures, state, clock);
     return ends && limit.window.compare_exchange_strong(word, 0, kLoose) ? renew(limit, word, rules, clock) : LimitChange::none;
 }
 
@@ -269,7 +283,8 @@ LimitState next_limit(const LimitState& before, const LimitWindow& window, const
     } else if (has_come(every, window.lasted_ns, wall_ns)) {
         after.phase = LimitPhase::draining;
         after.slower = slower;
-        after.limit = window.most == 0 ? after.limit : in_bounds(std::min<double>(after.limit, window.most), rules);
+        const double used = window.most == 0 ? after.limit : std::min<double>(after.limit, std::max(window.most, rules.least));
+        after.held = used / after.limit / 2;
     }
     return after;
 }
@@ -308,8 +323,9 @@ void note_unanswered(ServerLimit& limit, std::uint32_t count) noexcept
 std::uint32_t current_limit(const ServerLimit& limit, const LimitRules& rules) noexcept
 {
     const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
-    const double part = is_steady(state.phase) ? 1 : 0.5;
-    return std::max(static_cast<std::uint32_t>(state.limit * part), 1u);
+    // What is held is a whole number, and must not come out as one less.
+    const double holds = is_steady(state.phase) ? state.limit : state.limit * state.held + 1 / kLimitPoint;
+    return std::max(static_cast<std::uint32_t>(holds), 1u);
 }
 
 LimitState read_limit(const ServerLimit& limit, const LimitRules& rules) noexcept

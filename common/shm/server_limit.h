@@ -4,7 +4,7 @@
 // answers tell, of all workers together. A part of its entry in the server table:
 //
 //   state     │ limit, 28 bits, 8 behind the point │ baseline, 16 bits, 10 behind the point │ phase, 2 bits │ starts, 1 bit
-//             │ first, 1 bit │ slower, 4 bits                               0 = nothing is known
+//             │ first, 1 bit │ slower, 4 bits │ held, 12 bits behind the point            0 = nothing is known
 //   window    │ begun, 24 bits of 2^20 ns │ samples, 12 bits │ sum of their levels, 28 bits │   0 = none has begun
 //   most        the most that were not answered at once in this window
 //   failures    in this window, while the baseline is measured
@@ -84,6 +84,7 @@ struct LimitState {
     LimitPhase phase = LimitPhase::draining;
     bool starts = true;
     bool is_first = false;      ///< the baseline was measured with ten at once, whatever was used
+    double held = 0.5;          ///< the part of the limit that holds while the baseline is measured
     std::uint32_t slower = 0;   ///< between two measurements there are ten seconds, doubled so often
 };
 
@@ -115,7 +116,7 @@ LimitChange add_limit_abandoned(ServerLimit& limit, std::chrono::nanoseconds tim
 /// Notes how many are not answered yet.
 void note_unanswered(ServerLimit& limit, std::uint32_t count) noexcept;
 
-/// What holds now: while the baseline is measured it is half of the limit, which may be less than `least`.
+/// What holds now: while the baseline is measured it is half of what was used, which may be less than `least`.
 std::uint32_t current_limit(const ServerLimit& limit, const LimitRules& rules) noexcept;
 /// For people.
 LimitState read_limit(const ServerLimit& limit, const LimitRules& rules) noexcept;

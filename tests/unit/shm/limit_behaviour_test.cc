@@ -167,6 +167,19 @@ TEST_CASE("limit: a small server with few clients is found, too: half of what is
     }
 }
 
+TEST_CASE("limit: a server with little to do keeps its limit for when there is more")
+{
+    LimitSimulation server(400, 40, 20ms);
+    server.run(30s);
+    const std::uint32_t found = shm::current_limit(server.limits[0], server.rules);
+    server.set_clients(2);
+    server.run(60s);
+    CHECK(shm::read_limit(server.limits[0], server.rules).limit > 0.7 * found);
+    server.set_clients(400);
+    server.run(1s);
+    CHECK(server.answered > 1500); // of 2000
+}
+
 TEST_CASE("limit: a server that does one thing at a time has one or two at once, where `min` lets it")
 {
     LimitSimulation server(20, 1, 50ms);
