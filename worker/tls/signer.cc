@@ -159,7 +159,7 @@ int run_signer()
     ::fcntl(kSignerChannel, F_SETFL, 0); // it has nothing to do but to wait
     static char message[kMostSignerMessage];
     std::string_view setup = receive(message, sizeof message);
-    Device& device = *new Device;
+    static Device& device = *new Device; // for as long as the process lives, and known to whoever looks for leaks at its end
     device.engine_name = take_text(setup);
     device.module = take_text(setup);
     device.pin = take_text(setup);
