@@ -25,21 +25,27 @@ void Explainer::ask(ControlServer::Id id, const nlohmann::json& request)
     const auto is_fit = [&](const auto& child) {
         return child->role == shm::Role::worker && child->phase == Child::Phase::ready && supervisor_.is_current(*child);
     };
-    const auto worker = std::ranges::find_if(supervisor_.children(), is_fit);
     if (asked_.size() >= kMost || text.size() > kMostText) {
         return fail(id, text.size() > kMostText ? "this is too long to ask" : "too many ask at once");
-    }
-    if (worker == supervisor_.children().end()) {
-        return fail(id, "no worker is there to be asked");
     }
     ipc::Message message;
     message.type = ipc::MessageType::explain;
     message.number = ++last_number_;
     message.text = std::move(text);
-    if (!ipc::send((*worker)->channel.get(), message)) {
-        return fail(id, name_of(**worker) + " does not take messages");
+    for (const auto& child : supervisor_.children()) {
+        if (!is_fit(child)) {
+            continue;
+        }
+        const auto sent = ipc::send(child->channel.get(), message);
+        if (sent) {
+            asked_[message.number] = {id, child->pid, kTicks};
+            return;
+        }
+        if (!ipc::is_peer_dead(sent.error())) {
+            return fail(id, name_of(*child) + " does not take messages");
+        }
     }
-    asked_[message.number] = {id, (*worker)->pid, kTicks};
+    fail(id, "no worker is there to be asked");
 }
 
 void Explainer::on_message(const Child&, const ipc::Message& message)

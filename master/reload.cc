@@ -156,28 +156,36 @@ void Reload::send_prepare()
         if (!waiting_for_.contains(child->pid)) {
             continue;
         }
-        bool is_sent = true;
-        if (child->role == shm::Role::worker) {
-            for (const BoundAddress& address : parts_.listeners.pending()) {
-                ipc::Message listener;
-                listener.type = ipc::MessageType::listener;
-                listener.text = address.bind.text;
-                std::vector<int> sockets;
-                std::transform(address.slots.begin(), address.slots.end(), std::back_inserter(sockets),
-                               [](const os::Fd& fd) { return fd.get(); });
-                is_sent = is_sent && Supervisor::send_borrowed(*child, std::move(listener), sockets).has_value();
-            }
-        }
-        ipc::Message prepare;
-        prepare.type = ipc::MessageType::prepare_config;
-        prepare.generation = next_.config->generation;
-        is_sent = is_sent && Supervisor::send_borrowed(*child, std::move(prepare), {next_.bundle.get()}).has_value();
-        if (!is_sent) {
+        if (auto sent = send_prepare_to(*child); !sent) {
             waiting_for_.erase(child->pid);
-            refusal_ = name_of(*child) + " does not take messages";
+            // What takes a dead one's place begins with whatever is in force then: there is nobody to refuse anything.
+            if (!ipc::is_peer_dead(sent.error())) {
+                refusal_ = name_of(*child) + " does not take messages";
+            }
         }
     }
     proceed();
+}
+
+Result<void> Reload::send_prepare_to(const Child& child)
+{
+    if (child.role == shm::Role::worker) {
+        for (const BoundAddress& address : parts_.listeners.pending()) {
+            ipc::Message listener;
+            listener.type = ipc::MessageType::listener;
+            listener.text = address.bind.text;
+            std::vector<int> sockets;
+            std::transform(address.slots.begin(), address.slots.end(), std::back_inserter(sockets),
+                           [](const os::Fd& fd) { return fd.get(); });
+            if (auto sent = Supervisor::send_borrowed(child, std::move(listener), sockets); !sent) {
+                return sent;
+            }
+        }
+    }
+    ipc::Message prepare;
+    prepare.type = ipc::MessageType::prepare_config;
+    prepare.generation = next_.config->generation;
+    return Supervisor::send_borrowed(child, std::move(prepare), {next_.bundle.get()});
 }
 
 void Reload::on_message(Child& child, const ipc::Message& message)

@@ -75,6 +75,7 @@ private:
     void begin_with(LoadedFile loaded);
     bool prepare_next(LoadedFile loaded);
     void send_prepare();
+    Result<void> send_prepare_to(const Child& child);
     void proceed();
     void decide();
     void commit();

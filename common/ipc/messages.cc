@@ -87,6 +87,11 @@ Result<void> send(int channel, const Message& message)
     }
 }
 
+bool is_peer_dead(const Error& error) noexcept
+{
+    return error.code == EPIPE || error.code == ECONNRESET;
+}
+
 Result<Message> receive(int channel)
 {
     Wire wire{};

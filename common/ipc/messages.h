@@ -54,6 +54,8 @@ struct Message {
 
 /// Sends one message; blocks only if the peer's buffer is full. Fails when the peer is gone. At most 250 descriptors.
 Result<void> send(int channel, const Message& message);
+/// Of send: the process at the other end has died, which the reap is about to tell.
+bool is_peer_dead(const Error& error) noexcept;
 
 /// Receives one message without blocking. `code` EAGAIN = none waiting; EPIPE = the peer is gone.
 Result<Message> receive(int channel);

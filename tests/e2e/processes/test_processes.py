@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Master, workers and caretaker: titles, privileges, crashes, hangs, upgrades."""
 
+import fcntl
+import json
 import os
 import pwd
 import signal
+import socket
 import stat
+import struct
 import sys
+import termios
 import threading
 import time
 
@@ -246,3 +251,40 @@ def test_an_ignored_sigchld_is_not_inherited(ladle, origin):
     assert proxy.get().status == 200
     os.kill(proxy.pid, signal.SIGTERM)
     assert proxy.process.wait(waiting.PATIENCE) == 0
+
+
+@pytest.mark.parametrize("command", ["reload", "explain"])
+def test_an_order_that_comes_with_a_workers_death_is_done(ladle, origin, command):
+    """The master finds the order and a worker that has just died in the same moment, the order first: it is done all the same."""
+    proxy = ladle(origin(), {"server": {"workers": 2}})
+    worker = proxy.wait_workers(2)[0]
+    master = proxy.process.pid
+    request = {"command": command, "question": {"method": "GET", "url": f"http://site.test:{proxy.port}/", "client": "", "fields": []}}
+    line = json.dumps(request).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(proxy.admin)
+        connection.sendall(line[:5])
+        waiting.until(lambda: not unread(connection), "the master to take the beginning")
+        os.kill(master, signal.SIGSTOP)
+        try:
+            waiting.until(lambda: is_stopped(master), "the master to stop")
+            connection.sendall(line[5:])
+            os.kill(worker, signal.SIGKILL)
+            waiting.until(lambda: is_zombie(worker), "the worker to be dead")
+        finally:
+            os.kill(master, signal.SIGCONT)
+        with connection.makefile("rb") as lines:
+            answer = json.loads(lines.readline())
+    assert answer["ok"], answer
+    proxy.wait_workers(2, without=worker)
+
+
+def unread(connection):
+    """How many bytes the other end of a Unix socket has not read."""
+    return struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0]
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat", encoding="latin-1") as stat_file:
+        return stat_file.read().rpartition(")")[2].split()[0] == "T"
