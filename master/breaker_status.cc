@@ -3,6 +3,8 @@
 
 #include "common/base/append.h"
 #include "common/loop/loop.h"
+#include "common/os/log.h"
+#include "master/order_words.h"
 
 #include <fmt/format.h>
 
@@ -63,6 +65,28 @@ void add_breaker(json& breakers, const shm::ServerTable& table, const config::Up
         j["trials_good"] = reading.good;
     }
     breakers.push_back(std::move(j));
+}
+
+json order_breaker(shm::ServerTable& table, const config::Config& config, const json& request)
+{
+    const std::string name = text_of(request, "upstream");
+    const config::Upstream* upstream = find_upstream(config, name);
+    if (upstream == nullptr) {
+        return refuse(fmt::format("there is no upstream \"{}\"", name));
+    }
+    const int index = upstream->breaker ? shm::find_server(table, name, upstream->servers.front().text) : -1;
+    if (index < 0) {
+        return refuse(fmt::format("upstream \"{}\" has no breaker", name));
+    }
+    if (text_of(request, "action") != "close") {
+        return refuse("what about its breaker? close");
+    }
+    const bool was_open = shm::close_breaker(table.entries[index].breaker, loop::clock_now());
+    if (was_open) {
+        os::log(os::Level::info, "an order has closed the breaker", {{"upstream", name}});
+    }
+    return {{"ok", true},
+            {"message", fmt::format("the breaker of upstream {}: {}", name, was_open ? "closed" : "it was closed already")}};
 }
 
 std::string render_breakers(const json& breakers)

@@ -4,6 +4,7 @@
 #include "master/master.h"
 
 #include "common/os/log.h"
+#include "master/breaker_status.h"
 #include "master/notify.h"
 #include "master/order_words.h"
 #include "master/status.h"
@@ -77,6 +78,9 @@ void Master::on_request(ControlServer::Id id, const nlohmann::json& request)
     }
     if (const std::string action = text_of(request, "action"); command == "server" && (action == "add" || action == "remove")) {
         return change_servers(id, request);
+    }
+    if (command == "breaker") {
+        return control_->answer(id, order_breaker(arena_->regions().servers, *running_.config, request));
     }
     if (command == "server") {
         return control_->answer(id, orders_.give(arena_->regions(), *running_.config, request));

@@ -96,6 +96,9 @@ std::string to_text(const Explanation& e)
     add("sent", e.sent);
     if (!e.upstream.empty()) {
         out["upstream"] = {{"name", e.upstream}, {"servers", servers}};
+        if (!e.breaker.empty()) {
+            out["upstream"]["breaker"] = e.breaker;
+        }
     }
     if (!e.mirror.empty()) {
         out["mirror"] = {{"upstream", e.mirror}, {"share", e.mirror_share}};

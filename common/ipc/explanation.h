@@ -49,6 +49,7 @@ struct Explanation {
     std::string sent;      ///< path and query that the server gets
     std::string location;  ///< of a redirect
     std::string upstream;
+    std::string breaker; ///< its state; empty = it has none
     std::vector<ExplainedServer> servers;
     std::string mirror;      ///< the upstream that is sent copies; empty = none is
     std::uint32_t mirror_share = 0; ///< percent of the requests

@@ -279,6 +279,22 @@ void give_back_trials(Breaker& breaker, std::uint32_t row) noexcept
     }
 }
 
+bool close_breaker(Breaker& breaker, std::uint64_t now_ns) noexcept
+{
+    std::uint64_t seen = breaker.state.load(std::memory_order_acquire);
+    for (;;) {
+        const Breaking state = unpack_breaker(seen);
+        if (state.phase == BreakerPhase::closed) {
+            return false;
+        }
+        clear_counts(breaker);
+        const Breaking closed{BreakerPhase::closed, next_round(state.round), 0, 0, since_tick(now_ns)};
+        if (breaker.state.compare_exchange_weak(seen, closed.packed(), kOrder, std::memory_order_acquire)) {
+            return true;
+        }
+    }
+}
+
 std::chrono::nanoseconds time_shut(const Breaker& breaker, const BreakerRules& rules, std::uint64_t now_ns) noexcept
 {
     const Breaking state = unpack_breaker(breaker.state.load(std::memory_order_acquire));

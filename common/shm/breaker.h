@@ -68,6 +68,9 @@ void give_back(Breaker& breaker, const Admission& admission) noexcept;
 /// After the death of that row's process.
 void give_back_trials(Breaker& breaker, std::uint32_t row) noexcept;
 
+/// By the operator's order: whatever it was open for is over, and forgotten. False where it was closed already.
+bool close_breaker(Breaker& breaker, std::uint64_t now_ns) noexcept;
+
 /// For how long nothing will be sent for certain; 0 = it is not open.
 std::chrono::nanoseconds time_shut(const Breaker& breaker, const BreakerRules& rules, std::uint64_t now_ns) noexcept;
 

@@ -54,7 +54,6 @@ struct CommandLine {
     PurgeChoice purged;
     CacheChoice shown;
     ServerChoice server;
-    std::string server_word;
     ExplainChoice explained;
     bool checks_cache = false;
     bool now = false;
@@ -160,13 +159,16 @@ void add_running_commands(CommandLine& line)
 
 void add_upstream_command(CommandLine& line)
 {
-    CLI::App* command = line.add("upstream", "Add or remove a server of an upstream, take it out or back, or change its share.",
+    CLI::App* command = line.add("upstream",
+                                 "Add or remove a server of an upstream, take it out or back, or change its share; close its "
+                                 "breaker.",
                                  [&line] { return order_server(line.options, line.server); });
     command->add_option("NAME", line.server.upstream, "the upstream")->required();
-    command->add_option("server", line.server_word, "the word \"server\"")->required()->check(CLI::IsMember({"server"}));
-    command->add_option("ADDRESS", line.server.server, "the server, as ladle status shows it")->required();
-    command->add_option("ACTION", line.server.action, "drain, down, resume, up, weight, add or remove")
+    command->add_option("server|breaker", line.server.kind, "the word \"server\" or \"breaker\"")
         ->required()
+        ->check(CLI::IsMember({"server", "breaker"}));
+    command->add_option("ADDRESS", line.server.server, "the server, as ladle status shows it; of the breaker: close")->required();
+    command->add_option("ACTION", line.server.action, "drain, down, resume, up, weight, add or remove")
         ->check(CLI::IsMember({"drain", "down", "resume", "up", "weight", "add", "remove"}));
     command->add_option("N", line.server.weight, "the weight; 0 is the configured one, of add the upstream's")
         ->check(CLI::Range(0, 1000));

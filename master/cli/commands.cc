@@ -118,10 +118,28 @@ int reopen(const CommandOptions& options)
     return order(options, {{"command", "reopen"}});
 }
 
+namespace {
+
+int order_breaker(const CommandOptions& options, const ServerChoice& choice)
+{
+    if (choice.server != "close" || !choice.action.empty() || choice.max_conn || choice.is_backup) {
+        fmt::print(stderr, "ladle: a breaker can be told to close, and nothing more\n");
+        return 2;
+    }
+    look_at_master(options);
+    return order(options, {{"command", "breaker"}, {"upstream", choice.upstream}, {"action", choice.server}});
+}
+
+} // namespace
+
 int order_server(const CommandOptions& options, const ServerChoice& choice)
 {
+    if (choice.kind == "breaker") {
+        return order_breaker(options, choice);
+    }
     const bool adds = choice.action == "add";
-    const char* mistake = choice.action == "weight" && !choice.weight           ? "which weight? A number from 1 to 1000"
+    const char* mistake = choice.action.empty() ? "what about it? drain, down, resume, up, weight, add or remove"
+                          : choice.action == "weight" && !choice.weight           ? "which weight? A number from 1 to 1000"
                           : choice.weight && choice.action != "weight" && !adds ? "only weight and add take a number"
                           : (choice.max_conn || choice.is_backup) && !adds      ? "only add takes --max-conn and --backup"
                                                                                 : nullptr;

@@ -35,11 +35,12 @@ int reopen(const CommandOptions& options);
 int status(const CommandOptions& options, Format format);
 int check(const CommandOptions& options, Format format);
 
-/// An order about one server.
+/// An order about one server, or an upstream's breaker.
 struct ServerChoice {
     std::string upstream;
-    std::string server;
-    std::string action;
+    std::string kind;   ///< "server" or "breaker"
+    std::string server; ///< of "breaker": what to do with it
+    std::string action; ///< of "server"
     std::optional<std::uint32_t> weight;   ///< of "weight", where it must be, and of "add"
     std::optional<std::uint32_t> max_conn; ///< of "add"
     bool is_backup = false;                ///< likewise

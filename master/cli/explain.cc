@@ -50,6 +50,9 @@ void print_upstream(const nlohmann::json& answer)
     }
     const nlohmann::json& upstream = answer["upstream"];
     print_line("upstream", upstream.value("name", ""));
+    if (const std::string breaker = upstream.value("breaker", ""); !breaker.empty()) {
+        print_line("  breaker", breaker);
+    }
     for (const nlohmann::json& server : upstream.value("servers", nlohmann::json::array())) {
         const auto weight = server.value("weight", 1u);
         const auto percent = server.value("weight_percent", 100u);

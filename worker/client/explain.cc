@@ -83,10 +83,29 @@ ipc::Facts facts_of(const config::FieldEdits& edits)
     return out;
 }
 
+/// Empty where there is none.
+std::string explain_breaker(const Upstream& upstream, loop::Nanos now)
+{
+    if (!upstream.settings().breaker) {
+        return {};
+    }
+    const shm::BreakerReading reading = upstream.read_breaker(now);
+    if (reading.phase == shm::BreakerPhase::closed) {
+        return "closed";
+    }
+    if (reading.phase == shm::BreakerPhase::half_open) {
+        return fmt::format("half open, {} of {} trials ended well", reading.good, upstream.settings().breaker->trials);
+    }
+    const loop::Nanos shut = upstream.time_shut(now);
+    return shut == 0 ? "open, the next request is a trial"
+                     : fmt::format("open, nothing is sent for {}.{} s more", shut / 1'000'000'000, shut / 100'000'000 % 10);
+}
+
 void explain_servers(Request& request, ipc::Explanation& out)
 {
     Upstream& upstream = *request.live->upstreams[request.upstream];
     out.upstream = upstream.settings().name;
+    out.breaker = explain_breaker(upstream, request.parts.loop.now());
     // Asking in turn would take somebody's.
     const bool may_ask = upstream.settings().balance != config::Balance::round_robin || request.sticky_member;
     const Upstream::Choice choice = may_ask ? upstream.choose({}, request.parts.loop.now(), preference_of(request, upstream),

@@ -278,3 +278,30 @@ def test_bad_values_are_told_of_with_their_place(ladle, written, said):
     proxy.write(f'[upstream.app]\nservers = ["127.0.0.1:1"]\nbreaker = {written}\n[site."*"]\nupstream = "app"\n')
     checked = proxy.command("check")
     assert checked.returncode == 1 and f"{proxy.config}:3:" in checked.stderr and said in checked.stderr
+
+
+def test_an_order_closes_it(ladle, origin):
+    """`ladle upstream app breaker close` lets requests through at once, in all workers; `explain` shows the state before and after."""
+    server = Server()
+    proxy = group(ladle, [origin(server).text], breaker={"for": "1h", "longest": "1h"})
+
+    def explained():
+        return proxy.command("explain", "GET", f"http://site.test:{proxy.port}/").stdout
+    open_it(proxy, server)
+    assert "open, nothing is sent for" in explained()
+    server.is_well = True
+    assert statuses(proxy, 3) == [503] * 3
+    ordered = proxy.command("upstream", "app", "breaker", "close")
+    assert ordered.returncode == 0 and "breaker of upstream app: closed" in ordered.stdout
+    assert statuses(proxy, 9) == [200] * 9
+    assert state(proxy)["state"] == "closed" and "closed" in explained()
+    assert "closed already" in proxy.command("upstream", "app", "breaker", "close").stdout
+
+
+@pytest.mark.parametrize("words,code,said", [(("app", "breaker", "open"), 2, "told to close"), (("other", "breaker", "close"), 1, "no upstream"),
+                                             (("app", "breaker", "close"), 1, "has no breaker"), (("app", "server", "x"), 2, "drain, down")])
+def test_what_cannot_be_ordered_is_told(ladle, origin, words, code, said):
+    """An order for a breaker that is not there, or of another kind, is refused with the reason."""
+    proxy = ladle(settings={"site": {"*": {"upstream": "app"}}, "upstream": {"app": {"servers": [origin().text]}}})
+    ordered = proxy.command("upstream", *words)
+    assert ordered.returncode == code and said in ordered.stdout + ordered.stderr

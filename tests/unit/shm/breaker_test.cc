@@ -264,6 +264,25 @@ TEST_CASE("breaker: trials that do not end do not keep it half open")
     CHECK(bench.end(trials[1]) == BreakerChange::none);
 }
 
+TEST_CASE("breaker: an order closes it whatever it does, and what it was open for is forgotten; trials under way count no more")
+{
+    BreakerBench bench;
+    CHECK_FALSE(shm::close_breaker(bench.breaker, bench.now));
+    bench.open();
+    CHECK(shm::close_breaker(bench.breaker, bench.now));
+    CHECK(bench.phase() == BreakerPhase::closed);
+    CHECK(shm::read_breaker(bench.breaker, bench.now).openings == 0);
+    CHECK(bench.ask(0, 19) == 0); // the twenty before are gone
+    CHECK(bench.ask(0, 1) == 1);
+    CHECK(bench.shut() == 10s); // as at the first time
+    bench.now += 11 * kBreakerSecond;
+    const Admission trial = bench.admit();
+    REQUIRE(trial.kind == Admission::Kind::trial);
+    CHECK(shm::close_breaker(bench.breaker, bench.now));
+    CHECK(bench.end(trial, kFails) == BreakerChange::none);
+    CHECK(bench.phase() == BreakerPhase::closed);
+}
+
 TEST_CASE("breaker: clear_breaker closes it")
 {
     BreakerBench bench;
