@@ -13,7 +13,7 @@ from tests.harness.origin import Origin, reply
 class Group:
     """Servers "a", "b", … by what they are asked for; `came` has the names of those that got a target, in order.
 
-    /stall…: the first that gets it answers only after go(), the others at once. /hang…: nobody answers before that.
+    /stall…: the first that gets it answers only after go(), the others at once. /hang…: nobody answers before that. /two-hang…: neither do the first two.
     /fail…: the first two answer 503, once both have it. /first-fails…: the first one does, once a second has it, which
     answers then. /second-fails…: the second one does, and the first answers after go(). Whatever else: at once. `body` is that of /stall…"""
 
@@ -52,7 +52,7 @@ class Group:
         kind = target.split("/")[1]
         good = reply(self.body if self.body and kind == "stall" else name.encode(),
                      headers=[("Cache-Control", "max-age=60")] if "cached" in target else [])
-        if (kind == "stall" and at == 0) or kind == "hang":
+        if (kind == "stall" and at == 0) or kind == "hang" or (kind == "two-hang" and at < 2):
             self.gone[target].wait(60)
         elif kind in ("fail", "first-fails", "second-fails"):
             self.wait(target, 2)
