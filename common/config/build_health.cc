@@ -230,15 +230,26 @@ void Builder::build_retry(Retry& retry, const Inherited& table, const std::strin
     }
 }
 
-void Builder::build_slowness(Ejection& ejection, const Inherited& eject, const std::string& path)
+void Builder::build_slowness(Upstream& upstream, const Inherited& eject, const std::string& path)
 {
+    Ejection& ejection = upstream.eject;
     ejection.slow = static_cast<std::uint32_t>(eject.number("eject", "slow"));
     ejection.slow_least = duration_of(eject.number("eject", "slow_least"));
     ejection.slow_requests = static_cast<std::uint32_t>(eject.number("eject", "slow_requests"));
-    if (const Node* slow = good(eject.find("slow")); slow != nullptr && ejection.slow == 1) {
+    const Node* slow = good(eject.find("slow"));
+    if (slow != nullptr && ejection.slow == 1) {
         findings_.error(slow->place, path + ".eject.slow", "a server that is as slow as the others is no reason to eject it",
                         "write how many times slower it has to be, 2 or more, or 0 for never");
     }
+    // Who asks for what takes longest, at one server alone, would have it ejected, and then the next one that its key goes to.
+    const bool is_chosen_by_client = upstream.balance == Balance::hash || !upstream.sticky_cookie.empty();
+    if (slow != nullptr && ejection.slow > 1 && is_chosen_by_client) {
+        findings_.warning(slow->place, path + ".eject.slow",
+                          fmt::format("it does nothing here: with {} clients decide which server gets their slow requests",
+                                      upstream.balance == Balance::hash ? "the method \"hash\"" : "sticky"),
+                          "write slow = 0 for this upstream");
+    }
+    ejection.slow = is_chosen_by_client ? 0 : ejection.slow;
 }
 
 void Builder::build_hedge(Upstream& upstream, const Inherited& upstream_table, const std::string& path)
@@ -283,7 +294,7 @@ void Builder::build_health(Upstream& upstream, const Inherited& table, const std
     upstream.eject.time = duration_of(eject.number("eject", "for"));
     upstream.eject.longest = std::max(duration_of(eject.number("eject", "longest")), upstream.eject.time);
     upstream.eject.share = static_cast<std::uint32_t>(eject.number("eject", "max"));
-    build_slowness(upstream.eject, eject, path);
+    build_slowness(upstream, eject, path);
     build_breaker(upstream, table, path);
     build_retry(upstream.retry, table.sub("retry"), path);
     build_hedge(upstream, table, path);

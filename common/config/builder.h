@@ -110,7 +110,7 @@ private:
     void build_health(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_check(Upstream& upstream, const Inherited& table, const std::string& path);
     void build_agent(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
-    void build_slowness(Ejection& ejection, const Inherited& eject, const std::string& path);
+    void build_slowness(Upstream& upstream, const Inherited& eject, const std::string& path);
     void build_breaker(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_hedge(Upstream& upstream, const Inherited& upstream_table, const std::string& path);
     void build_retry(Retry& retry, const Inherited& table, const std::string& path);

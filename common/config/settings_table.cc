@@ -197,7 +197,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"upstream", "health", Type::table, "", "health", "a path that its servers are asked for (\"/healthz\"), or more about that; default: they are not asked", kServer, "", "path"},
     {"upstream", "agent", Type::table, "", "agent", "a port at which an agent of each server says how much it can take (9777), or more about that; default: there is none", kServer, "", "port"},
     {"upstream", "load_report", Type::table, "", "load_report", "\"orca\": responses say in a header how loaded their server is (Open Request Cost Aggregation)", kServer, "", "format"},
-    {"upstream", "eject", Type::table, "", "eject", "when failing or slow requests take a server out; 0 is never", kServer, "", "failures"},
+    {"upstream", "eject", Type::table, "", "eject", "when failing or slow requests take a server out; 0 is never for failing ones", kServer, "", "failures"},
     {"upstream", "breaker", Type::table, "", "breaker", "true: while too many of its requests fail they are answered 503 at once, and a few find out when that is over; or more about that; default: never", kServer, "", "on"},
     {"upstream", "retry", Type::table, "", "retry", "when a request is sent to another server; 1 is never", kServer, "", "attempts"},
     {"upstream", "hedge", Type::table, "", "hedge", "a request that waits for longer than most is sent to a second server as well: when, or more about it", kServer, "", "at"},
@@ -227,7 +227,7 @@ constexpr std::array kSettings = std::to_array<Setting>({
     {"eject", "for", Type::duration, "30s", "1s..1h", "the first time; then twice, three times … as long, while it goes on", kServer, "in less it would not recover, and more is an outage of our making"},
     {"eject", "longest", Type::duration, "5m", "1s..1h", "but never longer than this"},
     {"eject", "max", Type::percent, "50%", "0%..100%", "the part of the servers that may be out for this, and one in any case; the last one never is"},
-    {"eject", "slow", Type::integer, "0", "0..100", "a server is ejected as well whose answers took so many times longer than those of the server in the middle of the others, over `within`; 0 is never"},
+    {"eject", "slow", Type::integer, "0", "0..100", "a server is ejected as well whose answers took so many times longer than those of the server in the middle of the others, over `within`; 0 is never; not with hash or sticky"},
     {"eject", "slow_least", Type::duration, "100ms", "1ms..1h", "but none that is quicker than this"},
     {"eject", "slow_requests", Type::integer, "20", "5..50", "and none of which, or of the others, there are fewer answers; of each 64th of `within` one counts"},
 

@@ -130,6 +130,26 @@ x.toml:3:54: error: expected a duration such as "100s", got the integer 100
 )~");
 }
 
+TEST_CASE("config: where clients choose their server none is ejected for being slow")
+{
+    check_says(R"~(
+[upstream.app]
+servers = ["127.0.0.1:3000"]
+balance = "hash"
+eject = { slow = 5 }
+[site."a.test"]
+upstream = "app"
+)~",
+               R"~(
+x.toml:4:18: warning: it does nothing here: with the method "hash" clients decide which server gets their slow requests
+    4 | eject = { slow = 5 }
+      |                  ^ write slow = 0 for this upstream
+)~");
+    CHECK(load_upstream("balance = \"hash\"\neject = { slow = 5 }\n").eject.slow == 0);
+    CHECK(load_upstream("sticky = \"app\"\neject = { slow = 5 }\n").eject.slow == 0);
+    CHECK(load_upstream("balance = \"random\"\neject = { slow = 5 }\n").eject.slow == 5);
+}
+
 TEST_CASE("config: mistakes about agents")
 {
     check_says(R"~(
