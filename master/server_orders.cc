@@ -76,6 +76,7 @@ void ServerOrders::put(shm::Regions& regions, const Name& name, const Order& ord
         // Whatever it was ejected for is the operator's to judge now; its share grows anew.
         health.out_until_ns.store(0, std::memory_order_relaxed);
         health.failures_in_row.store(0, std::memory_order_relaxed);
+        health.slow_trials.store(0, std::memory_order_relaxed);
         health.connect_failures.store(0, std::memory_order_relaxed);
         health.back_ns.store(loop::clock_now(), std::memory_order_relaxed);
     }

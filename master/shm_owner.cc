@@ -61,6 +61,8 @@ Result<void> assign_servers(shm::Regions& regions, const config::Config& config)
                 return fail(Origin::local, fmt::format("no room for server {} of upstream \"{}\": at most {} servers in all",
                                                        server.text, upstream.name, shm::kMaxServers));
             }
+            std::uint64_t never = 0;
+            regions.servers.entries[index].health.known_ns.compare_exchange_strong(never, loop::clock_now());
             if (!server.host_name.empty()) {
                 auto literal = shm::NameState::literal;
                 regions.servers.entries[index].name_state.compare_exchange_strong(literal, shm::NameState::unresolved);

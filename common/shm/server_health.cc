@@ -68,7 +68,7 @@ std::string_view name_of(ServerFailure failure) noexcept
 void clear_health(ServerHealth& health) noexcept
 {
     for (auto* word :
-         {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.times, &health.slowness, &health.check,
+         {&health.out_until_ns, &health.back_ns, &health.typical, &health.peak, &health.known_ns, &health.slowness, &health.check,
           &health.verdict_since_ns,
           &health.checked_ns, &health.next_check_ns, &health.recent, &health.evidence, &health.out_since_ns, &health.ejected,
           &health.retries, &health.asked, &health.hedges, &health.agent, &health.load, &health.load_since_ns, &health.agent_check,
@@ -76,7 +76,8 @@ void clear_health(ServerHealth& health) noexcept
         word->store(0, kRelaxed);
     }
     for (auto* word :
-         {&health.weight, &health.failures_in_row, &health.connect_failures, &health.ejections, &health.in_row, &health.out_for}) {
+         {&health.weight, &health.failures_in_row, &health.connect_failures, &health.ejections, &health.in_row, &health.out_for,
+          &health.slow_trials}) {
         word->store(0, kRelaxed);
     }
     health.verdict.store(Verdict::unknown, kRelaxed);
@@ -87,6 +88,7 @@ void clear_health(ServerHealth& health) noexcept
     for (auto& count : health.latency) {
         count.store(0, kRelaxed);
     }
+    forget_times(health.times);
     clear_times(health.recent_times);
     for (Note* note : {&health.note, &health.agent_note, &health.agent_failure}) {
         write_note(*note, {});
@@ -127,6 +129,7 @@ bool add_check(ServerHealth& health, CheckEnd end, CheckCounts counts, std::uint
         // What requests had met is over as well.
         health.out_until_ns.store(0, kRelaxed);
         health.failures_in_row.store(0, kRelaxed);
+        health.slow_trials.store(0, kRelaxed);
         health.connect_failures.store(0, kRelaxed);
         health.back_ns.store(now_ns, kRelaxed);
     }

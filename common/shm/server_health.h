@@ -2,7 +2,7 @@
 //
 // ServerHealth: whether a server may be chosen, and what is known of how it does; a part of its entry in the server table.
 //
-//   │ what every choice reads │ pace │ load │ what checks found │ agent │ what requests met │ latency[] │ recent │
+//   │ what every choice reads │ pace │ times │ load │ what checks found │ agent │ what requests met │ latency[] │ recent │
 //     each from a cache line of its own
 //
 // Words that stand for themselves, so that a death at any instruction leaves nothing half done. Who writes: `order`, `weight`: the
@@ -14,6 +14,7 @@
 #pragma once
 
 #include "common/shm/recent_times.h"
+#include "common/shm/server_slowness.h"
 
 #include <array>
 #include <atomic>
@@ -70,7 +71,10 @@ struct alignas(64) ServerHealth {
 
     alignas(64) std::atomic<std::uint64_t> typical; ///< how long it takes to answer: server_pace.h
     std::atomic<std::uint64_t> peak;
-    std::atomic<std::uint64_t> times;         ///< the same of a window of time, where `eject.slow` is set: server_slowness.h
+    std::atomic<std::uint64_t> known_ns;      ///< when it became one (master), or was reached again after failing connects
+    std::atomic<std::uint32_t> slow_trials;   ///< 1 + slow answers in a row since it was ejected as slow; 0 = no such trial
+
+    alignas(64) TimesRing times;              ///< how long it took in a window, where `eject.slow` is set: server_slowness.h
 
     alignas(64) std::atomic<std::uint64_t> load;  ///< what its responses say of its load: server_load.h; 0 = nothing
     std::atomic<std::uint64_t> load_since_ns;     ///< since when they have said so without a long pause

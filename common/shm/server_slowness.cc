@@ -11,22 +11,25 @@ namespace ladle::shm {
 
 namespace {
 
-constexpr unsigned kSquareBits = 25;
-constexpr unsigned kSumBits = 16;
-constexpr unsigned kTimesBits = 7;
+constexpr unsigned kSquareBits = 20;
+constexpr unsigned kSumBits = 11;
+constexpr unsigned kTimesBits = 3;
 constexpr unsigned kSumAt = kSquareBits;
 constexpr unsigned kTimesAt = kSumAt + kSumBits;
 constexpr unsigned kStepAt = kTimesAt + kTimesBits;
-constexpr std::uint64_t kStepsOfWindow = 64;
+constexpr std::uint64_t kStepsOfSlice = 4;
+constexpr std::uint64_t kStepsOfWindow = kStepsOfSlice * kSlices;
 constexpr std::uint64_t kStepMask = (std::uint64_t{1} << (64 - kStepAt)) - 1;
+constexpr std::uint64_t kSliceMask = kStepMask / kStepsOfSlice;
 
 constexpr std::uint64_t kTopLevel = 511;
 constexpr unsigned kLeastDoubling = 13; // of ns: 8 µs
 constexpr double kStandardErrors = 5;
+constexpr double kDeviations = 2;
+constexpr double kLeastVariance = 1; // levels are whole numbers
 
-constexpr std::uint64_t kMostCounted = kStepsOfWindow + (kStepsOfWindow * 2 - 1) / 2;
-static_assert(kMostCounted < 1u << kTimesBits && kMostTimes <= kStepsOfWindow);
-static_assert(kMostCounted * kTopLevel < 1u << kSumBits && kMostCounted * kTopLevel * kTopLevel < 1u << kSquareBits);
+static_assert(kStepsOfSlice < 1u << kTimesBits && kMostTimes <= kStepsOfWindow - kStepsOfSlice);
+static_assert(kStepsOfSlice * kTopLevel < 1u << kSumBits && kStepsOfSlice * kTopLevel * kTopLevel < 1u << kSquareBits);
 
 constexpr std::uint64_t slowness_level_of(std::chrono::nanoseconds time) noexcept
 {
@@ -35,13 +38,20 @@ constexpr std::uint64_t slowness_level_of(std::chrono::nanoseconds time) noexcep
     return std::min<std::uint64_t>((whole - kLeastDoubling) * 16 + (ns >> (whole - 4) & 15), kTopLevel);
 }
 
+std::chrono::nanoseconds time_of_slowness_level(double level) noexcept
+{
+    const double doublings = std::floor(level / 16);
+    const double ns = std::ldexp(1 + (level / 16 - doublings), static_cast<int>(doublings) + static_cast<int>(kLeastDoubling));
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(ns));
+}
+
 struct Sums {
     std::uint64_t step = 0;
     std::uint64_t count = 0;
     std::uint64_t sum = 0;
     std::uint64_t squares = 0;
 
-    std::uint64_t window() const noexcept { return step / kStepsOfWindow; }
+    std::uint64_t slice() const noexcept { return step / kStepsOfSlice; }
     std::uint64_t packed() const noexcept { return step << kStepAt | count << kTimesAt | sum << kSumAt | squares; }
 };
 
@@ -51,78 +61,138 @@ Sums unpack_sums(std::uint64_t word) noexcept
             word & ((1u << kSquareBits) - 1)};
 }
 
+std::uint64_t length_of_step(std::chrono::nanoseconds within) noexcept
+{
+    return std::max<std::uint64_t>(static_cast<std::uint64_t>(within.count()) / kStepsOfWindow, 1);
+}
+
+/// Steps and slices are counted around.
 std::uint64_t step_at(std::chrono::nanoseconds within, std::uint64_t now_ns) noexcept
 {
-    const std::uint64_t length = std::max<std::uint64_t>(static_cast<std::uint64_t>(within.count()) / kStepsOfWindow, 1);
-    return now_ns / length & kStepMask;
-}
-
-/// Windows that have begun since; they are counted around.
-std::uint64_t windows_since(const Sums& then, std::uint64_t step) noexcept
-{
-    return (step / kStepsOfWindow - then.window()) & (kStepMask / kStepsOfWindow);
-}
-
-Times times_of(const Sums& sums) noexcept
-{
-    const auto count = static_cast<double>(sums.count);
-    const auto sum = static_cast<double>(sums.sum);
-    const double spread = std::max(static_cast<double>(sums.squares) - sum * sum / count, 0.0) / std::max(count - 1, 1.0);
-    return {static_cast<std::uint32_t>(sums.count), sum / count, spread / count};
+    return now_ns / length_of_step(within) & kStepMask;
 }
 
 } // namespace
 
-std::chrono::nanoseconds Times::typical() const noexcept
-{
-    const double doublings = std::floor(level / 16);
-    const double ns = std::ldexp(1 + (level / 16 - doublings), static_cast<int>(doublings) + static_cast<int>(kLeastDoubling));
-    return std::chrono::nanoseconds(static_cast<std::int64_t>(ns));
-}
-
-std::optional<Times> add_time(std::atomic<std::uint64_t>& word, std::chrono::nanoseconds time, std::chrono::nanoseconds within,
-                              std::uint64_t now_ns) noexcept
+bool add_time(TimesRing& ring, std::chrono::nanoseconds time, std::chrono::nanoseconds within, std::uint64_t now_ns) noexcept
 {
     const std::uint64_t step = step_at(within, now_ns);
     const std::uint64_t level = slowness_level_of(time);
+    std::atomic<std::uint64_t>& word = ring.slices[step / kStepsOfSlice % kSlices];
     std::uint64_t seen = word.load(std::memory_order_relaxed);
     for (;;) {
         Sums sums = unpack_sums(seen);
-        const std::uint64_t ahead = (step - sums.step) & kStepMask;
-        if (sums.count != 0 && (ahead == 0 || ahead > kStepMask / 2)) {
-            return std::nullopt; // the half behind is another worker's clock that was read a moment later
+        const std::uint64_t behind = (sums.step - step) & kStepMask;
+        if (sums.count != 0 && behind <= kStepsOfWindow) {
+            return false; // it has been counted, or is of another worker's clock that was read a moment later
         }
-        const std::uint64_t passed = windows_since(sums, step);
-        if (passed > 1) {
-            sums.count = 0;
-        }
-        if (passed != 0) {
-            const std::uint64_t half = sums.count / 2; // and sums of as many
-            sums.sum = half != 0 ? sums.sum * half / sums.count : 0;
-            sums.squares = half != 0 ? sums.squares * half / sums.count : 0;
-            sums.count = half;
+        if (sums.slice() != step / kStepsOfSlice) {
+            sums = {}; // a window ago, or whenever: also by another `within`
         }
         sums = {step, sums.count + 1, sums.sum + level, sums.squares + level * level};
         if (word.compare_exchange_weak(seen, sums.packed(), std::memory_order_relaxed)) {
-            return times_of(sums);
+            return true;
         }
     }
 }
 
-Times read_times(const std::atomic<std::uint64_t>& word, std::chrono::nanoseconds within, std::uint64_t now_ns) noexcept
+Times read_times(const TimesRing& ring, std::chrono::nanoseconds within, std::uint64_t now_ns, std::uint64_t from_ns) noexcept
 {
-    const Sums sums = unpack_sums(word.load(std::memory_order_relaxed));
-    const std::uint64_t step = step_at(within, now_ns);
-    const std::uint64_t passed = windows_since(sums, step);
-    const bool is_ahead = ((sums.step - step) & kStepMask) <= kStepsOfWindow; // by another worker's clock
-    return sums.count != 0 && (passed <= 1 || is_ahead) ? times_of(sums) : Times{};
+    Times times;
+    if (from_ns > now_ns) {
+        return times;
+    }
+    const std::uint64_t now = step_at(within, now_ns) / kStepsOfSlice;
+    const std::uint64_t oldest = std::min<std::uint64_t>((now_ns - from_ns) / length_of_step(within), kStepsOfWindow);
+    for (std::uint32_t at = 0; at < kSlices; ++at) {
+        const Sums sums = unpack_sums(ring.slices[at].load(std::memory_order_relaxed));
+        const std::uint64_t age = (now - sums.slice()) & kSliceMask;
+        const bool is_ahead = age == kSliceMask; // by another worker's clock
+        const std::uint64_t begun = is_ahead ? 0 : age * kStepsOfSlice + step_at(within, now_ns) % kStepsOfSlice;
+        if (sums.count != 0 && (age < kSlices || is_ahead) && begun <= oldest) {
+            times.slices[at] = {static_cast<std::uint32_t>(sums.slice()), static_cast<std::uint32_t>(sums.count),
+                                static_cast<std::uint32_t>(sums.sum), static_cast<std::uint32_t>(sums.squares)};
+        }
+    }
+    return times;
 }
 
-bool is_slower(const Times& one, const Times& other, std::uint32_t factor) noexcept
+void forget_times(TimesRing& ring) noexcept
 {
-    const double apart = one.level - other.level;
-    return one.count != 0 && other.count != 0 && one.typical() >= other.typical() * factor &&
-           apart * apart >= kStandardErrors * kStandardErrors * (one.error + other.error);
+    for (std::atomic<std::uint64_t>& slice : ring.slices) {
+        slice.store(0, std::memory_order_relaxed);
+    }
+}
+
+std::chrono::nanoseconds Pooled::typical() const noexcept
+{
+    return time_of_slowness_level(level);
+}
+
+std::chrono::nanoseconds Difference::own() const noexcept
+{
+    return time_of_slowness_level(level);
+}
+
+std::chrono::nanoseconds Difference::others() const noexcept
+{
+    return time_of_slowness_level(std::max(level - apart, 0.0));
+}
+
+Pooled pool(const Times& times) noexcept
+{
+    double count = 0;
+    double sum = 0;
+    double squares = 0;
+    for (const Times::Slice& slice : times.slices) {
+        count += slice.count;
+        sum += slice.sum;
+        squares += slice.squares;
+    }
+    if (count == 0) {
+        return {};
+    }
+    const double variance = std::max(squares - sum * sum / count, 0.0) / std::max(count - 1, 1.0);
+    return {static_cast<std::uint32_t>(count), sum / count, std::max(variance, kLeastVariance)};
+}
+
+Difference compare(const Times& one, const Times& other) noexcept
+{
+    Times own;
+    Times both;
+    std::uint32_t others = 0;
+    double weights = 0;
+    double apart = 0;
+    for (std::size_t at = 0; at < kSlices; ++at) {
+        const Times::Slice& a = one.slices[at];
+        const Times::Slice& b = other.slices[at];
+        if (a.count == 0 || b.count == 0 || a.number != b.number) {
+            continue;
+        }
+        own.slices[at] = a;
+        both.slices[at] = {a.number, a.count + b.count, a.sum + b.sum, a.squares + b.squares};
+        others += b.count;
+        const double weight = static_cast<double>(a.count) * b.count / (a.count + b.count); // how much it tells of the difference
+        weights += weight;
+        apart += weight * (static_cast<double>(a.sum) / a.count - static_cast<double>(b.sum) / b.count);
+    }
+    if (weights == 0) {
+        return {};
+    }
+    const Pooled mean = pool(own);
+    return {std::min(mean.count, others), mean.level, apart / weights, pool(both).variance / weights};
+}
+
+bool is_slower(const Difference& difference, std::uint32_t factor) noexcept
+{
+    return difference.count != 0 && difference.apart > 0 && difference.own() >= difference.others() * factor &&
+           difference.apart * difference.apart >= kStandardErrors * kStandardErrors * difference.error;
+}
+
+bool is_too_slow(std::chrono::nanoseconds time, const Pooled& others, std::uint32_t factor) noexcept
+{
+    const double above = static_cast<double>(slowness_level_of(time)) - others.level;
+    return time >= others.typical() * factor && above >= kDeviations * std::sqrt(others.variance);
 }
 
 std::uint64_t pack(Slowness slowness) noexcept
@@ -133,12 +203,18 @@ std::uint64_t pack(Slowness slowness) noexcept
     return word_of(slowness.own) << 32 | word_of(slowness.others);
 }
 
+Slowness unpack_slowness(std::uint64_t word) noexcept
+{
+    return {std::chrono::microseconds(word >> 32), std::chrono::microseconds(word & UINT32_MAX)};
+}
+
 std::string describe_slowness(std::uint64_t word)
 {
-    const auto text_of = [](std::uint64_t us) {
+    const auto text_of = [](std::int64_t us) {
         return us < 10'000 ? fmt::format("{:.1f} ms", static_cast<double>(us) / 1000) : fmt::format("{} ms", us / 1000);
     };
-    return fmt::format("slow: {} against {}", text_of(word >> 32), text_of(word & UINT32_MAX));
+    const Slowness slowness = unpack_slowness(word);
+    return fmt::format("slow: {} against {}", text_of(slowness.own.count()), text_of(slowness.others.count()));
 }
 
 } // namespace ladle::shm

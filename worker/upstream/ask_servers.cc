@@ -243,11 +243,8 @@ void judge(const Request& request, const Turn& turn, const Received& received, P
         const loop::Nanos time = request.times.response - request.times.connected;
         if (request.response.status >= 500) {
             turn.upstream->report_error(turn.member, time, request.parts.loop.now());
-        } else if (turn.upstream->report_success(turn.member, time, request.parts.loop.now())) {
-            const shm::ServerHealth& health = turn.upstream->members()[turn.member].entry->health;
-            const std::string why = shm::describe_slowness(health.slowness.load(std::memory_order_relaxed));
-            os::log(os::Level::warning, "a server is left alone for a while",
-                    {{"upstream", request.upstream_name}, {"server", request.server_text}, {"failure", why}, {"id", request.id}});
+        } else {
+            turn.upstream->report_success(turn.member, time, request.parts.loop.now());
         }
     }
 }

@@ -257,13 +257,18 @@ bool Upstream::works(const Member& member, loop::Nanos now) const noexcept
     return !is_on_trial(member, now) || shm::in_flight(regions_, member.server->index()) == 0;
 }
 
-/// Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel.
+/// Back from an ejection it first has to answer one request well, alone; for so long, as what it has under way may be a tunnel. For
+/// slowness see slowness.cc.
 bool Upstream::is_on_trial(const Member& member, loop::Nanos now) const noexcept
 {
     const shm::ServerHealth& health = member.entry->health;
     const loop::Nanos out_until = health.out_until_ns.load(std::memory_order_relaxed);
-    return out_until != 0 && out_until <= now && now - out_until < kTrial &&
-           health.failures_in_row.load(std::memory_order_relaxed) >= trial_failures();
+    if (out_until == 0 || out_until > now) {
+        return false;
+    }
+    const std::uint32_t failures = settings_.eject.failures;
+    return (now - out_until < kTrial && failures != 0 && health.failures_in_row.load(std::memory_order_relaxed) >= failures) ||
+           (is_on_slow_trial(health) && now - out_until < time_of_slow_trial(health));
 }
 
 bool Upstream::is_in_order(const Member& member, loop::Nanos now) const noexcept

@@ -64,7 +64,7 @@ loop::Task<Forwarded> forward(Request& request, Turn& turn)
         }
         if (upload.is_done(server)) {
             turn.request_complete = true;
-            turn.sent = turn.upstream->settings().adaptive ? loop::clock_now() : 0;
+            turn.sent = turn.upstream->are_answers_timed() ? loop::clock_now() : 0;
             co_return Forwarded{};
         }
         if (upload.client_failure()) {

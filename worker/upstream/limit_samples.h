@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What one request tells the limit of its server (`adaptive`): how long its answer took from the last byte of the request on, as
-// before that it may wait for the client; or that the server has too much to do. In the worker; costs a look at the settings where
-// it is off.
+// What one request tells of its server, to the limit that finds itself (`adaptive`) and to who ejects slow ones (`eject.slow`): how
+// long its answer took from the last byte of the request on, as before that it may wait for the client; or that the server has too
+// much to do. In the worker; costs a look at the settings where both are off.
 #pragma once
 
 #include "worker/request/request.h"
@@ -20,14 +20,18 @@ AnswerLoad answer_load(const http::ResponseHead& response) noexcept;
 /// The server has answered, and not with a failure.
 inline void note_answer(const Request& request, const Turn& turn, loop::Nanos now) noexcept
 {
-    if (!turn.upstream->settings().adaptive) {
+    if (!turn.upstream->are_answers_timed()) {
         return;
     }
     const AnswerLoad load = answer_load(request.response);
     if (load == AnswerLoad::overload) {
         turn.upstream->report_overload(turn.member, now);
     } else if (load == AnswerLoad::work && turn.sent != 0 && request.times.response > turn.sent) {
-        turn.upstream->report_answer_time(turn.member, request.times.response - turn.sent, now);
+        const loop::Nanos time = request.times.response - turn.sent;
+        turn.upstream->report_answer_time(turn.member, time, now);
+        if (request.response.status < 400) { // an error's quickness would make the other servers slow
+            turn.upstream->report_speed(turn.member, time, now);
+        }
     }
 }
 

@@ -86,6 +86,9 @@ void Upstream::report_overload(std::uint32_t member, loop::Nanos now) noexcept
 void Upstream::report_abandoned(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
     const Member& one = members_[member];
+    if (settings_.eject.slow != 0 && one.has_entry()) {
+        judge_waited(member, time, now);
+    }
     if (finds_limit_of(one)) {
         count_limit_change(
             shm::add_limit_abandoned(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(now)));

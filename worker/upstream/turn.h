@@ -34,7 +34,7 @@ struct Turn {
     Hedge* hedge = nullptr;       ///< may send the request to a second server while this one is waited for; not in deliver
     unsigned interim = 0;         ///< interim responses of the server so far
     std::chrono::milliseconds patience{0}; ///< to answer in, as another server could be asked; 0 = timeouts.response
-    loop::Nanos sent = 0;         ///< when the request's last byte was, where the limit finds itself; 0 = not yet, or not asked
+    loop::Nanos sent = 0;         ///< when the request's last byte was, where answers are timed; 0 = not yet, or not asked
     bool is_reused = false;       ///< the connection had carried a request before
     bool request_complete = false; ///< the whole request was sent: the connection may be kept
     bool may_keep = false;         ///< the response allows it too

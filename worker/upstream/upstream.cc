@@ -52,7 +52,8 @@ Upstream::Upstream(const config::Upstream& settings, ServerSet& servers, shm::Re
         look_at_times();
     }
     candidates_.reserve(members_.size());
-    times_.reserve(settings.eject.slow != 0 ? members_.size() : 0);
+    typical_times_.reserve(settings.eject.slow != 0 ? std::min(members_.size(), kMostBeside) : 0);
+    differences_.reserve(typical_times_.capacity());
     has_limits_ = settings.agent || settings.adaptive ||
                   std::ranges::any_of(settings.servers, [](const auto& server) { return server.max_conn != 0; });
 }
@@ -302,7 +303,7 @@ bool Upstream::report_failure(std::uint32_t member, shm::ServerFailure failure, 
     const std::uint32_t in_row = health.failures_in_row.fetch_add(1, std::memory_order_relaxed) + 1;
     const shm::Evidence evidence = shm::add_failure(health, entry.requests.load(std::memory_order_relaxed), rules.within, now);
     const bool is_convicted =
-        in_row >= rules.failures || (evidence.failures >= rules.failures &&
+        in_row >= rules.failures || is_on_slow_trial(health) || (evidence.failures >= rules.failures &&
                                      std::uint64_t{evidence.failures} * 100 >= std::uint64_t{rules.rate} * evidence.requests);
     if (!is_convicted || !may_eject(member, now)) {
         return false;
@@ -321,24 +322,21 @@ void Upstream::report_connected(std::uint32_t member) noexcept
         return;
     }
     health.connect_failures.store(0, std::memory_order_relaxed);
+    health.known_ns.store(loop_.now(), std::memory_order_relaxed);
     if (health.out_for.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::ServerFailure::connect)) {
         health.out_until_ns.store(0, std::memory_order_relaxed);
     }
 }
 
-bool Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
+void Upstream::report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
     if (!members_[member].has_entry()) {
-        return false;
+        return;
     }
     shm::ServerHealth& health = members_[member].entry->health;
     add_time(member, time);
     shm::add_pace(health, std::chrono::nanoseconds(time), now);
-    const Speed speed = settings_.eject.slow != 0 ? judge_time(member, time, now) : Speed::fine;
-    if (speed == Speed::fine) {
-        note_success(health, now);
-    }
-    return speed == Speed::ejected;
+    note_success(health, now);
 }
 
 void Upstream::report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
@@ -398,7 +396,8 @@ void Upstream::note_success(shm::ServerHealth& health, loop::Nanos now) const no
         health.failures_in_row.store(0, std::memory_order_relaxed);
     }
     // It grows no shorter before it has been good for as long as an ejection takes: else one that comes and goes would never rest.
-    if (health.ejections.load(std::memory_order_relaxed) != 0 && now - until > loop::to_nanos(settings_.eject.time)) {
+    if (health.ejections.load(std::memory_order_relaxed) != 0 && !is_on_slow_trial(health) &&
+        now - until > loop::to_nanos(settings_.eject.time)) {
         health.ejections.store(0, std::memory_order_relaxed);
     }
 }

@@ -148,19 +148,24 @@ public:
         }
     }
     static constexpr std::size_t kMostCompared = 16;
+    static constexpr std::size_t kMostBeside = 32; ///< that a server is compared with as to whether it is slow
 
     /// A request to the member failed, and the member is to blame. One that takes no connection is left alone for 1 s at first,
     /// twice as long each time, 10 s at most; what else happens takes it out as `eject` says. True = that has happened now.
     bool report_failure(std::uint32_t member, shm::ServerFailure failure, loop::Nanos now) noexcept;
     /// The member has taken a connection.
     void report_connected(std::uint32_t member) noexcept;
-    /// The member has answered a request as it should; how long the head of the response took. True = it was ejected now, as it is
-    /// slow beside the others (slowness.cc).
-    bool report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The member has answered a request as it should; how long the head of the response took.
+    void report_success(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
     /// The same of an answer that says that something failed (5xx): no reason to take it out, but it does not count as quick.
     void report_error(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
-    /// How long the member took for an answer since it had all of the request. Precondition: settings().adaptive.
+    /// How long the member took for an answer since it had all of the request. Nothing where the limit does not find itself.
     void report_answer_time(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// The same where `eject.slow` is set, of an answer that is no error: those are quick. True = the member was ejected now, as it
+    /// is slow beside the others (slowness.cc).
+    bool report_speed(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept;
+    /// Whether either is to be told.
+    bool are_answers_timed() const noexcept { return settings_.adaptive.has_value() || settings_.eject.slow != 0; }
     /// The member has too much to do. Nothing where the limit does not find itself, as of the next one.
     void report_overload(std::uint32_t member, loop::Nanos now) noexcept;
     /// Nobody waits for the member's answer any more; it had so much time since it had all of the request.
@@ -233,13 +238,19 @@ private:
     bool eject(shm::ServerHealth& health, std::uint64_t until_seen, std::uint32_t why, loop::Nanos now) noexcept;
     bool set_out(shm::ServerHealth& health, std::uint64_t until_seen, std::uint64_t until, std::uint32_t why,
                  loop::Nanos now) noexcept;
-    /// What an answer's time says of the server.
-    enum class Speed : std::uint8_t { fine, slow_on_trial, ejected };
-    Speed judge_time(std::uint32_t member, loop::Nanos time, loop::Nanos now);
-    Speed eject_slow(std::uint32_t member, shm::Slowness slowness, loop::Nanos now) noexcept;
-    shm::Times middle_times(std::uint32_t member, loop::Nanos now);
-    /// So many failures in a row make its return a trial.
-    std::uint32_t trial_failures() const noexcept { return std::max(settings_.eject.failures, 1u); }
+    // slowness.cc. What is judged is true if the server was ejected for it.
+    bool judge_time(std::uint32_t member, loop::Nanos time, loop::Nanos now);
+    bool judge_waited(std::uint32_t member, loop::Nanos waited, loop::Nanos now);
+    bool judge_trial(std::uint32_t member, std::chrono::nanoseconds took, loop::Nanos now);
+    bool judge_window(std::uint32_t member, loop::Nanos now);
+    bool eject_slow(std::uint32_t member, shm::Slowness slowness, loop::Nanos now);
+    bool is_on_slow_trial(const shm::ServerHealth& health) const noexcept;
+    loop::Nanos time_of_slow_trial(const shm::ServerHealth& health) const noexcept;
+    shm::Times times_of(const Member& member, loop::Nanos now) const noexcept;
+    template <typename Take>
+    std::size_t look_beside(std::uint32_t member, loop::Nanos now, Take take) const;
+    shm::Pooled middle_times(std::uint32_t member, loop::Nanos now);
+    shm::Difference middle_difference(std::uint32_t member, const shm::Times& own, loop::Nanos now);
     std::uint64_t agent_of(const Member& member) const noexcept;
     void follow_orders(loop::Nanos now);
     void renew_shares(loop::Nanos now);
@@ -295,7 +306,8 @@ private:
     std::array<Maglev, 2> tables_;     ///< hash: of the servers, and of their backups
     std::unordered_map<std::string_view, std::uint32_t> sticky_; ///< of members_, by `sticky`
     std::vector<Candidate> candidates_; ///< of the search under way
-    std::vector<shm::Times> times_;    ///< of the servers that one is compared with
+    std::vector<shm::Pooled> typical_times_;    ///< of the servers that one is compared with
+    std::vector<shm::Difference> differences_;  ///< to those
     std::uint64_t offset_ = 0;         ///< least_busy: where equal ones are looked at first
     std::uint64_t random_;             ///< state
     loop::Nanos next_settling_ = 0;

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passive ejection of servers that are slow: beside the others, over a window, by what all workers have met."""
 
+import os
+import random
+import signal
 import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,10 +56,12 @@ def load(cleanup):
     return make
 
 
-def group(ladle, origins, workers=2, eject=None, **more):
-    return ladle(settings={"server": {"workers": workers}, "site": {"*": {"upstream": "app"}},
+def group(ladle, origins, workers=2, eject=None, site=None, **more):
+    """Without those settings of `eject` that are None."""
+    rules = {name: value for name, value in (SLOW | (eject or {})).items() if value is not None}
+    return ladle(settings={"server": {"workers": workers}, "site": {"*": {"upstream": "app", **(site or {})}},
                            "upstream": {"app": {"servers": [one.text for one in origins], "balance": "round_robin",
-                                                "eject": SLOW | (eject or {}), **more}}})
+                                                "eject": rules, **more}}})
 
 
 def server(proxy, number=0):
@@ -91,18 +97,19 @@ def test_a_slow_server_is_ejected_for_all_workers(ladle, origin, load, workers):
 def test_it_is_off_by_default(ladle, origin, load):
     """Without `slow` a slow server is asked on."""
     slow = origin(Pace("slow", 0.4))
-    proxy = group(ladle, [slow, origin(Pace("a"))], eject={"slow": 0})
+    proxy = group(ladle, [slow, origin(Pace("a"))], eject={"slow": None})
     load(proxy)
     waiting.until(lambda: len(slow.requests) > 60, "requests")
     assert server(proxy)["state"] == "up" and proxy.status()["metrics"]["server_ejections"] == 0
 
 
 def test_a_slow_kind_of_request_ejects_nobody(ladle, origin, load):
-    """A third of the requests takes a second on every server: nobody is slow beside the others."""
-    origins = [origin(Pace("a", 0.01)), origin(Pace("b", 0.01))]
-    proxy = group(ladle, origins)
-    load(proxy, lambda turn: "/report" if turn % 3 == 0 else "/")
-    waiting.until(lambda: all(len([r for r in one.requests if r.target == "/report"]) > 20 for one in origins), "reports", every=0.1)
+    """Half of the requests takes a second on every server, hundreds of times longer: nobody is slow beside the others."""
+    origins = [origin(Pace("a")), origin(Pace("b"))]
+    proxy = group(ladle, origins, eject={"slow": 2, "slow_least": "1ms"}, balance="random")
+    draw = random.Random(3)
+    load(proxy, lambda turn: "/report" if draw.random() < 0.5 else "/", clients=16)
+    waiting.until(lambda: all(len([r for r in one.requests if r.target == "/report"]) > 60 for one in origins), "reports", every=0.1)
     assert [one["state"] for one in proxy.status()["servers"]] == ["up", "up"]
     assert proxy.status()["metrics"]["server_ejections"] == 0
 
@@ -135,22 +142,81 @@ def test_a_server_that_is_quick_again_comes_back_after_a_trial(ladle, origin, lo
     assert server(proxy)["state"] == "up"
 
 
-def test_the_last_server_in_order_stays_however_slow(ladle, origin, load):
-    """One of two servers is down by order: the other is slow, and is asked on."""
-    slow, fine = origin(Pace("slow", 0.3)), origin(Pace("fine"))
-    proxy = group(ladle, [slow, fine], eject={"max": "100%"})
-    assert proxy.command("upstream", "app", "server", fine.text, "down").returncode == 0
-    traffic = load(proxy)
-    waiting.until(lambda: traffic.answers["slow"] > 60, "slow answers")
-    assert server(proxy)["state"] == "up" and set(traffic.answers) == {"slow"}
-
-
 def test_what_was_said_outlives_the_worker_that_said_it(ladle, origin, load):
-    """The ejection is of all workers: it holds after a reload, too."""
+    """The ejection is of all workers: it holds after one that was killed, and after a reload, too."""
     slow = origin(Pace("slow", 0.4))
-    proxy = group(ladle, [slow, origin(Pace("a")), origin(Pace("b"))])
-    load(proxy)
+    proxy = group(ladle, [slow, origin(Pace("a")), origin(Pace("b"))], workers=1)
+    traffic = load(proxy)
     until_ejected(proxy)
+    traffic.stop()
+    killed = proxy.wait_workers(1)[0]
+    os.kill(killed, signal.SIGKILL)
+    proxy.wait_workers(1, without=killed)
     assert proxy.reload().returncode == 0
     shown = server(proxy)
     assert shown["state"] == "ejected" and shown["why"].startswith("slow: ")
+
+
+ERRORS = {"429": (429, ()), "404": (404, ()), "gRPC": (200, [("grpc-status", "14")])}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_server_that_errs_at_once_makes_no_other_slow(ladle, origin, load, error):
+    """One of two servers answers at once with an error: the other one, which works and takes its time, is not slow beside it."""
+    status, headers = ERRORS[error]
+    good = origin(Pace("good", 0.15))
+    broken = origin(lambda request: reply(b"error", status=status, headers=headers))
+    proxy = group(ladle, [good, broken])
+    load(proxy)
+    waiting.until(lambda: len(good.requests) > 150, "answers", every=0.1)
+    assert [one["state"] for one in proxy.status()["servers"]] == ["up", "up"]
+    assert proxy.status()["metrics"]["server_ejections"] == 0
+
+
+class Uploader:
+    """The proxy for a client that sends a body slowly, then asks for something, and so on."""
+
+    def __init__(self, proxy):
+        self.proxy = proxy
+
+    def get(self, target):
+        with self.proxy.client() as client:
+            client.send("POST /upload HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
+            client.trickle(b"12345", 0.01)
+            assert client.response().status == 200
+        return self.proxy.get(target)
+
+
+def test_a_slow_upload_is_no_slow_server(ladle, origin, load):
+    """One server gets all bodies, as slowly as they are sent, the other one all else: the time begins with the last byte."""
+    origins = [origin(Pace("a")), origin(Pace("b"))]
+    proxy = group(ladle, origins, eject={"slow_least": "20ms"}, site={"buffer": {"request": "stream"}})
+    load(Uploader(proxy), clients=1)
+    waiting.until(lambda: sum(len(one.requests) for one in origins) > 300, "uploads", every=0.1)
+    assert 0 in [len([r for r in one.requests if r.target == "/upload"]) for one in origins]
+    assert [one["state"] for one in proxy.status()["servers"]] == ["up", "up"]
+
+
+class Impatient:
+    """The proxy for clients that leave if there is no answer soon."""
+
+    def __init__(self, proxy, seconds):
+        self.proxy, self.seconds = proxy, seconds
+
+    def get(self, target):
+        with self.proxy.client(timeout=self.seconds) as client:
+            try:
+                return client.request("GET", target, [("Connection", "close")])
+            except TimeoutError:
+                client.reset()
+                return SimpleNamespace(status="left")
+
+
+def test_a_server_whose_clients_lose_patience_is_ejected(ladle, origin, load):
+    """Each client of the slow server leaves before it is answered: that they waited is what is known of it."""
+    slow = origin(Pace("slow", 2))
+    proxy = group(ladle, [slow, origin(Pace("a")), origin(Pace("b"))])
+    traffic = load(Impatient(proxy, 0.5), clients=16)
+    until_ejected(proxy)
+    assert server(proxy)["why"].startswith("slow: ") and traffic.answers["left"] >= 10
+    assert 300 <= int(server(proxy)["why"].split()[1]) < 2000 and traffic.answers["slow"] == 0
