@@ -41,7 +41,7 @@ AgentWord limited(std::uint32_t max_conn)
 
 TEST_CASE("agent: all that it can say fits in one word, and comes out as it went in")
 {
-    CHECK(shm::pack({}) == 0);
+    CHECK(shm::pack(AgentWord{}) == 0);
     for (const ServerOrder order : {ServerOrder::none, ServerOrder::drain, ServerOrder::down}) {
         for (const AgentState state : {AgentState::up, AgentState::down, AgentState::failed, AgentState::stopped}) {
             for (const std::uint32_t percent : {0u, 1u, 100u, shm::kMostAgentPercent}) {
