@@ -98,7 +98,11 @@ class Ladle:
             self.settings["site"] = {"*": {"listen": f"http://127.0.0.1:{self.port}", "upstream": target}}
         self.configure(settings or {})
         if start:
-            self.start()
+            try:
+                self.start()
+            except AssertionError:
+                self.stop(check=False)  # nobody else knows of it yet
+                raise
 
     # --- configuration ---
     def configure(self, over):
