@@ -24,7 +24,8 @@ class Pace:
         self.name, self.seconds = name, seconds
 
     def __call__(self, request):
-        time.sleep(1 if request.target == "/report" else self.seconds)
+        # Not always the same: clients that are answered at once go on together, and a burst of answers counts as one.
+        time.sleep(1 if request.target == "/report" else self.seconds * random.uniform(0.5, 1.5))
         return reply(self.name.encode())
 
 
@@ -134,8 +135,8 @@ def test_a_server_that_is_quick_again_comes_back_after_a_trial(ladle, origin, lo
     proxy = group(ladle, [origin(pace), origin(Pace("good", 0.005))], eject={"for": "1s"})
     traffic = load(proxy)
     until_ejected(proxy)
-    again = waiting.until(lambda: (now := server(proxy))["ejections"] >= 2 and now["state"] == "ejected" and now, "it to go out again", every=0.05)
-    assert again["out_for_ms"] + again["back_in_ms"] > 1500
+    waiting.until(lambda: server(proxy)["state"] == "ejected" and sum(server(proxy).get(part, 0) for part in
+                  ("out_for_ms", "back_in_ms")) > 1500, "it to go out for longer", every=0.05)
     pace.seconds = 0.005
     before = traffic.answers["slow"]
     waiting.until(lambda: traffic.answers["slow"] > before + 100, "it to be used")
