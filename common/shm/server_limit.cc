@@ -25,6 +25,8 @@ constexpr std::uint64_t kMeasureEvery = 4;               // ticks; where one dif
 constexpr std::uint64_t kMeasureEveryTimes = 40;         // as long as an answer takes
 constexpr std::uint64_t kMeasureParts = 40;              // of that, that each of both phases takes
 constexpr std::uint64_t kFewSamples = 8;                 // of a measurement, which counts half then
+constexpr std::uint64_t kLongestParts = 24;              // that both phases take where there are fewer
+constexpr std::uint64_t kLeastMeasured = 3;              // samples; with fewer it is void
 constexpr double kConfirmed = 0.25;                      // octaves that a window may be quicker, and says the same
 constexpr double kLongestLevel = 38;                     // 275 s
 
@@ -120,6 +122,19 @@ bool is_forgotten(std::uint64_t word, std::uint64_t now_ns) noexcept
     return age > kForgotten && age > kForgottenTimes * static_cast<std::uint64_t>(time_of_level(mean_of(word)).count());
 }
 
+/// Both phases should be over for long.
+bool is_overdue(const LimitState& state, std::uint64_t wall_ns) noexcept
+{
+    const std::uint64_t tick = kTick << state.slower;
+    return wall_ns % tick >= tick * kMeasureEvery / kMeasureParts * kLongestParts / 4;
+}
+
+/// Moments to measure, in ticks: the next one, where the last measurement differed.
+std::uint64_t measured_every(LimitPhase phase) noexcept
+{
+    return phase == LimitPhase::unsure ? kTick : kMeasureEvery * kTick;
+}
+
 /// `failures` are counted beside the window.
 bool is_at_end(std::uint64_t word, std::uint64_t failures, const LimitState& state, LimitClock clock) noexcept
 {
@@ -128,12 +143,13 @@ bool is_at_end(std::uint64_t word, std::uint64_t failures, const LimitState& sta
         const bool drains = state.phase == LimitPhase::draining;
         const std::uint64_t tick = kTick << state.slower;
         const std::uint64_t until = tick * kMeasureEvery / kMeasureParts * (drains ? 1 : 2);
-        return clock.wall_ns % tick >= until && (drains || samples >= kFewSamples);
+        return clock.wall_ns % tick >= until && (drains || samples >= kFewSamples || is_overdue(state, clock.wall_ns));
     }
     // The logarithms of most samples need not be undone.
     const std::uint64_t age = window_age(word, clock.now_ns);
-    const bool may_be_due = state.baseline != 0 && has_come(kTick, age, clock.wall_ns);
-    if (may_be_due && has_come(kTick << slower_of(mean_of(word)), age, clock.wall_ns)) {
+    const std::uint64_t every = measured_every(state.phase);
+    const bool may_be_due = state.baseline != 0 && has_come(every, age, clock.wall_ns);
+    if (may_be_due && has_come(every << slower_of(mean_of(word)), age, clock.wall_ns)) {
         return true;
     }
     return samples >= kLeastSamples && age >= kLeastWindow &&
@@ -217,7 +233,8 @@ LimitChange add_failure_beside(ServerLimit& limit, const LimitRules& rules, Limi
     const std::uint64_t failures = limit.failures.fetch_add(1, kLoose) + 1;
     std::uint64_t word = limit.window.load(kLoose);
     const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
-    const bool ends = failures >= kLeastSamples && !is_steady(state.phase) && is_at_end(word, failures, state, clock);
+    const std::uint64_t enough = is_overdue(state, clock.wall_ns) ? kFewSamples : kLeastSamples;
+    const bool ends = failures >= enough && !is_steady(state.phase) && is_at_end(word, failures, state, clock);
     return ends && limit.window.compare_exchange_strong(word, 0, kLoose) ? renew(limit, word, rules, clock) : LimitChange::none;
 }
 
@@ -253,8 +270,9 @@ LimitState next_limit(const LimitState& before, const LimitWindow& window, const
 {
     LimitState after = before;
     if (!is_steady(before.phase) && !window.is_failing) {
-        if (before.phase == LimitPhase::draining) {
-            after.phase = LimitPhase::measuring;
+        const bool is_void = before.baseline != 0 && is_overdue(before, wall_ns) && window.samples < kLeastMeasured;
+        if (is_void || before.phase == LimitPhase::draining) {
+            after.phase = is_void ? LimitPhase::steady : LimitPhase::measuring;
             return after;
         }
         const bool differs = std::abs(window.level - before.baseline) > kConfirmed;
@@ -264,7 +282,7 @@ LimitState next_limit(const LimitState& before, const LimitWindow& window, const
         after.baseline = after.is_first ? window.level : before.baseline + (window.level - before.baseline) * part;
         return after;
     }
-    if (window.samples >= kLeastSamples) {
+    if (window.samples >= kFewSamples) {
         step_limit(after, window, rules);
         if (is_steady(before.phase) && window.level < before.baseline) {
             after.baseline += (window.level - before.baseline) * kSinking;
@@ -277,10 +295,11 @@ LimitState next_limit(const LimitState& before, const LimitWindow& window, const
     const bool is_near = window.level >= before.baseline - kConfirmed &&
                          window.level <= before.baseline + std::log2(1 + rules.tolerance / 100.0) / 2;
     const std::uint32_t slower = slower_of(window.level);
-    const std::uint64_t every = (before.phase == LimitPhase::unsure ? kTick : kMeasureEvery * kTick) << slower;
+    const std::uint64_t every = measured_every(before.phase) << slower;
+    const bool may_find = window.samples >= kFewSamples && (window.most > rules.least || 2.0 * window.most >= before.limit);
     if (is_near && !before.is_first) {
         after.phase = LimitPhase::steady; // nobody waits there: this was a measurement as good as any
-    } else if (has_come(every, window.lasted_ns, wall_ns)) {
+    } else if (may_find && has_come(every, window.lasted_ns, wall_ns)) {
         after.phase = LimitPhase::draining;
         after.slower = slower;
         const double used = window.most == 0 ? after.limit : std::min<double>(after.limit, std::max(window.most, rules.least));
@@ -309,8 +328,10 @@ LimitChange add_limit_abandoned(ServerLimit& limit, std::chrono::nanoseconds tim
 {
     const LimitState state = unpack_limit(limit.state.load(kLoose), rules);
     const double late = state.baseline + std::log2(1 + rules.tolerance / 100.0);
-    const bool counts = state.baseline != 0 && is_steady(state.phase) && level_of(time) > late;
-    return counts ? add_level(limit, level_of(time), rules, clock) : LimitChange::none;
+    if (state.baseline == 0 || level_of(time) <= late) {
+        return LimitChange::none;
+    }
+    return is_steady(state.phase) ? add_level(limit, level_of(time), rules, clock) : add_failure_beside(limit, rules, clock);
 }
 
 void note_unanswered(ServerLimit& limit, std::uint32_t count) noexcept

@@ -19,12 +19,13 @@
 //
 // The baseline is how long answers take that do not wait for each other. A window that took as long shows that it still holds.
 // Else it is measured with half of what was used, twice for a fortieth of the time between two measurements: at first for letting
-// go what has piled up in the server, and then for what counts. This is at every full ten seconds of the wall clock (twenty, forty,
-// … where forty times what an answer takes is longer), so that others who send to the same server (another upstream, another
-// proxy) do it in the same moment, and the server has half of all. A baseline that was measured under too much load is too high,
-// but each time with half of that load, until it is right; one that differs from the one before is followed sooner, after a quarter
-// of that time; the first one is with ten, and is measured again in any case. In between it only sinks, an eighth of the way for
-// each window that was quicker.
+// go what has piled up in the server, and then for what counts: until eight have answered, three times as long at most. This is at
+// every full ten seconds of the wall clock, moved by what is the server's own (twenty, forty, … where forty times what an answer
+// takes is longer), so that others who send to the same server (another upstream, another proxy) do it in the same moment, and the
+// server has half of all. Where no more than the least was used, and less than half of the limit, there is nothing to find. A
+// baseline that was measured under too much load is too high, but each time with half of that load, until it is right; one that
+// differs from the one before is followed sooner, after a quarter of that time; the first one is with ten, and is measured again
+// in any case. In between it only sinks, an eighth of the way for each window that was quicker.
 // Failures are no measure of time: while it is measured they are counted beside it, and where more than an eighth failed, it was
 // none, and the window is judged like any other.
 //
@@ -66,7 +67,7 @@ constexpr LimitRules limit_rules(std::uint32_t least, std::uint32_t tolerance, s
 /// What is read once for a sample.
 struct LimitClock {
     std::uint64_t now_ns;  ///< monotonic
-    std::uint64_t wall_ns; ///< since 1970
+    std::uint64_t wall_ns; ///< since 1970, and what is the server's own: the same in all proxies
 };
 
 /// Unsure: steady, but the last measurement said something else than the one before.

@@ -13,7 +13,8 @@ namespace ladle::worker {
 
 namespace {
 
-constexpr std::size_t kExcessStep = 1 << 10; // bytes of an excess field: each byte of it was looked at
+constexpr std::size_t kExcessStep = 1 << 10; // bytes of excess fields: each byte of them was looked at
+constexpr std::size_t kFieldOverhead = 32;   // bytes that a field counts for beside its text (RFC 9113 §6.5.2)
 
 H2Connection& connection_of(void* self) noexcept
 {
@@ -68,8 +69,9 @@ int H2Connection::on_header(nghttp2_session*, const nghttp2_frame* frame, const 
     if (is_taken) {
         return 0;
     }
-    for (std::size_t looked_through = 0; looked_through <= value_size; looked_through += kExcessStep) {
-        connection.charge(H2Budget::Cost::excess_field);
+    connection.excess_bytes_ += name_size + value_size + kFieldOverhead;
+    for (; connection.excess_bytes_ >= kExcessStep; connection.excess_bytes_ -= kExcessStep) {
+        connection.charge(H2Budget::Cost::excess_fields);
     }
     return connection.budget_.is_spent() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; // at once: the block may have thousands more
 }

@@ -146,6 +146,7 @@ private:
     Alarm trust_alarm_;
     Alarm room_alarm_;
     H2Budget budget_;
+    std::size_t excess_bytes_ = 0; ///< of fields beyond what a head may have, that were not charged yet
     H2Share share_;
     std::size_t take_most_ = kFirstTake; ///< bytes in the next turn: grows while the client behaves
     std::uint64_t framed_ = 0;      ///< bytes of bodies sent since rates were looked at

@@ -20,7 +20,7 @@ public:
         stream_error = 100,   ///< that we answer with RST_STREAM, and so has the same effect
         refused_stream = 20,  ///< one more than may be in work
         malformed = 100,      ///< a request that is no request
-        excess_field = 80,    ///< a KB beyond what a head may have: a byte in a frame may stand for 4 KB that were looked through
+        excess_fields = 80,   ///< a KB beyond what a head may have: a byte in a frame may stand for 4 KB that were looked through
         settings = 100,
         empty_data = 50,      ///< a DATA frame that brings nothing, not even the end
         ping = 10,            ///< without anything sent to it since the last: gRPC measures its way with one for each message

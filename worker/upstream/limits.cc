@@ -3,6 +3,8 @@
 // How many requests a server may have: max_conn, and the limit that finds itself (shm/server_limit.h).
 #include "worker/upstream/upstream.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -65,12 +67,20 @@ void Upstream::follow_wall_clock() noexcept
     wall_offset_ = wall_ns > now ? wall_ns - now : 0;
 }
 
+/// Each server has moments of its own, the same in all who send to it: while it is held, the others take what it does not.
+shm::LimitClock Upstream::limit_clock(const Member& member, loop::Nanos now) const noexcept
+{
+    constexpr loop::Nanos kSpread = 640'000'000'000; // longer than any has between its moments
+    const std::string& text = member.settings->text;
+    return {now, now + wall_offset_ + XXH3_64bits(text.data(), text.size()) % kSpread};
+}
+
 void Upstream::report_answer_time(std::uint32_t member, loop::Nanos time, loop::Nanos now) noexcept
 {
     const Member& one = members_[member];
     if (finds_limit_of(one)) {
         count_limit_change(
-            shm::add_limit_sample(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(now)));
+            shm::add_limit_sample(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(one, now)));
     }
 }
 
@@ -78,7 +88,7 @@ void Upstream::report_overload(std::uint32_t member, loop::Nanos now) noexcept
 {
     const Member& one = members_[member];
     if (finds_limit_of(one)) {
-        count_limit_change(shm::add_limit_failure(one.entry->limit, limit_rules(one), limit_clock(now)));
+        count_limit_change(shm::add_limit_failure(one.entry->limit, limit_rules(one), limit_clock(one, now)));
     }
 }
 
@@ -91,7 +101,7 @@ void Upstream::report_abandoned(std::uint32_t member, loop::Nanos time, loop::Na
     }
     if (finds_limit_of(one)) {
         count_limit_change(
-            shm::add_limit_abandoned(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(now)));
+            shm::add_limit_abandoned(one.entry->limit, std::chrono::nanoseconds(time), limit_rules(one), limit_clock(one, now)));
     }
 }
 

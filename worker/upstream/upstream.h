@@ -269,7 +269,7 @@ private:
     std::uint32_t count_room(const Member& member, std::uint32_t in_flight) const noexcept;
     void count_limit_change(shm::LimitChange change) noexcept;
     void follow_wall_clock() noexcept;
-    shm::LimitClock limit_clock(loop::Nanos now) const noexcept { return {now, now + wall_offset_}; }
+    shm::LimitClock limit_clock(const Member& member, loop::Nanos now) const noexcept;
     std::uint32_t load_of(std::uint32_t member) const noexcept;
     std::uint64_t count_requests() const noexcept;
     Choice choose_in(config::Balance method, const Search& search);

@@ -116,6 +116,8 @@ def test_limits_of_the_head(ladle, origin):
     with H2Client(proxy.address) as client:
         assert client.get(headers=[("x", "y" * 5000)]).status == 431
         assert client.get(headers=[(f"x{number}", "y") for number in range(30)]).status == 431
+        for _ in range(3):  # RFC 9113 §8.2.3: each cookie may be a field of its own
+            assert client.get(headers=[("cookie", f"name{number}=a value of some length") for number in range(300)]).status == 431
         assert client.get(path="/" + "a" * 2000).status == 414
         assert client.get().status == 200
 

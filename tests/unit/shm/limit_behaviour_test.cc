@@ -8,6 +8,7 @@
 #include <cmath>
 
 using namespace ladle;
+using shm::ServerLimit;
 using namespace std::chrono_literals;
 using Told = LimitSimulation::Told;
 
@@ -189,6 +190,49 @@ TEST_CASE("limit: a server that does one thing at a time has one or two at once,
     CHECK(server.most <= 3);
     CHECK(server.mean_ms < 130);
     CHECK(server.answered > 380); // of 400
+}
+
+TEST_CASE("limit: a limit that has come to one grows again, however long answers take")
+{
+    for (const auto time : {50ms, 200ms, 400ms, 700ms}) {
+        CAPTURE(time.count());
+        LimitSimulation server(400, 30, time);
+        server.rules.least = 1;
+        server.run(60s);
+        server.failing = 1;
+        server.run(60s);
+        server.failing = 0;
+        CHECK(shm::current_limit(server.limits[0], server.rules) <= 2);
+        server.run(600s);
+        CHECK(shm::current_limit(server.limits[0], server.rules) > 15);
+    }
+}
+
+TEST_CASE("limit: a server that is seldom asked is never held, so that many may come at once")
+{
+    ServerLimit limit{};
+    std::mt19937_64 random(3);
+    std::lognormal_distribution<double> ms(std::log(30.0), 0.7);
+    std::uint64_t now = kLimitStart;
+    for (int i = 0; i < 1000; ++i) {
+        now += kLimitSecond;
+        shm::note_unanswered(limit, 1 + i % 2);
+        const std::chrono::nanoseconds time(static_cast<std::int64_t>(ms(random) * 1e6));
+        shm::add_limit_sample(limit, time, kLimitRules, limit_clock(now));
+        CHECK((i < 40 || shm::current_limit(limit, kLimitRules) >= 10));
+    }
+}
+
+TEST_CASE("limit: clients that all leave while it is measured end that, and lower it")
+{
+    LimitSimulation server(200, 8, 50ms);
+    server.run(60s);
+    server.set(1, 300ms);
+    server.patience = 2s;
+    server.run(120s);
+    server.run(30s);
+    CHECK(server.most <= 12);
+    CHECK(server.answered > 50); // of 100
 }
 
 TEST_CASE("limit: servers that give less than fifteen answers a minute are found, and get their limit")
