@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 namespace ladle::master {
 
@@ -22,12 +23,17 @@ void Explainer::ask(ControlServer::Id id, const nlohmann::json& request)
 {
     const auto question = request.find("question");
     std::string text = question == request.end() ? std::string() : question->dump();
-    const auto is_fit = [&](const auto& child) {
-        return child->role == shm::Role::worker && child->phase == Child::Phase::ready && supervisor_.is_current(*child);
-    };
     if (asked_.size() >= kMost || text.size() > kMostText) {
         return fail(id, text.size() > kMostText ? "this is too long to ask" : "too many ask at once");
     }
+    put(id, std::move(text), false);
+}
+
+void Explainer::put(ControlServer::Id id, std::string text, bool is_again)
+{
+    const auto is_fit = [&](const auto& child) {
+        return child->role == shm::Role::worker && child->phase == Child::Phase::ready && supervisor_.is_current(*child);
+    };
     ipc::Message message;
     message.type = ipc::MessageType::explain;
     message.number = ++last_number_;
@@ -38,7 +44,7 @@ void Explainer::ask(ControlServer::Id id, const nlohmann::json& request)
         }
         const auto sent = ipc::send(child->channel.get(), message);
         if (sent) {
-            asked_[message.number] = {id, child->pid, kTicks};
+            asked_[message.number] = {id, child->pid, kTicks, std::move(message.text), is_again};
             return;
         }
         if (!ipc::is_peer_dead(sent.error())) {
@@ -65,12 +71,21 @@ void Explainer::on_message(const Child&, const ipc::Message& message)
 
 void Explainer::on_exit(const Child& child)
 {
-    std::erase_if(asked_, [&](const auto& entry) {
-        if (entry.second.worker == child.pid) {
-            fail(entry.second.id, name_of(child) + " ended without an answer");
+    std::vector<Asked> unanswered;
+    std::erase_if(asked_, [&](auto& entry) {
+        const bool was_asked = entry.second.worker == child.pid;
+        if (was_asked) {
+            unanswered.push_back(std::move(entry.second));
         }
-        return entry.second.worker == child.pid;
+        return was_asked;
     });
+    for (Asked& one : unanswered) {
+        if (one.is_again) {
+            fail(one.id, name_of(child) + " ended without an answer"); // it may be the question that they die of
+        } else {
+            put(one.id, std::move(one.text), true);
+        }
+    }
 }
 
 void Explainer::on_tick()

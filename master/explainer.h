@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Passes what `ladle explain` asks on to a worker, and the worker's answer back (common/ipc/explanation.h says why a worker). Never
-// waits: a worker that dies is an answer too, and one that says nothing for three seconds. At most kMost at once. Master process;
-// owned by Master.
+// waits: where the worker dies another one is asked, once; that this one dies too is an answer, and that one says nothing for three
+// seconds. At most kMost at once. Master process; owned by Master.
 #pragma once
 
 #include "common/base/json.h"
@@ -34,7 +34,10 @@ private:
         ControlServer::Id id;
         pid_t worker;
         int ticks_left;
+        std::string text;
+        bool is_again; ///< the first one that was asked has died
     };
+    void put(ControlServer::Id id, std::string text, bool is_again);
     void fail(ControlServer::Id id, const std::string& why);
 
     Supervisor& supervisor_;
