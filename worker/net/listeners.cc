@@ -17,8 +17,6 @@ namespace {
 
 constexpr int kOwnBatch = 64;
 constexpr int kSiblingBatch = 8;
-constexpr int kLookAfter = 8;               ///< connections: then at the clock
-constexpr loop::Nanos kBatchTime = 200'000; ///< in a turn: the others wait for as long
 constexpr int kRestBatch = 100'000; ///< the whole queue
 constexpr loop::Nanos kQuiet = 1'000'000'000;
 constexpr loop::Nanos kMaxLeaving = 2'000'000'000;
@@ -196,11 +194,7 @@ void Listeners::on_readable(void* self, loop::Ready)
 void Listeners::accept_some(Slot& slot, int most)
 {
     Address& address = *slot.address;
-    const loop::Nanos end = most == kRestBatch ? loop::kNever : loop::clock_now() + kBatchTime;
     for (int i = 0; i < most; ++i) {
-        if (i % kLookAfter == kLookAfter - 1 && loop::clock_now() >= end) {
-            return;
-        }
         sockaddr_storage peer{};
         socklen_t length = sizeof peer;
         os::Fd socket(::accept4(slot.socket.get(), reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK | SOCK_CLOEXEC));

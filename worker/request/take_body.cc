@@ -102,7 +102,8 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
         if (step.moved) {
             client.alarm.set(request.timeouts().stall);
         }
-        if (!request.body->has_room() && !request.body->is_writing()) {
+        const bool is_held_up = !request.body->has_room();
+        if (is_held_up && !request.body->is_writing()) {
             request.body->keep_no_more();
             co_return std::nullopt;
         }
@@ -110,12 +111,15 @@ loop::Task<std::optional<Answer>> take_body(Request& request)
             client.wake.kick_later();
         }
         co_await client.wake.wait();
-        if (client.alarm.rang() && request.body->is_writing()) { // it is the disk that stalls
+        if (client.alarm.rang() && is_held_up) { // it is the disk that stalls
             request.body->keep_no_more();
             co_return std::nullopt;
         }
         if (client.alarm.rang()) {
             co_return Answer{408, Reason::body_timeout};
+        }
+        if (is_held_up) {
+            client.alarm.set(request.timeouts().stall); // its time begins now
         }
     }
     co_return std::nullopt;
